@@ -1,0 +1,47 @@
+# Needs python3 (3.11 or newer, with venv) and make, nothing else. `make help` lists the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help dev test lint bench lock clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+dev: .venv/stamp ## Web :8080, dashboard, worker, Postgres and Valkey, all in one process; Ctrl-C stops everything
+	@$(BIN)/carafe dev
+
+test: lint ## Lint, then every test, against real Postgres and Valkey (ARGS= goes to pytest)
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/stamp ## Ruff, formatting, strict types, import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: .venv/stamp ## Benchmarks against plain Celery and others; ONLY=drain runs a part
+	@$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
+
+lock: ## Resolve the dependencies anew (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --custom-compile-command "make lock" \
+		--upgrade --quiet -o requirements.lock
+	uv pip compile pyproject.toml --extra kubernetes --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --custom-compile-command "make lock" \
+		--constraint requirements.lock --quiet -o requirements-runtime.lock
+
+clean: ## Remove the environment, caches and builds; the data in .carafe stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment, made anew whenever the lock changes, so that nothing of an older one stays behind.
+.venv/stamp: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "carafe needs Python 3.11 or newer and '$(PYTHON)' is not: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear .venv || \
+		{ echo "python3 cannot make a virtual environment here; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Installing into .venv …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
