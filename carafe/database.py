@@ -1,0 +1,237 @@
+"""Connections to Postgres: an asyncpg pool for the system's own statements, a SQLAlchemy engine for sessions and hooks.
+
+Guarantees that whatever cannot reach Postgres says so within seconds (`Unavailable`), and that migrations run once when
+several processes start together. Never commits on a caller's session.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+import asyncpg
+
+from carafe.errors import Unavailable
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+    from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+
+Record = asyncpg.Record
+Executor = "asyncpg.Connection[Record] | PoolConnectionProxy[Record]"
+
+CONNECT_TIMEOUT = 3.0
+"""Seconds until a connection attempt is given up."""
+
+DISCONNECTED: tuple[type[BaseException], ...] = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+"""What asyncpg raises when Postgres is down, going down, full, or silent."""
+
+
+AWAY: tuple[type[BaseException], ...] = (Unavailable, *DISCONNECTED)
+"""The same, and what `Database` makes of it."""
+
+
+def plain_dsn(url: str) -> str:
+    """A libpq-style URL from one that may name a SQLAlchemy driver (``postgresql+asyncpg://``)."""
+    return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", url)
+
+
+class Database:
+    """One process's access to Postgres. Open it inside the event loop that uses it."""
+
+    def __init__(self, url: str, *, pool_size: int = 10, name: str = "carafe", command_timeout: float | None = 30.0) -> None:
+        """`pool_size` connections at most for the system's statements and as many for sessions; `name` is shown by
+        ``pg_stat_activity``; `command_timeout` in seconds bounds each statement of the pool (None: unbounded)."""
+        self._dsn = plain_dsn(url)
+        self._pool_size = pool_size
+        self._options: dict[str, Any] = {
+            "timeout": CONNECT_TIMEOUT,
+            "command_timeout": command_timeout,
+            "server_settings": {"application_name": name, "jit": "off"},
+        }
+        self._pool: asyncpg.Pool[Record] | None = None
+        self._opening = asyncio.Lock()
+        self._engine: AsyncEngine | None = None
+
+    async def pool(self) -> "asyncpg.Pool[Record]":
+        """The pool, opened at first use. Raises `Unavailable`."""
+        if self._pool is not None:
+            return self._pool
+        async with self._opening:
+            if self._pool is None:
+                pool = asyncpg.create_pool(
+                    self._dsn,
+                    min_size=1,
+                    max_size=self._pool_size,
+                    max_inactive_connection_lifetime=300,
+                    **self._options,
+                )
+                try:
+                    await pool
+                except DISCONNECTED as error:
+                    raise Unavailable(error) from error
+                self._pool = pool
+        return self._pool
+
+    @asynccontextmanager
+    async def connection(self) -> "AsyncIterator[PoolConnectionProxy[Record]]":
+        """A connection of the pool. Raises `Unavailable` when none can be had; errors inside the block pass."""
+        pool = await self.pool()
+        try:
+            connection = await pool.acquire(timeout=2 * CONNECT_TIMEOUT)
+        except DISCONNECTED as error:
+            raise Unavailable(error) from error
+        try:
+            yield connection
+        finally:
+            await pool.release(connection)
+
+    @property
+    def engine(self) -> "AsyncEngine":
+        """The SQLAlchemy engine (asyncpg driver), for sessions; made at first use, since SQLAlchemy is slow to import."""
+        if self._engine is None:
+            from sqlalchemy.ext.asyncio import create_async_engine
+
+            self._engine = create_async_engine(
+                "postgresql+asyncpg://",
+                async_creator=lambda: asyncpg.connect(self._dsn, **self._options),
+                pool_size=self._pool_size,
+                max_overflow=0,
+                pool_timeout=2 * CONNECT_TIMEOUT,
+                pool_pre_ping=False,
+            )
+        return self._engine
+
+    def sessions(self) -> "async_sessionmaker[AsyncSession]":
+        """A factory of sessions that keep their objects usable after commit."""
+        from sqlalchemy.ext.asyncio import async_sessionmaker
+
+        return async_sessionmaker(self.engine, expire_on_commit=False)
+
+    @asynccontextmanager
+    async def hooked(
+        self, *, statement_timeout: float = 5.0, lock_timeout: float = 2.0
+    ) -> "AsyncIterator[HookedTransaction]":
+        """A transaction that runs the system's statements and application hooks on one connection (DESIGN.md rule 4).
+
+        Timeouts in seconds. Commits at the end of the block, rolls back on any error. Raises `Unavailable`.
+        """
+        from sqlalchemy.exc import DBAPIError
+
+        try:
+            async with self.sessions()() as session, session.begin():
+                raw = await (await session.connection()).get_raw_connection()
+                transaction = HookedTransaction(session, cast(Any, raw.driver_connection))
+                await self.limit(transaction, statement_timeout=statement_timeout, lock_timeout=lock_timeout)
+                yield transaction
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise Unavailable(error) from error
+            raise
+
+    async def limit(
+        self, transaction: "HookedTransaction", *, statement_timeout: float = 5.0, lock_timeout: float = 2.0
+    ) -> None:
+        """Bound the statements of this transaction from here on, in seconds (0: unbounded). Also begins it."""
+        from sqlalchemy import text
+
+        await transaction.session.execute(
+            text("select set_config('statement_timeout', :s, true), set_config('lock_timeout', :l, true)"),
+            {"s": f"{int(statement_timeout * 1000)}ms", "l": f"{int(lock_timeout * 1000)}ms"},
+        )
+
+    async def close(self) -> None:
+        """Close every connection, those in use after a grace of 2 seconds."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            try:
+                await asyncio.wait_for(pool.close(), 2)
+            except TimeoutError:
+                pool.terminate()
+        if self._engine is not None:
+            await self._engine.dispose()
+
+
+class HookedTransaction:
+    """A session and, under it, the asyncpg connection that both use."""
+
+    __slots__ = ("connection", "session")
+
+    def __init__(self, session: "AsyncSession", connection: "asyncpg.Connection[Record]") -> None:
+        self.session = session
+        self.connection = connection
+
+
+MIGRATION_LOCK = 0x63617261_6665  # "carafe"
+
+
+async def migrate(url: str, applications: Sequence[str] = (), *, lock_timeout: float = 60.0) -> list[str]:
+    """Upgrade the library's schema, then each application's alembic script package, to its newest revision.
+
+    Safe when several processes do it at once: an advisory lock lets one in, the others wait up to `lock_timeout` seconds
+    and find nothing to do. Returns what was done, in words. Raises `Unavailable`, or alembic's own error.
+    """
+    from sqlalchemy import NullPool, text
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    done: list[str] = []
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=lambda: asyncpg.connect(plain_dsn(url), timeout=CONNECT_TIMEOUT),
+        poolclass=NullPool,
+    )
+    try:
+        # The lock belongs to the connection and ends with it.
+        async with engine.connect() as connection:
+            await connection.execute(text("select set_config('lock_timeout', :t, false)"), {"t": f"{int(lock_timeout)}s"})
+            await connection.execute(text("select pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
+            await connection.commit()
+            await connection.execute(text("create schema if not exists carafe"))
+            await connection.commit()
+            for package in ("carafe.migrations", *applications):
+                done += await connection.run_sync(_upgrade, package)
+    except DISCONNECTED as error:
+        raise Unavailable(error) from error
+    finally:
+        await engine.dispose()
+    return done
+
+
+def _upgrade(connection: Any, package: str) -> list[str]:
+    from importlib.util import find_spec
+
+    from alembic import command
+    from alembic.config import Config
+
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError(f"MIGRATIONS names {package!r}, which is not a package that can be imported")
+    config = Config()
+    config.set_main_option("script_location", str(next(iter(spec.submodule_search_locations))).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    applied: list[str] = []
+    config.attributes["on_version_apply"] = lambda step, **_: applied.append(f"{package}: {step.up_revision_id}")
+    command.upgrade(config, "head")
+    connection.commit()
+    return applied
+
+
+async def reachable(check: Callable[[], Awaitable[Any]], *, within: float = 2.0) -> str | None:
+    """None when `check` succeeds `within` so many seconds, else the reason in a few words."""
+    try:
+        async with asyncio.timeout(within):
+            await check()
+    except Exception as error:
+        return "no answer in time" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}".rstrip(": ")
+    return None

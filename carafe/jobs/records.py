@@ -1,0 +1,136 @@
+"""What is read back of a job: frozen records with the same words as the tables, the HTTP API and the command line."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from carafe.jobs.definition import redact
+from carafe.jobs.states import State
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueued:
+    """The answer to enqueue. `existing`: a live job already held the unique key, and this is that job.
+
+    `replayed`: the idempotency key was used before with the same request, and this is the answer of then.
+    """
+
+    id: UUID
+    kind: str
+    state: State
+    existing: bool = False
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One failed attempt. `cause` is error, timeout, validation, discarded, hook, result or worker lost."""
+
+    attempt: int
+    cause: str
+    error_class: str | None
+    error: str
+    traceback: str | None
+    worker: str | None
+    started_at: datetime | None
+    ended_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """A job as it stands. `args` are redacted; `timeout` in seconds; `attempt` is the number of attempts spent."""
+
+    id: UUID
+    kind: str
+    queue: str
+    state: State
+    args: Any
+    version: int
+    attempt: int
+    max_attempts: int
+    timeout: float
+    unique_key: str | None
+    created_at: datetime
+    due_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    deadline_at: datetime | None
+    cancel_requested_at: datetime | None
+    progress: float | None
+    progress_note: str | None
+    result: Any
+    error_class: str | None
+    error: str | None
+    created_by: str | None
+    worker: UUID | None
+    snoozes: int
+    releases: int
+    note: str | None = None
+    attempts: tuple[AttemptRecord, ...] = field(default=())
+
+
+def job_record(row: Mapping[str, Any], attempts: tuple[AttemptRecord, ...] = (), note: str | None = None) -> JobRecord:
+    """A record from a row of get.sql or a listing; secrets redacted."""
+    args = orjson.loads(row["args"])
+    if row["secrets"]:
+        args = redact(args, row["secrets"])
+    return JobRecord(
+        id=as_uuid(row["id"]),
+        kind=row["kind"],
+        queue=row["queue"],
+        state=State(row["state"]),
+        args=args,
+        version=row["version"],
+        attempt=row["attempt"],
+        max_attempts=row["max_attempts"],
+        timeout=row["timeout"],
+        unique_key=row["unique_key"],
+        created_at=row["created_at"],
+        due_at=row["due_at"],
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+        deadline_at=row["deadline_at"],
+        cancel_requested_at=row["cancel_requested_at"],
+        progress=row["progress"],
+        progress_note=row["progress_note"],
+        result=None if row["result"] is None else orjson.loads(row["result"]),
+        error_class=row["error_class"],
+        error=row["error"],
+        created_by=row["created_by"],
+        worker=row["worker"],
+        snoozes=row["snoozes"],
+        releases=row["releases"],
+        note=note,
+        attempts=attempts,
+    )
+
+
+def as_uuid(value: Any) -> UUID:
+    """A plain ``uuid.UUID``: drivers give a subclass, text, or the thing itself."""
+    return value if type(value) is UUID else UUID(str(value))
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRecord:
+    """A queue in numbers. `oldest_wait` in seconds, of the job that has been queued longest."""
+
+    name: str
+    queued: int
+    running: int
+    scheduled: int
+    retrying: int
+    dead: int
+    oldest_wait: float
+    paused_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of jobs, newest first, and the cursor of the next one (None: this was the last)."""
+
+    jobs: tuple[JobRecord, ...]
+    next_cursor: str | None

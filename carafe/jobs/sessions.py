@@ -1,0 +1,56 @@
+"""Hints that belong to a caller's own SQLAlchemy session: pushed after its commit, dropped with its rollback.
+
+Works for ``Session`` and ``AsyncSession`` and any driver, savepoints included. The hints of a savepoint that is rolled
+back are dropped with it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from carafe.jobs.hints import Hint
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session, SessionTransaction
+
+_KEY = "carafe.hints"
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    transaction: "SessionTransaction | None"
+    hints: Sequence[Hint]
+    push: Callable[[Sequence[Hint]], Any]
+
+
+def push_after_commit(session: "Session", hints: Sequence[Hint], push: Callable[[Sequence[Hint]], Any]) -> None:
+    """Call `push` with the hints once the session's outermost transaction has committed."""
+    from sqlalchemy import event
+
+    if _KEY not in session.info:
+        session.info[_KEY] = []
+        event.listen(session, "after_commit", _committed)
+        event.listen(session, "after_soft_rollback", _rolled_back)
+    transaction = session.get_nested_transaction() or session.get_transaction()
+    session.info[_KEY].append(_Pending(transaction, hints, push))
+
+
+def _committed(session: "Session") -> None:
+    pending: list[_Pending] = session.info[_KEY]
+    session.info[_KEY] = []
+    by_push: dict[Callable[[Sequence[Hint]], Any], list[Hint]] = {}
+    for entry in pending:
+        by_push.setdefault(entry.push, []).extend(entry.hints)
+    for push, hints in by_push.items():
+        push(hints)
+
+
+def _rolled_back(session: "Session", previous: "SessionTransaction") -> None:
+    def within(transaction: "SessionTransaction | None") -> bool:
+        while transaction is not None:
+            if transaction is previous:
+                return True
+            transaction = transaction.parent
+        return False
+
+    session.info[_KEY] = [entry for entry in session.info[_KEY] if not within(entry.transaction)]

@@ -1,0 +1,20 @@
+-- Stores new jobs, all or none; a row whose unique key a live job holds is left out (and not returned).
+with given as (
+    select * from json_to_recordset(cast(:rows as json)) as g(
+        id uuid, kind text, args json, secrets text[], version smallint, max_attempts integer, timeout real,
+        unique_key text, run_at timestamptz, delay double precision, trace text, created_by text)
+),
+timed as (
+    select given.*, greatest(statement_timestamp(), coalesce(run_at, statement_timestamp()
+        + coalesce(delay, 0) * interval '1 second')) as due_at
+    from given
+)
+insert into carafe.jobs (id, kind, state, args, secrets, version, max_attempts, timeout, unique_key, created_at, due_at,
+    hinted_at, trace, created_by)
+select id, kind, case when due_at > statement_timestamp() then 'scheduled' else 'queued' end, cast(args as jsonb), secrets,
+    version, max_attempts, timeout, unique_key, statement_timestamp(), due_at,
+    case when due_at > statement_timestamp() then null else statement_timestamp() end, trace, created_by
+from timed
+order by unique_key nulls last, id
+on conflict (unique_key) where unique_key is not null do nothing
+returning id, state, hinted_at

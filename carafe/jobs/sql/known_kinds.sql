@@ -1,0 +1,3 @@
+-- The kinds that some live worker has a handler for.
+select distinct unnest(kinds) as kind from carafe.workers
+where state in ('running', 'draining') and beat_at > now() - interval '20 seconds'

@@ -1,0 +1,3 @@
+-- How far a running attempt is; only under its own fence.
+update carafe.jobs set progress = :fraction, progress_note = :note
+where id = :id and fence = :fence and state = 'running'

@@ -1,0 +1,9 @@
+-- Makes due jobs queued, oldest first, a bounded batch; several at once never take the same row.
+with due as (
+    select id from carafe.jobs
+    where state in ('scheduled', 'retrying') and due_at <= now()
+    order by due_at limit :limit for update skip locked
+)
+update carafe.jobs j set state = 'queued', hinted_at = clock_timestamp(), started_at = null, deferrals = 0
+from due where j.id = due.id
+returning j.id, j.kind, j.state, j.hinted_at, j.attempt, j.max_attempts, cast(j.args as text) as args, null as result, null as error

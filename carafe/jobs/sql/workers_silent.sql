@@ -1,0 +1,8 @@
+-- The workers that should be alive, with their last beat; those ended for a day are forgotten.
+with forgotten as (
+    delete from carafe.workers where stopped_at < now() - interval '1 day'
+        and not exists (select from carafe.jobs j where j.worker = workers.id and j.state = 'running')
+)
+select id, name, beat_at, state from carafe.workers
+where state in ('running', 'draining')
+    or exists (select from carafe.jobs j where j.worker = workers.id and j.state = 'running')

@@ -1,0 +1,70 @@
+"""The SQL of the job system: one file a statement in ``sql/``, each opened by a line that says what it guarantees.
+
+The files name their parameters (``:ids``), so that the same text runs on asyncpg, where the hot path is, and through
+SQLAlchemy on a caller's own session, whatever its driver.
+"""
+
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+_PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)\b")
+_COMMENT = re.compile(r"--[^\n]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One SQL file. `text` has named parameters, `positional` has ``$1`` and on in the order of `parameters`."""
+
+    name: str
+    text: str
+    positional: str
+    parameters: tuple[str, ...]
+
+    def arguments(self, **values: Any) -> tuple[Any, ...]:
+        """The values in positional order. Raises ``KeyError`` for one that is missing, ``TypeError`` for one too many."""
+        if len(values) != len(self.parameters):
+            raise TypeError(f"{self.name}.sql takes {', '.join(self.parameters)}")
+        return tuple(values[name] for name in self.parameters)
+
+
+def statement(name: str) -> Statement:
+    """Read ``sql/NAME.sql``."""
+    text = _COMMENT.sub("", files("carafe.jobs").joinpath("sql", f"{name}.sql").read_text()).strip()
+    parameters = tuple(dict.fromkeys(_PARAMETER.findall(text)))
+    positional = _PARAMETER.sub(lambda match: f"${parameters.index(match[1]) + 1}", text)
+    return Statement(name, text, positional, parameters)
+
+
+ENQUEUE = statement("enqueue")
+UNIQUE_HOLDERS = statement("unique_holders")
+REMEMBER_KEY = statement("remember_key")
+RECALL_KEY = statement("recall_key")
+ANSWER_KEY = statement("answer_key")
+CLAIM = statement("claim")
+FINISH = statement("finish")
+FAIL = statement("fail")
+SNOOZE = statement("snooze")
+RELEASE = statement("release")
+RELEASE_UNHELD = statement("release_unheld")
+DEFER = statement("defer")
+UNDEFER = statement("undefer")
+PROGRESS = statement("progress")
+PROMOTE = statement("promote")
+REPUSH = statement("repush")
+RESCUE = statement("rescue")
+CANCEL = statement("cancel")
+RETRY = statement("retry")
+RUN_NOW = statement("run_now")
+GET = statement("get")
+ATTEMPTS = statement("attempts")
+STATES = statement("states")
+QUEUES = statement("queues")
+KNOWN_KINDS = statement("known_kinds")
+WORKER_START = statement("worker_start")
+WORKER_BEAT = statement("worker_beat")
+WORKER_STOP = statement("worker_stop")
+WORKERS_SILENT = statement("workers_silent")
+LEASE = statement("lease")
+LEASE_RELEASE = statement("lease_release")

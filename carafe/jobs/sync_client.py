@@ -1,0 +1,130 @@
+"""The client for code without an event loop: Django, Flask, scripts. The same names, the same answers.
+
+Its own connections live on an event loop in a background thread; with ``session=`` a job goes in on the caller's own
+SQLAlchemy ``Session``, in the caller's thread and transaction, and the hint follows that commit.
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+from uuid import UUID
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from carafe.jobs.client import Client, store_in_session
+from carafe.jobs.definition import Job
+from carafe.jobs.enqueueing import Batch, Limits, NewJob, prepare, prepare_one, store
+from carafe.jobs.hints import Hint
+from carafe.jobs.outcomes import Seconds
+from carafe.jobs.records import Enqueued, JobRecord, Page, QueueRecord
+from carafe.jobs.sessions import push_after_commit
+from carafe.jobs.states import State
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from carafe.settings import Settings
+
+
+class SyncClient:
+    """`Client` for synchronous code; safe to share between threads. Use it as a context manager, or `close` it."""
+
+    def __init__(self, client: Client) -> None:
+        """Takes over `client`, which must not be used elsewhere."""
+        self._client = client
+        self._entered: AbstractContextManager[BlockingPortal] = start_blocking_portal("asyncio", name="carafe client")
+        self._portal = self._entered.__enter__()
+
+    @classmethod
+    def connect(cls, *, database_url: str, redis_url: str, limits: Limits | None = None, pool_size: int = 10) -> Self:
+        """A client on these servers; it connects at first use."""
+        return cls(Client.connect(database_url=database_url, redis_url=redis_url, limits=limits, pool_size=pool_size))
+
+    @classmethod
+    def from_settings(cls, settings: "Settings") -> Self:
+        """A client as the settings say."""
+        return cls(Client.from_settings(settings))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections and end the background thread."""
+        self._portal.call(self._client.close)
+        self._entered.__exit__(None, None, None)
+
+    def enqueue(
+        self,
+        job: Job,
+        *,
+        session: "Session | None" = None,
+        run_at: datetime | None = None,
+        delay: Seconds | None = None,
+        unique_key: str | None = None,
+        idempotency_key: str | None = None,
+        scope: str = "",
+        trace: str | None = None,
+        created_by: str | None = None,
+    ) -> Enqueued:
+        """See `Client.enqueue`."""
+        new = NewJob(job, run_at, delay, unique_key)
+        limits = self._client.limits
+        batch = prepare_one(new, limits, idempotency_key=idempotency_key, trace=trace, created_by=created_by)
+        return self._store(batch, session, scope, idempotency_key)[0]
+
+    def enqueue_many(
+        self,
+        jobs: Iterable[Job | NewJob],
+        *,
+        session: "Session | None" = None,
+        idempotency_key: str | None = None,
+        scope: str = "",
+        trace: str | None = None,
+        created_by: str | None = None,
+    ) -> list[Enqueued]:
+        """See `Client.enqueue_many`."""
+        batch = prepare(jobs, self._client.limits, idempotency_key=idempotency_key, trace=trace, created_by=created_by)
+        return self._store(batch, session, scope, idempotency_key) if batch.ids else []
+
+    def _store(self, batch: Batch, session: "Session | None", scope: str, idempotency_key: str | None) -> list[Enqueued]:
+        if session is None:
+            return self._portal.call(self._client._store, batch, None, scope, idempotency_key)
+        plan = store(batch, scope=scope, idempotency_key=idempotency_key, ttl=self._client.limits.idempotency_ttl)
+        answers, hints = store_in_session(plan, session)
+        push_after_commit(session, hints, self._push)
+        return answers
+
+    def _push(self, hints: Sequence[Hint]) -> None:
+        self._portal.call(self._client.queue.push, hints)
+
+    def get(self, job_id: UUID) -> JobRecord:
+        """See `Client.get`."""
+        return self._portal.call(self._client.get, job_id)
+
+    def find(self, *, states: Iterable[State] = (), **filters: Any) -> Page:
+        """See `Client.find`."""
+        return self._portal.call(partial(self._client.find, states=states, **filters))
+
+    def queues(self) -> list[QueueRecord]:
+        """See `Client.queues`."""
+        return self._portal.call(self._client.queues)
+
+    def wait(self, job_id: UUID, *, timeout: Seconds | None = None) -> JobRecord:
+        """See `Client.wait`."""
+        return self._portal.call(partial(self._client.wait, job_id, timeout=timeout))
+
+    def cancel(self, job_id: UUID, *, reason: str = "cancelled by an operator") -> JobRecord:
+        """See `Client.cancel`."""
+        return self._portal.call(partial(self._client.cancel, job_id, reason=reason))
+
+    def retry(self, job_id: UUID) -> JobRecord:
+        """See `Client.retry`."""
+        return self._portal.call(self._client.retry, job_id)

@@ -1,0 +1,145 @@
+"""Logs: JSON or text, one line an event, the same for this library, Celery, uvicorn, alembic and SQLAlchemy.
+
+Guarantees: every line goes to one stream (standard error unless told otherwise) with `timestamp` (ISO, UTC), `level`,
+`event` and `logger`; a line break in a value never makes a second line in JSON.
+Must never: log a job's arguments or result, a URL with its query, a token or a password.
+
+`configure_logging` replaces what was configured before, so that calling it again is harmless. The lines of jobs take
+a faster way, `carafe.job_log`, and look the same.
+"""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import MutableMapping
+from typing import Any, TextIO
+
+import orjson
+import structlog
+
+from carafe.job_log import JobLog, level_text
+from carafe.settings import Settings
+
+# Libraries that say at INFO what an operator wants to read only when looking for a fault.
+_QUIET = (
+    "alembic",  # its steps are told by carafe migrate
+    "amqp",
+    "asyncio",
+    "celery",
+    "httpcore",
+    "httpx",
+    "kombu",
+    "kubernetes",
+    "sqlalchemy",
+    "urllib3",
+    "uvicorn.error",
+)
+
+
+def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:
+    """Sends every log line of this process to `stream` (standard error), in the format and level of `settings`.
+
+    Start uvicorn with `log_config=None` and Celery with `worker_hijack_root_logger=False`, or they undo it.
+    """
+    stream = stream if stream is not None else sys.stderr
+    level = logging.getLevelNamesMapping()[settings.log_level]
+    annotate: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    render: list[structlog.typing.Processor] = [structlog.processors.format_exc_info]
+    render += [_in_order, _json] if settings.log_format == "json" else [_Text(colours=stream.isatty())]
+
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=annotate,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
+        )
+    )
+    handler.addFilter(_failed_requests_only)
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        if old.__class__.__module__.partition(".")[0] != "_pytest":  # a test's caplog stays
+            root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    for name in ("uvicorn", "uvicorn.access", "celery", "celery.task", "celery.redirected"):
+        other = logging.getLogger(name)
+        other.handlers.clear()
+        other.propagate = True
+    # Made at INFO by uvicorn whatever the outcome; the filter lets failures through, as errors.
+    logging.getLogger("uvicorn.access").setLevel(logging.INFO)
+    logging.captureWarnings(True)
+
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            *annotate,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        # Module-level loggers exist before the settings are read, and tests configure more than once.
+        cache_logger_on_first_use=False,
+    )
+
+
+def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    """The logger of a module: `log = get_logger(__name__)`, then `log.info("lease taken", holder=…)`."""
+    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
+    return logger
+
+
+def open_job_log(settings: Settings, stream: TextIO | None = None) -> JobLog:
+    """The log of jobs, on the stream and in the format that `configure_logging` uses."""
+    return JobLog(stream if stream is not None else sys.stderr, settings.log_format, settings.log_level)
+
+
+def _failed_requests_only(record: logging.LogRecord) -> bool:
+    """Drops uvicorn's access lines, except for a request that the server failed: one line, without its query."""
+    if record.name != "uvicorn.access":
+        return True
+    match record.args:
+        case (_, method, path, _, int(status)) if status >= 500:
+            record.levelno, record.levelname = logging.ERROR, "ERROR"
+            record.msg, record.args = "request failed: %s %s answered %s", (method, str(path).partition("?")[0], status)
+            return True
+    return False
+
+
+def _in_order(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """The keys that every line has come first, so that raw JSON can be read by eye."""
+    first = {key: event.pop(key) for key in ("timestamp", "level", "event", "logger") if key in event}
+    return {**first, **event}
+
+
+def _json(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
+    try:
+        return orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:  # half a surrogate pair, or a number beyond 64 bits
+        return json.dumps({str(key): value for key, value in event.items()}, default=repr)
+
+
+class _Text:
+    """One aligned line for people, in local time; a traceback follows on lines of its own."""
+
+    def __init__(self, colours: bool) -> None:
+        self._colours = colours
+
+    def __call__(self, _: Any, __: str, event: MutableMapping[str, Any]) -> str:
+        now = time.time()
+        clock = time.strftime("%H:%M:%S", time.localtime(now))
+        level = level_text(str(event.pop("level", "info")), self._colours)
+        words = event.pop("event", "")
+        trace = "".join(f"\n{event.pop(key)}" for key in ("stack", "exception") if event.get(key))
+        rest = "".join(f" {key}={value}" for key, value in event.items() if key not in ("timestamp", "logger"))
+        return f"{clock}.{int(now % 1 * 1000):03d} {level} {words}{rest}{trace}"

@@ -1,0 +1,172 @@
+"""What single settings may be: their types, how each is read from text, and how a secret shows.
+
+Guarantees: a message about a secret never repeats it, and a URL shows with `***` for its password.
+`carafe.settings` puts them together.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, Secret
+
+Role = Literal["view", "operate"]
+
+
+class SecretUrl(Secret[str]):
+    """A URL whose password never shows: `str()` and `repr()` put `***` in its place."""
+
+    def _display(self) -> str:
+        return redact_url(self.get_secret_value())
+
+
+@dataclass(frozen=True, slots=True)
+class ApiToken:
+    """Somebody who may use the HTTP API, by a token of which only `hash_token`'s digest is kept."""
+
+    name: str
+    role: Role
+    digest: str = field(repr=False)
+
+
+def hash_token(token: str) -> str:
+    """The digest under which an API token is kept: SHA-256 in hex.
+
+    A plain hash is enough because `carafe token` draws 256 random bits; do not use it for words people choose.
+    """
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def redact_url(url: str) -> str:
+    """`url` with `***` for its password, in the user part and in the query; all of it when it cannot be read."""
+    try:
+        parts = urlsplit(url)
+        location = parts.netloc
+        if "@" in f"{parts.path}{parts.query}{parts.fragment}":
+            return "***"  # an unescaped / ? or # in the password: what looks like a path is part of it
+        if parts.password is not None:
+            user, _, host = location.rpartition("@")
+            location = f"{user.partition(':')[0]}:***@{host}"
+        query = urlencode(
+            [(key, "***" if "pass" in key.lower() else value) for key, value in parse_qsl(parts.query)], safe="*/:,"
+        )
+        return urlunsplit((parts.scheme, location, parts.path, query, parts.fragment)) if parts.scheme else "***"
+    except ValueError:
+        return "***"
+
+
+def _listed(value: object) -> object:
+    """A list as written in an environment variable: JSON, or separated by commas; empty is no entry."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text.startswith("["):
+        try:
+            return json.loads(text)
+        except ValueError as fault:
+            raise ValueError(f"must be names separated by commas or a JSON list: {fault}") from None
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+_MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+
+def _module(value: str) -> str:
+    if not _MODULE.fullmatch(value):
+        raise ValueError(f"must be module names such as 'briefings.jobs', separated by commas (got {value!r})")
+    return value
+
+
+def _target(value: str) -> str:
+    module, colon, attribute = value.partition(":")
+    if not _MODULE.fullmatch(module) or (colon and not _MODULE.fullmatch(attribute)):
+        raise ValueError(f"must be a module and a name in it, such as 'app.main:create_app' (got {value!r})")
+    return value
+
+
+def upper_case(value: object) -> object:
+    return value.strip().upper() if isinstance(value, str) else value
+
+
+def lower_case(value: object) -> object:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+def _url(schemes: tuple[str, ...], example: str) -> Callable[[SecretUrl], SecretUrl]:
+    """Checks the URL's scheme and host; the message never repeats the URL, a secret may stand anywhere in it."""
+
+    def check(value: SecretUrl) -> SecretUrl:
+        wants = f"must be a URL such as {example}"
+        try:
+            parts = urlsplit(value.get_secret_value().strip())
+            _ = parts.port  # raises when it is no number
+        except ValueError:
+            raise ValueError(f"{wants} (it cannot be read as a URL)") from None
+        if parts.scheme.lower() not in schemes:
+            raise ValueError(f"{wants} (its scheme is none of {', '.join(s + '://' for s in schemes)})")
+        if not parts.hostname and "host=" not in parts.query:
+            raise ValueError(f"{wants} (it names no host)")
+        return value
+
+    return check
+
+
+def _postgres(value: SecretUrl) -> SecretUrl:
+    """Checks, and drops the driver's name (`postgresql+asyncpg`): which driver reads it is no setting."""
+    _url(
+        ("postgresql", "postgres", "postgresql+asyncpg", "postgresql+psycopg", "postgresql+psycopg2"),
+        "postgresql://user:password@host:5432/database",
+    )(value)
+    return SecretUrl(re.sub(r"^[A-Za-z0-9+]+://", "postgresql://", value.get_secret_value().strip()))
+
+
+def _http(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"must be a URL such as https://example.org/webhook (got {redact_url(value)!r})")
+    return value
+
+
+_ROLES: dict[str, Role] = {"view": "view", "operate": "operate"}
+_TOKEN_FORM = (
+    "must be name:role:digest, separated by commas, with role view or operate and digest the SHA-256 of the token "
+    "in hex; `carafe token NAME ROLE` makes a token and its entry"
+)
+
+
+def _token(value: object) -> object:
+    if isinstance(value, ApiToken):
+        return value
+    parts = value.split(":") if isinstance(value, str) else []
+    if len(parts) != 3 or not parts[0]:
+        raise ValueError(f"{_TOKEN_FORM} (an entry is not of that form)")
+    name, role, digest = (part.strip() for part in parts)
+    if role not in _ROLES:
+        raise ValueError(f"{_TOKEN_FORM} (the role of {name!r} is neither)")
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", digest):
+        raise ValueError(f"{_TOKEN_FORM} (the digest of {name!r} is not 64 hex digits; never put the token itself here)")
+    return ApiToken(name, _ROLES[role], digest.lower())
+
+
+def _tokens(value: tuple[ApiToken, ...]) -> tuple[ApiToken, ...]:
+    names = [token.name for token in value]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"must name each token once (twice: {', '.join(twice)})")
+    return value
+
+
+DatabaseUrl = Annotated[SecretUrl, AfterValidator(_postgres)]
+RedisUrl = Annotated[SecretUrl, AfterValidator(_url(("redis", "rediss"), "redis://:password@host:6379/0"))]
+HttpUrl = Annotated[str, AfterValidator(_http)]
+ModuleNames = Annotated[tuple[Annotated[str, AfterValidator(_module)], ...], BeforeValidator(_listed)]
+Target = Annotated[str, AfterValidator(_target)]
+Tokens = Annotated[
+    tuple[Annotated[ApiToken, BeforeValidator(_token)], ...], BeforeValidator(_listed), AfterValidator(_tokens)
+]
+Seconds = Annotated[float, Field(allow_inf_nan=False)]
+Port = Annotated[int, Field(ge=0, le=65_535)]

@@ -1,0 +1,471 @@
+"""What an operator can set, read from the environment and, in development, from `env.local`.
+
+Guarantees: a value that does not fit stops start-up with every fault listed at once, each saying what the setting
+wants; passwords, tokens and secrets never show in a repr, a log line or an error.
+Must never: connect to anything or import a module that a setting names; what is reachable is `carafe doctor`'s
+question, what is importable the start-up's.
+
+`load_settings()` reads; `Settings(...)` itself only holds what it is given, so that a test is never changed by the
+shell it runs in.
+"""
+
+import difflib
+import os
+from collections.abc import Callable, Iterable, Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
+
+from dotenv import dotenv_values
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    Secret,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails, PydanticUndefined
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from carafe.setting_types import (
+    ApiToken,
+    DatabaseUrl,
+    HttpUrl,
+    ModuleNames,
+    Port,
+    RedisUrl,
+    Seconds,
+    SecretUrl,
+    Target,
+    Tokens,
+    hash_token,
+    lower_case,
+    redact_url,
+    upper_case,
+)
+
+__all__ = [
+    "ApiToken",
+    "SecretUrl",
+    "Settings",
+    "SettingsError",
+    "hash_token",
+    "load_settings",
+    "redact_url",
+    "settings_markdown",
+]
+
+ENV_FILE = "env.local"
+DAY = 86_400.0  # seconds
+
+Source = Literal["default", "environment", "env.local", "argument"]
+
+
+class SettingsError(ValueError):
+    """Settings that cannot be used. Its text has one line a fault; `faults` has the same lines as a tuple."""
+
+    def __init__(self, faults: Iterable[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(self.faults))
+
+
+def _by_environment(development: str, production: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda earlier: production if earlier.get("environment") == "production" else development
+
+
+class _Values(BaseSettings):
+    """Every setting, each right by itself; `Settings` adds that they fit together."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, enable_decoding=False)
+
+    environment: Annotated[Literal["development", "production"], BeforeValidator(lower_case)] = Field(
+        "development",
+        description="Where this runs. Production requires DATABASE_URL, REDIS_URL and API_TOKENS; development starts "
+        "embedded servers where a URL is missing, upgrades the schema at start and reads env.local.",
+    )
+
+    # What it stands on.
+    database_url: DatabaseUrl | None = Field(
+        None,
+        description="Postgres, as postgresql://user:password@host:5432/database. Unset in development: an embedded server.",
+    )
+    redis_url: RedisUrl | None = Field(
+        None,
+        description="Redis or Valkey, as redis://:password@host:6379/0 (rediss:// for TLS). "
+        "Unset in development: an embedded server.",
+    )
+    data_dir: Path = Field(Path(".carafe"), description="Folder in which the embedded servers keep their data.")
+    database_pool_size: int = Field(
+        10, ge=1, le=1_000, description="Connections to Postgres that one process may open for its pool."
+    )
+    redis_timeout: Seconds = Field(
+        0.25, gt=0, le=60, description="Seconds to wait for Redis before a job is accepted without its hint."
+    )
+
+    # Logs.
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(upper_case)] = Field(
+        "INFO", description="The least severe log lines to write. WARNING leaves out a job's start and completion."
+    )
+    log_format: Annotated[Literal["json", "text"], BeforeValidator(lower_case)] = Field(
+        default_factory=_by_environment("text", "json"),
+        description="How a log line looks. Default: text in development, json in production.",
+    )
+
+    # The application.
+    job_modules: ModuleNames = Field(
+        ("briefings.jobs",), description="Modules that declare jobs and hooks, separated by commas."
+    )
+    handler_modules: ModuleNames = Field(
+        ("worker.handlers",),
+        description="Modules that hold the jobs' handlers, separated by commas; workers import them.",
+    )
+    web_application: Target = Field(
+        "app.main:create_app", description="The web application, as module:name; an ASGI application or what makes one."
+    )
+    worker_application: Target = Field("worker:app", description="The Celery application, as module:name.")
+    migrations: ModuleNames = Field(
+        ("briefings.migrations",),
+        description="Packages with the application's alembic migrations, run after the library's own; separated by commas.",
+    )
+
+    # How jobs run, unless a job says otherwise.
+    worker_concurrency: int = Field(5, ge=1, le=10_000, description="Jobs that one worker process runs at a time.")
+    job_timeout: Seconds = Field(300, gt=0, le=7 * DAY, description="Seconds that one attempt may take.")
+    job_max_retries: int = Field(3, ge=0, le=1_000, description="Retries after a job's first attempt.")
+    job_retry_base: Seconds = Field(
+        2, gt=0, le=DAY, description="Seconds that the first retry waits at most; doubled for each one after it."
+    )
+    job_retry_cap: Seconds = Field(3_600, gt=0, le=30 * DAY, description="Seconds that any retry waits at most.")
+    job_args_limit: int = Field(
+        262_144, ge=1_024, le=67_108_864, description="Bytes that a job's arguments may have as JSON."
+    )
+    job_result_limit: int = Field(
+        262_144, ge=1_024, le=67_108_864, description="Bytes that a job's result may have as JSON."
+    )
+    bulk_limit: int = Field(10_000, ge=1, le=1_000_000, description="Jobs that one bulk request may enqueue.")
+    drain_timeout: Seconds = Field(
+        25,
+        gt=0,
+        le=DAY,
+        description="Seconds that running jobs get to finish after SIGTERM before they are handed back. "
+        "Keep it below the pod's grace period.",
+    )
+    steward: bool = Field(True, description="Whether this process may lead the upkeep (promote, repair, rescue, prune).")
+
+    # How long ended jobs are kept.
+    retention_succeeded: Seconds = Field(
+        7 * DAY, ge=3_600, description="Seconds that succeeded and cancelled jobs are kept (they share a table)."
+    )
+    retention_dead: Seconds = Field(30 * DAY, ge=3_600, description="Seconds that dead jobs are kept.")
+    retention_idempotency: Seconds = Field(
+        DAY, ge=60, description="Seconds in which an Idempotency-Key returns the job it made before."
+    )
+
+    # Where it listens, and who may call.
+    host: str = Field(
+        default_factory=_by_environment("127.0.0.1", "0.0.0.0"),
+        min_length=1,
+        description="Address that the web process and the dashboard listen on. "
+        "Default: 127.0.0.1 in development, 0.0.0.0 in production.",
+    )
+    port: Port = Field(8080, description="Port of the web process.")
+    dashboard_port: Port = Field(8081, description="Port of the dashboard.")
+    probe_host: str = Field(
+        default_factory=_by_environment("127.0.0.1", "0.0.0.0"),
+        min_length=1,
+        description="Address that a worker's health server listens on. "
+        "Default: 127.0.0.1 in development, 0.0.0.0 in production.",
+    )
+    probe_port: Port = Field(8082, description="Port of a worker's health server; 0 picks a free one.")
+    api_tokens: Tokens = Field(
+        (),
+        description="Who may use the HTTP API: name:role:digest, separated by commas, role view or operate. "
+        "`carafe token NAME ROLE` makes one.",
+    )
+    allow_open_api: bool = Field(
+        False,
+        description="In development, lets an API without tokens listen beyond this machine: "
+        "everybody who reaches it may do everything.",
+    )
+
+    # The briefing service.
+    briefing_webhook_url: HttpUrl | None = Field(
+        None, description="Webhook that writes briefings. Unset in development: the sample one of the web process."
+    )
+    briefing_webhook_secret: SecretStr | None = Field(None, description="Secret sent to the webhook in a header.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)  # load_settings reads the others, so that it can tell where a value came from
+
+
+class Settings(_Values):
+    """Every setting, checked and frozen. A field's name in upper case is its name in the environment.
+
+    Raises pydantic's `ValidationError` on bad values; `load_settings` turns that into one readable `SettingsError`.
+    """
+
+    _sources: dict[str, Source] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        faults = [f"{name.upper()}: {text}" for name, text in _faults_between(self)]
+        if faults:
+            raise ValueError("\n".join(faults))
+        return self
+
+    def effective(self) -> list[tuple[str, str, Source]]:
+        """Every setting as (NAME, what may be shown of it, where it came from), in the order of the docs."""
+        shown = []
+        for name in type(self).model_fields:
+            source = self._sources.get(name, "argument" if name in self.model_fields_set else "default")
+            shown.append((name.upper(), _shown(getattr(self, name)), source))
+        return shown
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Settings from `overrides`, then the environment, then (in development) `env.local` in the current folder.
+
+    An empty variable counts as unset, except that it empties a list. Variables that are no setting are ignored in the
+    environment, but a fault in `env.local`.
+    Raises SettingsError with one line for every fault.
+    """
+    fields = Settings.model_fields
+    faults: list[tuple[str, str]] = []
+    values: dict[str, object] = {}
+    sources: dict[str, Source] = {}
+
+    def take(found: Mapping[str, object], source: Source) -> None:
+        for name, value in found.items():
+            if isinstance(value, str) and not value.strip() and not _is_list(fields[name]):
+                values.pop(name, None)
+                sources.pop(name, None)
+                continue
+            values[name] = value
+            sources[name] = source
+
+    environment = {name.lower(): value for name, value in os.environ.items() if name.lower() in fields}
+    where = overrides.get("environment", environment.get("environment", "")) or "development"
+    if str(where).strip().lower() == "development":
+        in_file, faults = _read_env_file(Path(ENV_FILE), fields)
+        take(in_file, "env.local")
+    take(environment, "environment")
+    take({name: value for name, value in overrides.items() if name in fields}, "argument")
+    faults += [(name, _unknown(name, fields)) for name in overrides if name not in fields]
+
+    try:
+        _Values(**values)  # type: ignore[arg-type]
+    except ValidationError as invalid:
+        faults += [
+            (str(error["loc"][0]), _fault(error, values))
+            for error in invalid.errors()
+            if error["type"] != "default_factory_not_called"  # for want of another value, whose fault is told
+        ]
+    faulty = {name for name, _ in faults}
+    rest = _Values(**{name: value for name, value in values.items() if name not in faulty})  # type: ignore[arg-type]
+    faults += [
+        (name, f"{name.upper()}: {text}")
+        for name, text in _faults_between(rest)
+        if not faulty & {name, *_RESTS_ON.get(name, ())}  # else it may only come from the other one being wrong
+    ]
+    if faults:
+        order = {name: place for place, name in enumerate(fields)}
+        faults.sort(key=lambda fault: order.get(fault[0], len(order)))
+        raise SettingsError(dict.fromkeys(text for _, text in faults))
+    settings = Settings(**values)  # type: ignore[arg-type]
+    settings._sources.update(sources)
+    return settings
+
+
+def settings_markdown() -> str:
+    """The text of docs/settings.md: every setting, its default and what it wants."""
+    lines = [
+        "# Settings",
+        "",
+        "<!-- Made by `python -m carafe.settings` from the fields of carafe/settings.py; a test compares the two. -->",
+        "",
+        "Read from the environment and, in development, from `env.local` in the current folder (the environment wins).",
+        "Start-up refuses bad values with every fault listed; `carafe config` prints what is in effect, redacted.",
+        "An empty variable counts as unset, except that it empties a list. Durations are seconds.",
+        "",
+        "| Name | Default | Takes | What for |",
+        "|---|---|---|---|",
+    ]
+    for name, info in Settings.model_fields.items():
+        default = _default(info)
+        lines.append(f"| `{name.upper()}` | {f'`{default}`' if default else ''} | {_wants(info)} | {info.description} |")
+    return "\n".join(lines) + "\n"
+
+
+# How settings bear on each other.
+
+
+_CLOSE_OR_OPEN = (
+    "set API_TOKENS (`carafe token NAME ROLE` makes one), "
+    "or ALLOW_OPEN_API=true to let everybody who reaches it do everything"
+)
+
+# A fault of the left one may only come from a fault of a right one.
+_RESTS_ON = {
+    "database_url": ("environment",),
+    "redis_url": ("environment",),
+    "api_tokens": ("environment",),
+    "host": ("environment", "api_tokens", "allow_open_api"),
+    "job_retry_cap": ("job_retry_base",),
+    "dashboard_port": ("port",),
+}
+
+
+def _faults_between(settings: _Values) -> list[tuple[str, str]]:
+    """(field, what is wrong) of values that are right by themselves and do not fit together."""
+    faults: list[tuple[str, str]] = []
+    if settings.environment == "production":
+        if settings.database_url is None:
+            faults.append(
+                ("database_url", "is required in production, such as postgresql://user:password@host:5432/database")
+            )
+        if settings.redis_url is None:
+            faults.append(("redis_url", "is required in production, such as redis://:password@host:6379/0"))
+        if not settings.api_tokens:
+            faults.append(("api_tokens", "is required in production; `carafe token NAME ROLE` makes a token and its entry"))
+    elif not settings.api_tokens and not settings.allow_open_api and not _is_loopback(settings.host):
+        faults.append(
+            (
+                "host",
+                f"{settings.host!r} is reachable from other machines while API_TOKENS is empty; {_CLOSE_OR_OPEN}",
+            )
+        )
+    if settings.job_retry_cap < settings.job_retry_base:
+        faults.append(("job_retry_cap", f"must be JOB_RETRY_BASE ({settings.job_retry_base:g} s) or more"))
+    taken: dict[int, str] = {}
+    for name in ("port", "dashboard_port"):
+        number: int = getattr(settings, name)
+        if number and number in taken:
+            faults.append((name, f"must differ from {taken[number]} (both {number})"))
+        taken.setdefault(number, name.upper())
+    return faults
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+# Reading and showing.
+
+
+def _read_env_file(path: Path, fields: Mapping[str, FieldInfo]) -> tuple[dict[str, object], list[tuple[str, str]]]:
+    values: dict[str, object] = {}
+    faults: list[tuple[str, str]] = []
+    if not path.is_file():
+        return values, faults
+    for key, value in dotenv_values(path, interpolate=False).items():
+        name = key.lower()
+        if name == "environment":
+            faults.append(
+                (name, f"ENVIRONMENT: must be set in the environment, not in {ENV_FILE}, which only development reads")
+            )
+        elif name not in fields:
+            faults.append((name, _unknown(key, fields)))
+        else:
+            values[name] = value or ""
+    return values, faults
+
+
+def _unknown(name: str, fields: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name.upper(), [field.upper() for field in fields], n=1)
+    return f"unknown setting {name.upper()}" + (f": did you mean {near[0]}?" if near else "")
+
+
+def _fault(error: ErrorDetails, values: Mapping[str, object]) -> str:
+    name = str(error["loc"][0])
+    info = Settings.model_fields[name]
+    if error["type"] == "value_error":
+        return f"{name.upper()}: {error['ctx']['error']}"
+    got = "" if _is_secret(info) or name not in values else f" (got {values[name]!r})"
+    return f"{name.upper()}: must be {_wants(info)}{got}"
+
+
+def _kinds(annotation: Any) -> list[Any]:
+    """The types that a field's annotation names, without Annotated and None."""
+    if get_origin(annotation) is Annotated:
+        return _kinds(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [kind for part in get_args(annotation) for kind in _kinds(part) if part is not type(None)]
+    return [annotation]
+
+
+def _is_list(info: FieldInfo) -> bool:
+    return any(get_origin(kind) is tuple for kind in _kinds(info.annotation))
+
+
+def _is_secret(info: FieldInfo) -> bool:
+    kinds = _kinds(info.annotation)
+    return any(isinstance(kind, type) and issubclass(kind, (Secret, SecretStr)) for kind in kinds) or any(
+        get_origin(kind) is tuple and ApiToken in _kinds(get_args(kind)[0]) for kind in kinds
+    )
+
+
+def _bound(info: FieldInfo, name: str) -> Any:
+    return next((getattr(rule, name) for rule in info.metadata if getattr(rule, name, None) is not None), None)
+
+
+def _wants(info: FieldInfo) -> str:
+    """What a setting takes, in words: from its type and bounds."""
+    kind = _kinds(info.annotation)[0]
+    low, above, high = (_bound(info, name) for name in ("ge", "gt", "le"))
+    reach = ""
+    if low is not None:
+        reach = f" from {low:.15g} to {high:.15g}" if high is not None else f" of {low:.15g} or more"
+    elif above is not None:
+        reach = f" above {above:.15g}" + (f" and up to {high:.15g}" if high is not None else "")
+    if kind is bool:
+        return "true or false"
+    if kind is int:
+        return "a whole number" + reach
+    if kind is float:
+        return "a number of seconds" + reach
+    if get_origin(kind) is Literal:
+        return " or ".join(get_args(kind)) if len(get_args(kind)) == 2 else f"one of {', '.join(get_args(kind))}"
+    if _is_list(info):
+        return "name:role:digest, separated by commas" if _is_secret(info) else "module names separated by commas"
+    if isinstance(kind, type) and issubclass(kind, SecretUrl):
+        return "a URL"
+    return {Path: "a folder"}.get(kind, "text")
+
+
+def _default(info: FieldInfo) -> str:
+    if info.default_factory is not None or info.default is PydanticUndefined:
+        return ""
+    return "" if info.default is None or info.default == () else _shown(info.default)
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.15g}"
+    if isinstance(value, tuple):
+        return ",".join(f"{item.name}:{item.role}:***" if isinstance(item, ApiToken) else str(item) for item in value)
+    return str(value)  # a secret shows its stars
+
+
+if __name__ == "__main__":
+    print(settings_markdown(), end="")  # noqa: T201
