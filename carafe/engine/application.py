@@ -1,0 +1,116 @@
+"""The Celery application: Celery's command line works as its users expect (``celery -A worker worker``, ``inspect``).
+
+Its configuration comes from the settings alone. Tasks are not run through it: `carafe.run` is the name under which hints
+travel, and calling it in Celery's way is refused in words.
+"""
+
+import importlib
+import os
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from celery import Celery, signals
+from celery.exceptions import ImproperlyConfigured
+
+from carafe.jobs.hints import QUEUE, TASK
+
+if TYPE_CHECKING:
+    from carafe.settings import Settings
+
+
+class Application(Celery):
+    """A Celery application that knows its settings."""
+
+    def __init__(self, settings: "Settings", **options: Any) -> None:
+        if settings.redis_url is None:
+            raise ImproperlyConfigured("REDIS_URL is not set")
+        self.carafe_settings = settings
+        super().__init__("carafe", broker=settings.redis_url.get_secret_value(), set_as_current=True, **options)
+        self.conf.update(
+            broker_transport="carafe.engine.transport:BatchTransport",
+            broker_transport_options={
+                "ack_emulation": False,
+                "priority_steps": [0],
+                "socket_keepalive": True,
+                "socket_connect_timeout": 3,
+                "health_check_interval": 5,
+                "client_name": "carafe-worker",
+            },
+            broker_connection_retry_on_startup=True,
+            broker_connection_max_retries=None,
+            worker_pool="carafe.engine.pool:EnginePool",
+            worker_consumer="carafe.engine.consumer:Consumer",
+            worker_concurrency=settings.worker_concurrency,
+            worker_hijack_root_logger=False,
+            worker_redirect_stdouts=False,
+            worker_cancel_long_running_tasks_on_connection_loss=False,
+            worker_enable_prefetch_count_reduction=False,
+            worker_send_task_events=False,
+            task_default_queue=QUEUE,
+            task_create_missing_queues=False,
+            task_ignore_result=True,
+            result_backend=None,
+            accept_content=["json"],
+            control_queue_expires=60.0,
+            control_queue_ttl=60.0,
+            timezone="UTC",
+        )
+        self.steps["worker"].add("carafe.engine.worker:EngineStep")
+
+        @self.task(name=TASK)
+        def run() -> None:
+            """Run a job: only as a hint, claimed in Postgres."""
+            raise ImproperlyConfigured(f"{TASK} is not called as a Celery task; use carafe.jobs.Client.enqueue")
+
+    @cached_property
+    def Worker(self) -> Any:
+        """Our worker program, which `celery worker` starts."""
+        return self.subclass_with_self("carafe.engine.worker:Worker")
+
+
+@signals.setup_logging.connect
+def _logging_is_ours(**_: Any) -> None:
+    """Connected, so that Celery leaves logging alone: carafe.logging has configured it."""
+
+
+def create_application(settings: "Settings") -> Application:
+    """A Celery application on these settings."""
+    from carafe.logging import configure_logging
+
+    configure_logging(settings)
+    return Application(settings)
+
+
+def application_of(settings: "Settings") -> Any:
+    """The Celery application that WORKER_APPLICATION names (``module:attribute``), on these settings.
+
+    Raises ``ImproperlyConfigured`` when there is none.
+    """
+    # The application, child processes and handlers read the environment: let them find the same servers.
+    for name in ("database_url", "redis_url"):
+        value = getattr(settings, name)
+        if value is not None:
+            os.environ[name.upper()] = value.get_secret_value()
+    module, _, attribute = settings.worker_application.partition(":")
+    try:
+        application = getattr(importlib.import_module(module), attribute or "app")
+    except (ImportError, AttributeError) as error:
+        raise ImproperlyConfigured(f"WORKER_APPLICATION: {settings.worker_application!r} not found: {error}") from error
+    if not isinstance(application, Application):
+        raise ImproperlyConfigured(
+            f"WORKER_APPLICATION: {settings.worker_application!r} is no carafe.engine.application.Application"
+        )
+    application.carafe_settings = settings
+    return application
+
+
+def __getattr__(name: str) -> Any:
+    """`app`, made at first use from the environment (a module that is only imported configures nothing)."""
+    if name == "app":
+        from carafe.development import with_servers
+        from carafe.settings import load_settings
+
+        application = create_application(with_servers(load_settings()))
+        globals()["app"] = application
+        return application
+    raise AttributeError(name)

@@ -1,0 +1,147 @@
+"""The contexts that handlers get: what they know of their attempt, progress, and the transaction that ends the job."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from carafe.database import AWAY, Database
+from carafe.engine.results import encode_result
+from carafe.engine.slot import Slot
+from carafe.jobs.errors import InvalidOption, StaleClaim
+from carafe.jobs.moves import run_hooks
+from carafe.jobs.records import as_uuid
+from carafe.jobs.statements import FINISH, PROGRESS
+from carafe.jobs.statistics import BOUNDS
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+PROGRESS_INTERVAL = 0.25
+"""Seconds between two writes of an attempt's progress; what comes sooner is left out, the last one (1.0) never."""
+
+
+class AttemptContext:
+    """The context of an ``async def`` handler; see `carafe.jobs.context.Context`."""
+
+    __slots__ = ("_database", "_limit", "_reported", "_row", "_slot", "completed", "result")
+
+    def __init__(self, row: Any, slot: Slot, database: Database, limit: int) -> None:
+        self._row, self._slot, self._database, self._limit = row, slot, database, limit
+        self._reported = 0.0
+        self.result: Any = None
+        self.completed = False
+
+    @property
+    def job_id(self) -> UUID:
+        return as_uuid(self._row["id"])
+
+    @property
+    def kind(self) -> str:
+        return str(self._row["kind"])
+
+    @property
+    def attempt(self) -> int:
+        return int(self._row["attempt"]) + 1
+
+    @property
+    def max_attempts(self) -> int:
+        return int(self._row["max_attempts"])
+
+    @property
+    def timeout(self) -> float:
+        return float(self._row["timeout"])
+
+    @property
+    def deadline(self) -> datetime:
+        deadline: datetime = self._row["deadline_at"]
+        return deadline
+
+    @property
+    def cancelled(self) -> bool:
+        return self._slot.stop is not None
+
+    @property
+    def database(self) -> Database:
+        return self._database
+
+    async def progress(self, fraction: float, note: str = "") -> None:
+        values = progress_values(fraction, note)
+        now = time.monotonic()
+        if now - self._reported < PROGRESS_INTERVAL and fraction < 1:
+            return
+        self._reported = now
+        try:
+            async with self._database.connection() as connection:
+                arguments = PROGRESS.arguments(**values, id=self._row["id"], fence=self._row["fence"])
+                await connection.execute(PROGRESS.positional, *arguments)
+        except AWAY:
+            pass  # progress is best effort: a database that is away must not fail the handler
+
+    @asynccontextmanager
+    async def transaction(self) -> "AsyncIterator[AsyncSession]":
+        if self.completed:
+            raise InvalidOption("transaction", "this attempt has already completed its job in a transaction")
+        async with self._database.hooked(statement_timeout=0, lock_timeout=0) as transaction:
+            yield transaction.session
+            await transaction.session.flush()
+            await self._database.limit(transaction)
+            row = self._row
+            result = encode_result(self.result, self._limit)
+            arguments = FINISH.arguments(
+                ids=[row["id"]], fences=[row["fence"]], results=[result], state="succeeded", reason=None, bounds=BOUNDS
+            )
+            if not await transaction.connection.fetch(FINISH.positional, *arguments):
+                raise StaleClaim(self.job_id, row["fence"])
+            await run_hooks(transaction.session, {**dict(row), "state": "succeeded", "result": result, "error": None})
+        self.completed = True
+
+
+class ThreadContext:
+    """The context of a plain function in a thread; see `carafe.jobs.context.SyncContext`."""
+
+    __slots__ = ("_context", "_report")
+
+    def __init__(self, context: AttemptContext, report: Callable[[float, str], None]) -> None:
+        self._context, self._report = context, report
+
+    @property
+    def job_id(self) -> UUID:
+        return self._context.job_id
+
+    @property
+    def kind(self) -> str:
+        return self._context.kind
+
+    @property
+    def attempt(self) -> int:
+        return self._context.attempt
+
+    @property
+    def max_attempts(self) -> int:
+        return self._context.max_attempts
+
+    @property
+    def timeout(self) -> float:
+        return self._context.timeout
+
+    @property
+    def deadline(self) -> datetime:
+        return self._context.deadline
+
+    @property
+    def cancelled(self) -> bool:
+        return self._context.cancelled
+
+    def progress(self, fraction: float, note: str = "") -> None:
+        progress_values(fraction, note)
+        self._report(fraction, note)
+
+
+def progress_values(fraction: float, note: str) -> dict[str, Any]:
+    """Checked values for progress.sql. Raises `InvalidOption`."""
+    if not 0 <= fraction <= 1:
+        raise InvalidOption("fraction", f"must be from 0 to 1 (got {fraction})")
+    return {"fraction": float(fraction), "note": note.replace("\0", "")[:500] or None}

@@ -1,0 +1,111 @@
+"""The main module of a child process: imports the modules, waits for one job, runs it, answers, exits."""
+
+import asyncio
+import inspect
+import os
+import resource
+import sys
+import threading
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from carafe.engine.attempts import progress_values
+from carafe.engine.ends import describe
+from carafe.engine.results import ResultNotUsable, encode_result
+from carafe.jobs.definition import load
+from carafe.jobs.errors import InvalidArguments, PayloadTooLarge
+from carafe.jobs.handlers import handlers
+from carafe.jobs.modules import load_handlers, load_jobs
+from carafe.jobs.outcomes import Cancel, Discard, Outcome, Retry, Snooze
+
+
+class ChildContext:
+    """The context inside a child process; see `carafe.jobs.context.SyncContext`. It is killed rather than asked to stop."""
+
+    cancelled = False
+
+    def __init__(self, request: dict[str, Any], answers: Any) -> None:
+        self._answers = answers
+        self.job_id = UUID(request["id"])
+        self.kind = str(request["kind"])
+        self.attempt = int(request["attempt"])
+        self.max_attempts = int(request["max_attempts"])
+        self.timeout = float(request["timeout"])
+        self.deadline = datetime.fromisoformat(request["deadline"])
+
+    def progress(self, fraction: float, note: str = "") -> None:
+        """Say how far the attempt is."""
+        values = progress_values(fraction, note)
+        _say(self._answers, {"progress": [values["fraction"], values["note"] or ""]})
+
+
+def answer(request: dict[str, Any], answers: Any) -> dict[str, Any]:
+    """Run the job of a request; the answer is its result or how it failed."""
+    handler = handlers()[request["kind"]]
+    try:
+        job = load(handler.job, request["args"], request["version"])
+        value = handler.function(job, ChildContext(request, answers))
+        if inspect.iscoroutine(value):
+            value = asyncio.run(value)
+        if isinstance(value, Outcome):
+            raise value
+        return {"result": encode_result(value, request["result_limit"])}
+    except Retry as outcome:
+        return {"outcome": "retry", "reason": outcome.reason, "after": outcome.after}
+    except Snooze as outcome:
+        return {"outcome": "snooze", "for": outcome.for_}
+    except Discard as outcome:
+        return {"outcome": "discard", "reason": outcome.reason}
+    except Cancel as outcome:
+        return {"outcome": "cancel", "reason": outcome.reason}
+    except (ResultNotUsable, PayloadTooLarge) as error:
+        return {"cause": "result", "error": describe(error)}
+    except InvalidArguments as error:
+        return {"cause": "validation", "error": describe(error)}
+    except BaseException as error:
+        return {"cause": "error", "error": describe(error)}
+
+
+def _say(answers: Any, message: dict[str, Any]) -> None:
+    answers.write(orjson.dumps(message) + b"\n")
+    answers.flush()
+
+
+def _end_with_parent() -> None:
+    """Nothing more ever comes on standard input: its end is the parent's end."""
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
+def _limit_memory(limit: int | None) -> None:
+    if limit is None:
+        return
+    with open("/proc/self/statm") as statm:
+        now = int(statm.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (now + limit, now + limit))
+
+
+def main() -> None:
+    """``python -m carafe.engine.child FD MODULES``."""
+    answers = os.fdopen(int(sys.argv[1]), "wb")
+    job_modules, handler_modules = orjson.loads(sys.argv[2])
+    load_jobs(job_modules)
+    load_handlers(handler_modules)
+    line = sys.stdin.buffer.readline()
+    if not line:
+        return
+    request = orjson.loads(line)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _limit_memory(request["memory_limit"])
+    _say(answers, answer(request, answers))
+    # No teardown: whatever the handler left running (threads, atexit hooks) must not hold the slot.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Child processes for ``isolation="process"``: one attempt each, killable, with a memory limit of their own.
+
+A child is started ahead and waits, its modules imported, so that a job does not pay for Python's start; it runs one job and
+exits. It ends by itself when its parent is gone: its standard input closes.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import orjson
+
+
+class ChildDied(Exception):
+    """The child ended without an answer; the text says how."""
+
+
+class Children:
+    """The children of one worker. Its methods block, and are called from the runner's threads."""
+
+    def __init__(self, job_modules: Sequence[str], handler_modules: Sequence[str]) -> None:
+        self._modules = orjson.dumps([list(job_modules), list(handler_modules)]).decode()
+        self._lock = threading.Lock()
+        self._spare: Child | None = None
+        self._closed = False
+
+    def run(self, request: dict[str, Any], started: "Callable[[Child], None]", report: Callable[[float, str], None]) -> Any:
+        """Run one attempt in a child: `started` gets it (to kill it), `report` its progress. Returns the answer.
+
+        Raises `ChildDied`.
+        """
+        with self._lock:
+            child, self._spare = self._spare or Child(self._modules), None
+        started(child)
+        threading.Thread(target=self._prepare, name="carafe spare child", daemon=True).start()
+        try:
+            return child.run(request, report)
+        finally:
+            child.close()
+
+    def _prepare(self) -> None:
+        with self._lock:
+            if self._spare is None and not self._closed:
+                self._spare = Child(self._modules)
+
+    def close(self) -> None:
+        """End the waiting child."""
+        with self._lock:
+            self._closed = True
+            if self._spare is not None:
+                self._spare.kill()
+                self._spare.close()
+                self._spare = None
+
+
+class Child:
+    """One child process: requests on its standard input, answers on a pipe; its own output goes where ours goes."""
+
+    def __init__(self, modules: str) -> None:
+        reading, writing = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "carafe.engine.child", str(writing), modules],
+                stdin=subprocess.PIPE,
+                pass_fds=(writing,),
+                # Out of the terminal's group: Ctrl-C is for the worker, which then decides.
+                start_new_session=True,
+            )
+        finally:
+            os.close(writing)
+        self._answers = os.fdopen(reading, "rb")
+        self.killed = False
+
+    def run(self, request: dict[str, Any], report: Callable[[float, str], None]) -> Any:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(orjson.dumps(request) + b"\n")
+            self._process.stdin.flush()
+            for line in self._answers:
+                answer = orjson.loads(line)
+                if "progress" not in answer:
+                    return answer
+                report(*answer["progress"])
+        except OSError:
+            pass  # it died while we wrote: told below, with how
+        raise ChildDied(_how(self._process.wait()))
+
+    def kill(self) -> None:
+        """End it at once, whatever it is doing."""
+        self.killed = True
+        self._process.kill()
+
+    def close(self) -> None:
+        """Let it go: close the pipes, give it a moment, then kill what remains."""
+        assert self._process.stdin is not None
+        for stream in (self._process.stdin, self._answers):
+            try:
+                stream.close()
+            except OSError:
+                pass
+        try:
+            self._process.wait(1)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def _how(code: int) -> str:
+    if code >= 0:
+        return f"the job's process exited with code {code} before it had answered"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"the job's process was killed by {name}"

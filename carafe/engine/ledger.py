@@ -1,0 +1,292 @@
+"""The ledger: takes claims and writes ends, in batches, each write under its fence. The only part of a worker that changes a
+job's state.
+
+Guarantees: what the runner hands over is written, however long Postgres is away, or found stale and dropped; a claim whose
+reply was lost is handed back before the next try; one bad row or hook never holds up its batch.
+Must never: start anything, or know how handlers run.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, cast
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from carafe.database import AWAY, Database
+from carafe.engine.ends import Cancelled, End, Failed, Released, Snoozed, Succeeded
+from carafe.engine.slot import Claim
+from carafe.jobs.hooks import hooked_kinds
+from carafe.jobs.moves import Connection, HookFailed, move
+from carafe.jobs.statements import CLAIM, DEFER, FAIL, FINISH, RELEASE, RELEASE_UNHELD, SNOOZE, Statement
+from carafe.jobs.states import State
+from carafe.jobs.statistics import BOUNDS
+
+log = structlog.stdlib.get_logger("carafe.ledger")
+
+Row = Mapping[str, Any]
+
+
+class Hinted:
+    """A hint on its way to a claim: the job's id and kind, and the message's own bytes."""
+
+    __slots__ = ("id", "kind", "raw")
+
+    def __init__(self, job_id: UUID, kind: str, raw: bytes) -> None:
+        self.id, self.kind, self.raw = job_id, kind, raw
+
+
+class Ledger:
+    """One worker's books. Lives on the runner's loop."""
+
+    def __init__(self, database: Database, worker: UUID, worker_name: str, kinds: Sequence[str]) -> None:
+        self._database = database
+        self._worker, self._worker_name = worker, worker_name
+        self._kinds = list(kinds)
+        self._hooked_claims = hooked_kinds(State.RUNNING)
+        self._hooked_ends = hooked_kinds(State.SUCCEEDED)
+        self.counts: Counter[str] = Counter()
+
+    async def claim(self, hints: Sequence[Hinted]) -> tuple[list[Row], list[tuple[Row, HookFailed]]]:
+        """Claim what can be claimed of `hints`; waits for Postgres if need be.
+
+        Returns the claimed rows, and those that were claimed although their hook failed (the caller fails them).
+        """
+        pause = 0.05
+        while True:
+            try:
+                return await self._claim(hints)
+            except AWAY as error:
+                log.warning("claim failed, Postgres is away", error=_word(error), hints=len(hints))
+            except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.QueryCanceledError):
+                pass
+            await asyncio.sleep(pause * (0.5 + random.random()))
+            pause = min(1.0, pause * 2)
+            await self._hand_back_unheld(hints)
+
+    async def _claim(self, hints: Sequence[Hinted]) -> tuple[list[Row], list[tuple[Row, HookFailed]]]:
+        plain = hints
+        rows: list[Row] = []
+        bad: list[tuple[Row, HookFailed]] = []
+        if self._hooked_claims:
+            plain = [hint for hint in hints if hint.kind not in self._hooked_claims]
+            hooked = [hint for hint in hints if hint.kind in self._hooked_claims]
+            if hooked:
+                rows, failed = await move(self._database, hooked, self._run_claim, (State.RUNNING,))
+                for hint, error in failed:
+                    async with self._database.connection() as connection:
+                        bad += [(row, error) for row in await self._run_claim(connection, [hint])]
+        if plain:
+            async with self._database.connection() as connection:
+                rows = [*rows, *await self._run_claim(connection, plain)]
+        return rows, bad
+
+    async def _run_claim(self, connection: Connection, hints: Sequence[Hinted]) -> Sequence[Row]:
+        # CLAIM.arguments, spelled out: this is the hot path.
+        ids = [hint.id for hint in hints]
+        return cast(Sequence[Row], await connection.fetch(CLAIM.positional, self._worker, ids, self._kinds))
+
+    async def _hand_back_unheld(self, hints: Sequence[Hinted]) -> None:
+        """A failed claim may have been committed: its rows would wait for nobody."""
+        try:
+            async with self._database.connection() as connection:
+                arguments = RELEASE_UNHELD.arguments(ids=[hint.id for hint in hints], worker=self._worker)
+                found = await connection.fetch(RELEASE_UNHELD.positional, *arguments)
+            self.counts["claims handed back"] += len(found)
+        except AWAY:
+            pass  # the claim that follows fails too, and comes back here
+
+    async def defer(self, hints: Sequence[Hinted]) -> None:
+        """Leave jobs that this worker cannot run to others, for a growing pause."""
+        try:
+            async with self._database.connection() as connection:
+                await connection.execute(DEFER.positional, [hint.id for hint in hints])
+        except AWAY:
+            pass  # the row keeps its old stamp, and the steward pushes it again
+
+    async def write(self, ends: Sequence[End]) -> None:
+        """Write ends, all of them, in as few statements as there are kinds of ends; waits for Postgres if need be."""
+        succeeded: list[Succeeded] = []
+        hooked: list[Succeeded] = []
+        others: dict[type[End], list[End]] = {}
+        for end in ends:
+            if type(end) is Succeeded:
+                (hooked if end.claim.kind in self._hooked_ends else succeeded).append(end)
+            else:
+                others.setdefault(type(end), []).append(end)
+        if succeeded:
+            await self._until_written(succeeded, self._write_succeeded)
+        if hooked:
+            await self._until_written(hooked, self._write_hooked)
+        for kind, group in others.items():
+            await self._until_written(group, _WRITERS[kind].__get__(self))
+
+    async def _until_written(self, ends: Sequence[Any], write: Callable[[Sequence[Any]], Awaitable[None]]) -> None:
+        pause = 0.05
+        while True:
+            try:
+                return await write(ends)
+            except AWAY as error:
+                log.warning("ends not written yet, Postgres is away", error=_word(error), ends=len(ends))
+            except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.QueryCanceledError):
+                pass
+            except asyncpg.PostgresError as error:
+                if len(ends) > 1:
+                    # One bad row must not hold up the others.
+                    for end in ends:
+                        await self._until_written([end], write)
+                    return None
+                return await self._until_written([_refused(ends[0], error)], self._write_failed)
+            await asyncio.sleep(pause * (0.5 + random.random()))
+            pause = min(1.0, pause * 2)
+
+    async def _write_succeeded(self, ends: Sequence[Succeeded]) -> None:
+        async with self._database.connection() as connection:
+            rows = await _finish(connection, ends, "succeeded", [end.result for end in ends])
+        self._count("succeeded", len(rows), len(ends))
+
+    async def _write_hooked(self, ends: Sequence[Succeeded]) -> None:
+        async def run(connection: Connection, batch: Sequence[Succeeded]) -> Sequence[Row]:
+            rows = await _finish(connection, batch, "succeeded", [end.result for end in batch])
+            return _with_claims(rows, batch, "succeeded")
+
+        rows, bad = await move(self._database, ends, run, (State.SUCCEEDED,))
+        self._count("succeeded", len(rows), len(ends) - len(bad))
+        if bad:
+            await self._write_failed([_hook_failed(end, error) for end, error in bad])
+
+    async def _write_failed(self, ends: Sequence[Failed]) -> None:
+        async def run(connection: Connection, batch: Sequence[Failed]) -> Sequence[Row]:
+            arguments = FAIL.arguments(
+                ids=[end.claim.id for end in batch],
+                fences=[end.claim.fence for end in batch],
+                causes=[end.cause for end in batch],
+                error_classes=[end.error_class for end in batch],
+                errors=[end.error for end in batch],
+                tracebacks=[end.traceback for end in batch],
+                fingerprints=[end.fingerprint for end in batch],
+                delays=[end.delay for end in batch],
+                finals=[end.final for end in batch],
+                worker=self._worker,
+                worker_name=self._worker_name,
+                bounds=BOUNDS,
+            )
+            return cast(Sequence[Row], await connection.fetch(FAIL.positional, *arguments))
+
+        rows, bad = await move(self._database, ends, run, (State.RETRYING, State.DEAD, State.CANCELLED))
+        for end, error in bad:
+            # There is no other way to end it: the end is written without its hook, and says so.
+            log.error("hook failed, the end is written without it", job_id=str(end.claim.id), error=str(error))
+            async with self._database.connection() as connection:
+                rows += await run(connection, [_noted(end, error)])
+        for row in rows:
+            self.counts[row["state"]] += 1
+        self.counts["stale"] += len(ends) - len(rows)
+
+    async def _write_cancelled(self, ends: Sequence[Cancelled]) -> None:
+        async def run(connection: Connection, batch: Sequence[Cancelled]) -> Sequence[Row]:
+            rows = await _finish(connection, batch, "cancelled", [None] * len(batch), batch[0].reason)
+            return _with_claims(rows, batch, "cancelled", batch[0].reason)
+
+        for reason in dict.fromkeys(end.reason for end in ends):
+            group = [end for end in ends if end.reason == reason]
+            rows, bad = await move(self._database, group, run, (State.CANCELLED,))
+            for end, error in bad:
+                log.error("hook failed, the end is written without it", job_id=str(end.claim.id), error=str(error))
+                async with self._database.connection() as connection:
+                    rows += await run(connection, [end])
+            self._count("cancelled", len(rows), len(group))
+
+    async def _write_snoozed(self, ends: Sequence[Snoozed]) -> None:
+        delays = [end.delay for end in ends]
+        await self._put_back(SNOOZE, ends, State.SCHEDULED, "snoozed", delays=delays)
+
+    async def _write_released(self, ends: Sequence[Released]) -> None:
+        for started in (True, False):
+            group = [end for end in ends if end.started is started]
+            if group:
+                await self._put_back(RELEASE, group, State.QUEUED, "released", counts=started)
+
+    async def _put_back(self, statement: Statement, ends: Sequence[End], state: State, count: str, **values: Any) -> None:
+        delays = dict(zip((end.claim.id for end in ends), values.pop("delays", ()), strict=False))
+
+        async def run(connection: Connection, batch: Sequence[End]) -> Sequence[Row]:
+            given = {"delays": [delays[end.claim.id] for end in batch]} if delays else values
+            arguments = statement.arguments(
+                ids=[end.claim.id for end in batch], fences=[end.claim.fence for end in batch], **given
+            )
+            return cast(Sequence[Row], await connection.fetch(statement.positional, *arguments))
+
+        rows, bad = await move(self._database, ends, run, (state,))
+        for end, error in bad:
+            log.error("hook failed, the job is put back without it", job_id=str(end.claim.id), error=str(error))
+            async with self._database.connection() as connection:
+                rows += await run(connection, [end])
+        self._count(count, len(rows), len(ends))
+
+    def _count(self, what: str, written: int, given: int) -> None:
+        self.counts[what] += written
+        if written < given:
+            self.counts["stale"] += given - written
+
+
+_WRITERS: dict[type[End], Any] = {
+    Failed: Ledger._write_failed,
+    Cancelled: Ledger._write_cancelled,
+    Snoozed: Ledger._write_snoozed,
+    Released: Ledger._write_released,
+}
+
+
+async def _finish(
+    connection: Connection, ends: Sequence[End], state: str, results: Sequence[str | None], reason: str | None = None
+) -> Sequence[Row]:
+    claims = [end.claim for end in ends]
+    arguments = FINISH.arguments(
+        ids=[claim.id for claim in claims],
+        fences=[claim.fence for claim in claims],
+        results=results,
+        state=state,
+        bounds=BOUNDS,
+        reason=reason,
+    )
+    return cast(Sequence[Row], await connection.fetch(FINISH.positional, *arguments))
+
+
+def _with_claims(rows: Sequence[Row], ends: Sequence[End], state: str, error: str | None = None) -> list[Row]:
+    """What hooks need to know of ended jobs: the claim's row with its end. Only the ids come back from the statement."""
+    by_id = {end.claim.id: end for end in ends}
+    found = [by_id[row["id"]] for row in rows]
+    return [
+        {
+            **dict(end.claim.row),
+            "attempt": end.claim.attempt,
+            "state": state,
+            "result": end.result if isinstance(end, Succeeded) else None,
+            "error": error,
+        }
+        for end in found
+    ]
+
+
+def _hook_failed(end: End, error: HookFailed) -> Failed:
+    return Failed(end.claim, end.seconds, "hook", "HookFailed", str(error), None, delay=5.0)
+
+
+def _noted(end: Failed, error: HookFailed) -> Failed:
+    text = f"{end.error}\n(and its hook failed: {error})"
+    return Failed(end.claim, end.seconds, end.cause, end.error_class, text, end.traceback, end.delay, end.final)
+
+
+def _refused(end: End, error: asyncpg.PostgresError) -> Failed:
+    """Postgres will not store this end (a value out of its range, say): the attempt fails for good, in plain words."""
+    text = f"Postgres refused the job's end: {type(error).__name__}: {error}"
+    claim: Claim = end.claim
+    return Failed(claim, end.seconds, "result", "ResultNotUsable", text.replace("\0", ""), None, delay=0.0, final=True)
+
+
+def _word(error: BaseException) -> str:
+    return type(error.__cause__ or error).__name__

@@ -1,0 +1,182 @@
+"""The worker's health server: `/livez`, `/readyz`, `/startupz` for Kubernetes, `/metrics` for Prometheus.
+
+Guarantees: it answers from a thread and an event loop of its own, however busy the worker is; a client that is slow,
+silent or sends nonsense costs nobody else their answer.
+Must never: ask the broker or the database (what a probe says must not depend on them), or do anything but read.
+"""
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Protocol
+
+import structlog
+
+from carafe.settings import SettingsError
+
+log = structlog.stdlib.get_logger("carafe.probes")
+
+CLIENT_TIMEOUT = 2.0
+"""Seconds that a client may take to send its request, and again to read the answer."""
+
+REQUEST_LIMIT = 8_192
+"""Bytes of a request's head at most."""
+
+CONNECTIONS = 64
+"""Connections at a time; one more, and the oldest is closed, so that a probe always gets in."""
+
+TEXT = "text/plain; charset=utf-8"
+
+
+class ProbeChecks(Protocol):
+    """What the worker knows of itself. Each returns None when all is well, or else the reason in a few words.
+
+    Called on the probe server's thread: they must be quick and only look at memory.
+    """
+
+    def livez(self) -> str | None:
+        """Whether the worker's loops move; if not, Kubernetes restarts the container."""
+
+    def readyz(self) -> str | None:
+        """Whether the worker takes jobs: not before it consumes, not while it drains. A busy worker is ready."""
+
+    def startupz(self) -> str | None:
+        """Whether the worker has started; until then Kubernetes asks nothing else."""
+
+
+class ProbeServer:
+    """Serves `checks` over HTTP at `host`:`port` (0: a free one, known once started) from `start()` to `stop()`."""
+
+    def __init__(self, host: str, port: int, checks: ProbeChecks) -> None:
+        self._host, self.port = host, port
+        self._probes: dict[str, Callable[[], str | None]] = {
+            "/livez": checks.livez,
+            "/readyz": checks.readyz,
+            "/startupz": checks.startupz,
+        }
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._open: dict[asyncio.Task[None], None] = {}
+
+    def start(self) -> int:
+        """Listens, and returns the port. Raises SettingsError when the address cannot be had."""
+        loop = asyncio.SelectorEventLoop()
+        try:
+            server = loop.run_until_complete(
+                asyncio.start_server(self._connected, self._host, self.port, limit=REQUEST_LIMIT)
+            )
+        except OSError as error:
+            loop.close()
+            reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+            fault = (
+                f"PROBE_PORT: the health server cannot listen on {self._host}:{self.port} ({reason}); "
+                "set PROBE_PORT to another port, or to 0 for a free one"
+            )
+            raise SettingsError([fault]) from None
+        self.port = server.sockets[0].getsockname()[1]
+        self._loop = loop
+        self._thread = threading.Thread(target=self._run, args=(loop, server), name="carafe probes", daemon=True)
+        self._thread.start()
+        return self.port
+
+    def stop(self) -> None:
+        """Stops listening and closes every connection. Harmless when stopped."""
+        loop, thread = self._loop, self._thread
+        self._loop = self._thread = None
+        if loop is None or thread is None:
+            return
+        loop.call_soon_threadsafe(loop.stop)
+        if thread is not threading.current_thread():
+            thread.join(CLIENT_TIMEOUT)
+
+    def _run(self, loop: asyncio.AbstractEventLoop, server: asyncio.Server) -> None:
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_forever()
+        finally:
+            server.close()
+            for task in list(self._open):
+                task.cancel()
+            loop.run_until_complete(asyncio.gather(*self._open, return_exceptions=True))
+            loop.close()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        if len(self._open) >= CONNECTIONS:
+            next(iter(self._open)).cancel()
+        self._open[task] = None
+        try:
+            async with asyncio.timeout(CLIENT_TIMEOUT):
+                head = await reader.readuntil(b"\r\n\r\n")
+            writer.write(self._answer(head))
+            async with asyncio.timeout(CLIENT_TIMEOUT):
+                await writer.drain()
+                writer.write_eof()
+                # Closing with unread input would reset the connection, and the client might lose the answer.
+                await reader.read(REQUEST_LIMIT)
+        except asyncio.LimitOverrunError:
+            writer.write(_response(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the request is too large"))
+        except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # a client that went away, or is too slow
+        finally:
+            self._open.pop(task, None)
+            with contextlib.suppress(Exception):
+                writer.close()
+
+    def _answer(self, head: bytes) -> bytes:
+        line, _, fields = head.partition(b"\r\n")
+        match line.split(b" "):
+            case [(b"GET" | b"HEAD") as method, target, version] if version.startswith(b"HTTP/1."):
+                response = self._respond(target.partition(b"?")[0].decode("latin-1"), fields)
+                return response if method == b"GET" else response[: response.index(b"\r\n\r\n") + 4]
+            case [_, _, version] if version.startswith(b"HTTP/1."):
+                return _response(HTTPStatus.METHOD_NOT_ALLOWED, "GET and HEAD only", extra="Allow: GET, HEAD\r\n")
+            case _:
+                return _response(HTTPStatus.BAD_REQUEST, "not an HTTP/1 request")
+
+    def _respond(self, path: str, fields: bytes) -> bytes:
+        if path == "/metrics":
+            return _metrics(fields)
+        probe = self._probes.get(path)
+        if probe is None:
+            return _response(HTTPStatus.NOT_FOUND, f"try {', '.join(self._probes)} or /metrics")
+        try:
+            reason = probe()
+        except Exception as error:  # a check that fails must read as a failing check, not as silence
+            log.exception("probe failed", path=path)
+            reason = f"the check failed: {type(error).__name__}: {error}"
+        if reason is None:
+            return _response(HTTPStatus.OK, "ok")
+        return _response(HTTPStatus.SERVICE_UNAVAILABLE, reason)
+
+
+def _metrics(fields: bytes) -> bytes:
+    # Imported at the first scrape: a worker's start does not pay for it.
+    from prometheus_client import REGISTRY
+    from prometheus_client.exposition import choose_encoder
+
+    accept = ""
+    for field in fields.decode("latin-1").split("\r\n"):
+        name, _, value = field.partition(":")
+        if name.strip().lower() == "accept":
+            accept = value.strip()
+    try:
+        encode, content_type = choose_encoder(accept)
+        body = encode(REGISTRY)
+    except Exception as error:
+        log.exception("metrics could not be rendered")
+        return _response(HTTPStatus.INTERNAL_SERVER_ERROR, f"metrics could not be rendered: {type(error).__name__}")
+    return _response(HTTPStatus.OK, body, content_type)
+
+
+def _response(status: HTTPStatus, body: str | bytes, content_type: str = TEXT, extra: str = "") -> bytes:
+    content = body if isinstance(body, bytes) else f"{body}\n".encode("utf-8", "replace")
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {content_type}\r\n"
+        f"Content-Length: {len(content)}\r\nCache-Control: no-store\r\n{extra}Connection: close\r\n\r\n"
+    )
+    return head.encode("latin-1") + content

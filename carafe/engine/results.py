@@ -1,0 +1,38 @@
+"""A handler's return value as JSON text, within its limit."""
+
+from typing import Any
+
+import orjson
+from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError, to_json
+
+from carafe.jobs.definition import has_nul
+from carafe.jobs.errors import PayloadTooLarge
+
+
+class ResultNotUsable(TypeError):
+    """A handler returned what JSON in Postgres cannot hold."""
+
+
+def encode_result(value: Any, limit: int) -> str | None:
+    """The result as JSON text (None for None): what JSON holds, pydantic models, dataclasses, dates, UUIDs.
+
+    `limit` in bytes. Raises `ResultNotUsable` or `PayloadTooLarge`.
+    """
+    if value is None:
+        return None
+    try:
+        if isinstance(value, BaseModel):
+            data = value.__pydantic_serializer__.to_json(value)
+        else:
+            try:
+                data = orjson.dumps(value)
+            except TypeError:
+                data = to_json(value)
+        if len(data) > limit:
+            raise PayloadTooLarge("the result's fields", len(data), limit, "JOB_RESULT_LIMIT")
+        if b"\\u0000" in data and has_nul(orjson.loads(data)):
+            raise ResultNotUsable("the result holds a text with the NUL character, which Postgres cannot store")
+        return data.decode()
+    except (PydanticSerializationError, UnicodeError, orjson.JSONEncodeError, ValueError) as error:
+        raise ResultNotUsable(f"the result ({type(value).__name__}) cannot be written as JSON: {error}") from None

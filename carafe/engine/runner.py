@@ -1,0 +1,330 @@
+"""The runner: executes claimed jobs with exactly as many slots as the concurrency says, and nothing else.
+
+``async def`` handlers run on its loop, plain functions in threads, isolated ones in child processes. A timeout or a cancel
+stops the first by cancellation, asks the second (its slot and claim stay until it returns), and kills the third.
+Must never: touch the database or Redis; what comes in is claimed, what goes out is an `End`.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import structlog
+
+from carafe.database import Database
+from carafe.engine.attempts import AttemptContext, ThreadContext
+from carafe.engine.children import Child, ChildDied, Children
+from carafe.engine.ends import Cancelled, End, Failed, Released, Snoozed, Succeeded, class_name, clean, describe
+from carafe.engine.pace import Pace
+from carafe.engine.results import ResultNotUsable, encode_result
+from carafe.engine.slot import Claim, Slot, Stop
+from carafe.job_log import JobLog
+from carafe.jobs.backoff import backoff
+from carafe.jobs.definition import load
+from carafe.jobs.errors import CarafeError, InvalidArguments, PayloadTooLarge
+from carafe.jobs.handlers import Handler
+from carafe.jobs.outcomes import Cancel, Discard, Outcome, Retry, Snooze
+
+log = structlog.stdlib.get_logger("carafe.runner")
+
+YIELD_EVERY = 0.005
+"""Seconds after which a slot whose handlers never wait lets the others have the loop."""
+
+INSIST_EVERY = 1.0
+"""Seconds between two cancellations of a handler that swallows them."""
+
+
+class Runner:
+    """The slots of one worker. Everything here happens on the runner's loop, but for the functions run in threads."""
+
+    def __init__(
+        self,
+        *,
+        concurrency: int,
+        handlers: Mapping[str, Handler],
+        database: Database,
+        children: Children,
+        pace: Pace,
+        job_log: JobLog,
+        result_limit: int,
+        retry_base: float,
+        retry_cap: float,
+        ended: Callable[[End], None],
+        idle: Callable[[], None],
+    ) -> None:
+        """`ended` is told of every end; `idle` that a slot found nothing to run. `retry_base` and `retry_cap` in seconds."""
+        self._handlers = handlers
+        self._database, self._children, self._pace, self._log = database, children, pace, job_log
+        self._result_limit, self._retry_base, self._retry_cap = result_limit, retry_base, retry_cap
+        self._ended, self._idle = ended, idle
+        self.slots = [Slot(index) for index in range(concurrency)]
+        self.ready: deque[Claim] = deque()
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="carafe handler")
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def start(self) -> None:
+        """Start the slots."""
+        self._loop = asyncio.get_running_loop()
+        for slot in self.slots:
+            slot.task = asyncio.create_task(self._run(slot), name=f"slot {slot.index}")
+
+    async def stop(self) -> None:
+        """End the slots; call it when they run nothing, or after `ask_all_to_stop`."""
+        tasks = [slot.task for slot in self.slots if slot.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=1)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def offer(self, claims: Sequence[Claim]) -> None:
+        """Give claimed jobs to the slots, in order."""
+        self.ready.extend(claims)
+        for _ in range(min(len(claims), len(self._waiting))):
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_result(None)
+
+    def withdraw(self) -> list[Claim]:
+        """Take back the jobs that no slot has begun."""
+        claims = list(self.ready)
+        self.ready.clear()
+        return claims
+
+    def running(self) -> list[Slot]:
+        """The slots that run a job."""
+        return [slot for slot in self.slots if slot.claim is not None]
+
+    def ask_all_to_stop(self) -> None:
+        """Tell everything that runs to stop, for a drain."""
+        for slot in self.running():
+            slot.ask_to_stop("drain")
+
+    @property
+    def free(self) -> int:
+        """Slots that run nothing."""
+        return sum(1 for slot in self.slots if slot.claim is None)
+
+    def check_deadlines(self, now: float) -> None:
+        """Stop what has outlasted its timeout; called by the engine's tick, so that a job pays nothing for its timer."""
+        for slot in self.slots:
+            if slot.claim is not None and now >= slot.deadline:
+                slot.deadline = now + INSIST_EVERY
+                slot.ask_to_stop("timeout")
+
+    async def _run(self, slot: Slot) -> None:
+        assert self._loop is not None
+        loop, ready, handlers, monotonic = self._loop, self.ready, self._handlers, time.monotonic
+        job_log, pace, database, limit = self._log, self._pace, self._database, self._result_limit
+        yielded = monotonic()
+        while True:
+            while not ready:
+                self._idle()
+                future = loop.create_future()
+                self._waiting.append(future)
+                await future
+                yielded = monotonic()
+            claim = ready.popleft()
+            row, kind = claim.row, claim.kind
+            handler = handlers[kind]
+            started = monotonic()
+            slot.started = started
+            slot.deadline = started + row["timeout"]
+            slot.claim = claim
+            job_log.started(claim.id, kind, claim.attempt)
+            context = AttemptContext(row, slot, database, limit)
+            end: End | None
+            try:
+                if handler.mode == "async":
+                    arguments = load(handler.job, row["args"], row["version"])
+                    value = await handler.function(arguments, context)
+                else:
+                    value = await self._elsewhere(handler, slot, claim, context)
+                if slot.stop is not None or context.completed or isinstance(value, Outcome):
+                    end = self._unusual(slot, claim, context, value, monotonic() - started)
+                else:
+                    finished = monotonic()
+                    end = Succeeded(claim, finished - started, encode_result(value, limit))
+            except BaseException as error:
+                end = self._unusual(slot, claim, context, error, monotonic() - started)
+                if isinstance(error, asyncio.CancelledError) and slot.stop is None and slot.task_is_cancelled():
+                    slot.claim = None
+                    self._ended(end)
+                    raise
+            slot.free()
+            finished = monotonic()
+            pace.observe(kind, finished - started)
+            if type(end) is Succeeded:
+                job_log.completed(claim.id, kind, claim.attempt, end.seconds)
+            self._ended(end)
+            if finished - yielded > YIELD_EVERY:
+                await asyncio.sleep(0)
+                yielded = monotonic()
+
+    def _unusual(self, slot: Slot, claim: Claim, context: AttemptContext, what: Any, seconds: float) -> End:
+        """The end of an attempt that did not simply return: stopped, completed in a transaction, an outcome or an error."""
+        row = claim.row
+        if context.completed:
+            # The job ended in the handler's own transaction; whatever came after it cannot change that.
+            if isinstance(what, BaseException) and not isinstance(what, Outcome):
+                log.warning("handler failed after completing its job", job_id=str(claim.id), error=class_name(what))
+            self._log.completed(claim.id, claim.kind, claim.attempt, seconds)
+            return Completed(claim, seconds)
+        match slot.stop, what:
+            case "timeout", _:
+                text = f"the attempt took longer than its timeout of {row['timeout']:g} s"
+                return self._failed(claim, seconds, "timeout", "TimeoutError", text, None)
+            case "cancelled", _:
+                self._log.cancelled(claim.id, claim.kind, claim.attempt, seconds)
+                return Cancelled(claim, seconds, "cancelled by an operator")
+            case "drain" | "lost", BaseException():
+                self._log.released(claim.id, claim.kind, claim.attempt, seconds)
+                return Released(claim, seconds)
+            case _, Retry(reason=reason, after=after):
+                return self._failed(claim, seconds, "error", "Retry", clean(reason, 10_000), None, delay=after)
+            case _, Snooze(for_=for_):
+                self._log.snoozed(claim.id, claim.kind, claim.attempt, seconds, for_)
+                return Snoozed(claim, seconds, for_)
+            case _, Discard(reason=reason):
+                return self._failed(claim, seconds, "discarded", "Discard", clean(reason, 10_000), None, final=True)
+            case _, Cancel(reason=reason):
+                self._log.cancelled(claim.id, claim.kind, claim.attempt, seconds)
+                return Cancelled(claim, seconds, clean(reason, 1000))
+            case _, InvalidArguments():
+                return self._failed(
+                    claim, seconds, "validation", class_name(what), clean(str(what), 10_000), None, final=True
+                )
+            case _, ResultNotUsable() | PayloadTooLarge():
+                return self._failed(claim, seconds, "result", class_name(what), str(what), None, final=True)
+            case _, ChildDied():
+                return self._failed(claim, seconds, "crash", "ChildDied", str(what), None)
+            case _, RemoteFailure():
+                final = what.cause in ("validation", "result")
+                return self._failed(claim, seconds, what.cause, *what.error, final=final)
+            case _, asyncio.CancelledError():
+                # The slot itself is being ended, or the handler cancelled itself.
+                return self._failed(claim, seconds, "error", "CancelledError", "the handler was cancelled", None)
+            case _, BaseException():
+                return self._failed(claim, seconds, "error", *describe(what))
+        return self._succeeded(claim, seconds, what)
+
+    def _succeeded(self, claim: Claim, seconds: float, value: Any) -> End:
+        """A value that came although the handler had been asked to stop for a drain: it is done, so it counts."""
+        try:
+            result = encode_result(value, self._result_limit)
+        except (CarafeError, ResultNotUsable) as error:
+            return self._failed(claim, seconds, "result", class_name(error), str(error), None, final=True)
+        return Succeeded(claim, seconds, result)
+
+    def _failed(
+        self,
+        claim: Claim,
+        seconds: float,
+        cause: str,
+        error_class: str,
+        error: str,
+        traceback: str | None,
+        *,
+        delay: float | None = None,
+        final: bool = False,
+    ) -> Failed:
+        if delay is None:
+            delay = backoff(claim.attempt, base=self._retry_base, cap=self._retry_cap)
+        said = f"{error_class}: {error}"
+        if final or claim.attempt >= claim.row["max_attempts"]:
+            self._log.failed(claim.id, claim.kind, claim.attempt, seconds, said)
+        else:
+            self._log.retried(claim.id, claim.kind, claim.attempt, seconds, said, delay)
+        return Failed(claim, seconds, cause, error_class, error, traceback, delay, final)
+
+    # -- threads and processes
+
+    async def _elsewhere(self, handler: Handler, slot: Slot, claim: Claim, context: AttemptContext) -> Any:
+        """Run a handler in a thread, or in a child process that a thread watches; always waits for its return."""
+        assert self._loop is not None
+
+        def report(fraction: float, note: str) -> None:
+            assert self._loop is not None
+            asyncio.run_coroutine_threadsafe(context.progress(fraction, note), self._loop)
+
+        if handler.mode == "thread":
+            arguments = load(handler.job, claim.row["args"], claim.row["version"])
+            slot.stop_with = lambda why: None  # the function sees it in ctx.cancelled
+            work = self._threads.submit(handler.function, arguments, ThreadContext(context, report))
+        else:
+            killer = _Killer()
+            slot.stop_with = killer.stop
+            request = self._request(handler, claim)
+            work = self._threads.submit(self._children.run, request, killer.started, report)
+        future = asyncio.wrap_future(work)
+        # Only the end of the worker cancels this wait; the thread itself cannot be stopped.
+        answer = await future
+        return answer if handler.mode == "thread" else _unpacked(answer)
+
+    def _request(self, handler: Handler, claim: Claim) -> dict[str, Any]:
+        row = claim.row
+        return {
+            "id": str(claim.id),
+            "kind": claim.kind,
+            "args": row["args"],
+            "version": row["version"],
+            "attempt": claim.attempt,
+            "max_attempts": row["max_attempts"],
+            "timeout": row["timeout"],
+            "deadline": row["deadline_at"].isoformat(),
+            "memory_limit": handler.memory_limit,
+            "result_limit": self._result_limit,
+        }
+
+
+class Completed(End):
+    """Ended in the handler's own transaction: there is nothing left to write."""
+
+
+class RemoteFailure(Exception):
+    """A failure inside a child process: its cause, and (class, message, traceback)."""
+
+    def __init__(self, cause: str, error: Sequence[str]) -> None:
+        self.cause, self.error = cause, error
+        super().__init__(error[1])
+
+
+class _Killer:
+    """Kills a child, also one that has not started yet when the stop comes."""
+
+    def __init__(self) -> None:
+        self._child: Child | None = None
+        self._stopped = False
+
+    def started(self, child: Child) -> None:
+        self._child = child
+        if self._stopped:
+            child.kill()
+
+    def stop(self, why: Stop) -> None:
+        self._stopped = True
+        if self._child is not None:
+            with contextlib.suppress(OSError):
+                self._child.kill()
+
+
+def _unpacked(answer: Mapping[str, Any]) -> Any:
+    """A child's answer as what a handler would have returned or raised."""
+    import orjson
+
+    match answer:
+        case {"result": result}:
+            return None if result is None else orjson.Fragment(result)
+        case {"outcome": "retry", "reason": reason, "after": after}:
+            return Retry(reason, after=after)
+        case {"outcome": "snooze", "for": for_}:
+            return Snooze(for_)
+        case {"outcome": "discard", "reason": reason}:
+            return Discard(reason)
+        case {"outcome": "cancel", "reason": reason}:
+            return Cancel(reason)
+    raise RemoteFailure(answer["cause"], answer["error"])

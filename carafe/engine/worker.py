@@ -1,0 +1,296 @@
+"""The worker process: Celery's worker with our engine, signals and probes.
+
+1. started: imports the modules, refuses what it cannot honour, starts engine, consumer and probes
+2. SIGTERM or SIGINT: drains (stop taking, finish, hand back), then ends with code 0
+3. a second signal hurries: what runs is asked to stop now
+Signals belong to the main thread; inside `carafe dev` the worker runs in a thread and is drained by its owner.
+"""
+
+import contextlib
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import structlog
+from celery import bootsteps
+from celery.apps.worker import Worker as CeleryWorker
+from celery.exceptions import ImproperlyConfigured
+from celery.platforms import SecurityWarning
+from celery.worker import state as celery_state
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from carafe.engine import control
+from carafe.engine.engine import Engine
+from carafe.engine.pool import EnginePool
+from carafe.engine.probes import ProbeServer
+from carafe.engine.transport import BatchChannel, BatchTransport
+from carafe.jobs.handlers import handlers
+from carafe.jobs.hints import QUEUE
+from carafe.jobs.modules import load_handlers, load_jobs
+
+if TYPE_CHECKING:
+    from carafe.settings import Settings
+
+log = structlog.stdlib.get_logger("carafe.worker")
+
+STALE = 30.0
+"""Seconds without a turn of the consumer's or the runner's loop after which `/livez` fails."""
+
+
+class ConsumerSide:
+    """What the engine asks of Celery's side; see `carafe.engine.engine.Consumer`."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._redis = Redis.from_url(
+            redis_url,
+            socket_timeout=2,
+            socket_connect_timeout=2,
+            retry=Retry(NoBackoff(), 0),
+            client_name="carafe-worker",
+        )
+        self.hub: Any = None
+        self.channel: BatchChannel | None = None
+
+    def wake(self) -> None:
+        """Let Celery's hub look again whether there is room."""
+        if self.hub is not None:
+            self.hub.call_soon(_nothing)
+
+    def push_back(self, messages: Sequence[bytes]) -> None:
+        """Return hints to the end they were popped from. When Redis is away they are lost, and the steward repairs it."""
+        try:
+            self._redis.rpush(QUEUE, *reversed(messages))
+        except (RedisError, OSError) as error:
+            log.warning("hints not pushed back; the steward will push them", count=len(messages), error=type(error).__name__)
+
+    def stop_taking(self) -> None:
+        """End the outstanding pop at once."""
+        channel = self.channel
+        if channel is not None:
+            try:
+                channel.unblock()
+            except Exception as error:
+                log.info("could not end the outstanding pop, it ends by itself", error=type(error).__name__)
+        self.wake()
+
+    def close(self) -> None:
+        """Close the connection."""
+        with contextlib.suppress(RedisError, OSError):
+            self._redis.close()
+
+
+def _nothing() -> None:
+    pass
+
+
+class EngineStep(bootsteps.StartStopStep):
+    """Starts the engine before the consumer, and stops it after."""
+
+    requires = ("celery.worker.components:Pool", "celery.worker.components:Hub")
+
+    def start(self, worker: Any) -> None:
+        """Start the engine; the consumer may hand over hints from now on."""
+        worker.side.hub = worker.hub
+        worker.hub.on_tick.add(worker.engine.tick_consumer)
+        worker.engine.start()
+
+    def stop(self, worker: Any) -> None:
+        """Drain, unless that has been done, and end the engine."""
+        engine = worker.engine
+        if not engine.draining:
+            engine.drain(worker.app.carafe_settings.drain_timeout)
+        engine.stop()
+        worker.side.close()
+
+    terminate = stop
+
+
+class Worker(CeleryWorker):
+    """Celery's worker program as Carafe runs it."""
+
+    def __init__(self, app: Any = None, pool_cls: Any = None, **options: Any) -> None:
+        if pool_cls is not None and pool_cls is not EnginePool:
+            raise ImproperlyConfigured(
+                "other pools (-P) would run jobs without a claim: leave -P out; WORKER_CONCURRENCY sets the slots"
+            )
+        for option, word in (
+            ("beat", "-B (schedules live in Postgres)"),
+            ("autoscale", "--autoscale (scale replicas)"),
+        ):
+            if options.get(option):
+                raise ImproperlyConfigured(f"{word} is not supported by a Carafe worker")
+        queues = options.get("queues")
+        if queues and [queue for queue in queues if queue != QUEUE]:
+            raise ImproperlyConfigured(f"there is one queue, {QUEUE!r}: leave -Q out (got {', '.join(queues)})")
+        options |= {"without_gossip": True, "without_mingle": True, "without_heartbeat": True}
+        self.install_signals: bool = options.pop("install_signals", True)
+        warnings.filterwarnings("ignore", category=SecurityWarning)  # about pickle; only JSON is accepted here
+        super().__init__(app=app, pool_cls=EnginePool, **options)
+
+    def on_before_init(self, **options: Any) -> None:
+        """Import the application's modules and make the engine, before Celery builds its parts."""
+        super().on_before_init(**options)
+        settings: Settings = self.app.carafe_settings
+        concurrency = options.get("concurrency")
+        if concurrency:
+            settings = settings.model_copy(update={"worker_concurrency": int(concurrency)})
+        load_jobs(settings.job_modules)
+        load_handlers(settings.handler_modules)
+        if not handlers():
+            raise ImproperlyConfigured(
+                f"HANDLER_MODULES ({', '.join(settings.handler_modules)}) register no handler: nothing could ever run"
+            )
+        assert settings.redis_url is not None
+        self.settings = settings
+        self.engine = Engine(settings, name=self.hostname)
+        self.side = ConsumerSide(settings.redis_url.get_secret_value())
+        self.engine.consumer = self.side
+        EnginePool.engine = self.engine
+        BatchTransport.engine = self.engine
+        control.install(self.engine, self._revoke)
+        self._drain: threading.Thread | None = None
+        self.probes = ProbeServer(settings.probe_host, settings.probe_port, Checks(self.engine))
+
+    def setup_defaults(self, concurrency: Any = None, **options: Any) -> None:
+        """The concurrency is the settings', unless -c says otherwise."""
+        super().setup_defaults(concurrency=concurrency or self.settings.worker_concurrency, **options)
+
+    def on_start(self) -> None:
+        """Celery's start, then the probes."""
+        super().on_start()
+        port = self.probes.start()
+        log.info("worker starting", name=self.hostname, slots=self.engine.concurrency, kinds=self.engine.kinds, probes=port)
+
+    def install_platform_tweaks(self, worker: Any) -> None:
+        """Our signals in place of Celery's."""
+        if self.install_signals and threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: Any) -> None:
+        # Little may be done inside a signal handler: a thread takes it from here.
+        threading.Thread(target=self.begin_drain, name="carafe signal", daemon=True).start()
+
+    def begin_drain(self) -> None:
+        """Start to drain and end the worker afterwards; a second call hurries. Returns at once."""
+        if self._drain is not None:
+            log.info("asked again: stopping what runs")
+            self.engine.hurry()
+            return
+        self._drain = threading.Thread(target=self._drain_and_end, name="carafe drain", daemon=True)
+        self._drain.start()
+
+    def _drain_and_end(self) -> None:
+        running = len(self.engine.running())
+        log.info("draining", running=running, timeout=self.settings.drain_timeout)
+        began = time.monotonic()
+        clean = self.engine.drain(self.settings.drain_timeout)
+        log.info("drained", clean=clean, seconds=round(time.monotonic() - began, 2))
+        celery_state.should_stop = 0
+        self.side.wake()
+
+    def on_consumer_ready(self, consumer: Any) -> None:
+        """The consumer takes messages from now on."""
+        super().on_consumer_ready(consumer)
+        self.engine.consuming.set()
+        log.info("worker ready", name=self.hostname)
+
+    def on_stopped(self) -> None:
+        """Last of all the probes."""
+        super().on_stopped()
+        self.probes.stop()
+
+    def _revoke(self, ids: list[UUID]) -> None:
+        self.engine.cancel_by_id(ids)
+
+
+class Checks:
+    """What the probes ask; no broker, no database."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def livez(self) -> str | None:
+        """None, or which loop stands still."""
+        now = time.monotonic()
+        if self._engine.stopped.is_set():
+            return "the engine has ended"
+        for name, tick in (("runner", self._engine.loop_tick), ("consumer", self._engine.consumer_tick)):
+            if now - tick > STALE:
+                return f"the {name}'s loop has not turned for {now - tick:.0f} s"
+        return None
+
+    def readyz(self) -> str | None:
+        """None, or why no new work comes here. A busy worker is ready."""
+        if self._engine.draining:
+            return "draining"
+        return self.startupz()
+
+    def startupz(self) -> str | None:
+        """None once the worker consumes and Postgres knows it."""
+        if not self._engine.consuming.is_set():
+            return "not consuming yet"
+        if not self._engine.heartbeat.announced.is_set():
+            return "not announced to Postgres yet"
+        return None
+
+
+def run_worker(settings: "Settings", *, install_signals: bool = True) -> int:
+    """Run a worker until it has drained; returns its exit code. Blocks."""
+    worker = _make(settings, install_signals)
+    worker.start()
+    return worker.exitcode or 0
+
+
+def _make(settings: "Settings", install_signals: bool) -> Worker:
+    from carafe.engine.application import application_of
+
+    application = application_of(settings)
+    worker: Worker = application.Worker(quiet=True, install_signals=install_signals, loglevel=settings.log_level)
+    return worker
+
+
+class WorkerThread:
+    """A worker inside another process (`carafe dev`): no signals of its own, drained by its owner."""
+
+    def __init__(self, settings: "Settings") -> None:
+        self._worker = _make(settings, install_signals=False)
+        self._thread = threading.Thread(target=self._run, name="carafe worker", daemon=True)
+        self.exit_code: int | None = None
+
+    def _run(self) -> None:
+        try:
+            self._worker.start()
+            self.exit_code = self._worker.exitcode or 0
+        except BaseException:
+            self.exit_code = 1
+            log.exception("the worker has failed")
+
+    @property
+    def probe_port(self) -> int:
+        """The port of the worker's health server."""
+        return self._worker.probes.port
+
+    def start(self) -> None:
+        """Start it; returns at once."""
+        self._thread.start()
+
+    def ready(self, timeout: float) -> bool:
+        """Wait until it consumes, for at most `timeout` seconds."""
+        return self._worker.engine.consuming.wait(timeout)
+
+    def drain(self) -> None:
+        """Begin to drain; a second call hurries. Returns at once."""
+        self._worker.begin_drain()
+
+    def join(self, timeout: float) -> bool:
+        """Wait for its end, for at most `timeout` seconds."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()

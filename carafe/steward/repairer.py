@@ -1,0 +1,71 @@
+"""Repairs hints: a queued row whose hint Redis has lost is pushed again.
+
+Hints are popped in the order of their stamps. So a row is lost when the list is empty, or when its stamp is older than that
+of the hint to be popped next, each with two seconds of grace for pushes and claims that are under way. A stamp in the
+future is a pause (a kind that no worker knew): such a row is due when its time has come.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar
+
+import orjson
+from redis.exceptions import RedisError
+
+from carafe.database import Database
+from carafe.jobs.hints import QUEUE, decode, moment_of
+from carafe.jobs.queue import Queue
+from carafe.jobs.statements import REPUSH
+from carafe.steward.promoter import hints_of
+from carafe.steward.service import Service
+
+GRACE = 2.0
+"""Seconds that a hint may be under way."""
+
+BATCH = 1000
+"""Rows in one statement; `round` goes on while batches are full."""
+
+FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+class Repairer(Service):
+    """See the module."""
+
+    name = "repairer"
+    interval: ClassVar[float] = 1.0
+
+    def __init__(self, database: Database, queue: Queue) -> None:
+        super().__init__()
+        self._database, self._queue = database, queue
+        self.repaired = 0
+        self._before: datetime | None = None
+
+    async def round(self) -> None:
+        """One look at the list decides for the whole round, since the pushes of the round itself change it."""
+        try:
+            self._before = await self._oldest_expected()
+        except (RedisError, OSError, TimeoutError):
+            return  # Redis is away: nothing could be pushed
+        await super().round()
+
+    async def _oldest_expected(self) -> datetime:
+        """The stamp below which a hint is lost."""
+        following = await self._queue.redis.lindex(QUEUE, -1)
+        if following is None:
+            return FOREVER
+        try:
+            hint = decode(orjson.loads(following))
+        except orjson.JSONDecodeError:
+            hint = None
+        if hint is None:
+            return datetime(1970, 1, 1, tzinfo=UTC)  # some other message: a worker will drop it
+        return moment_of(hint.stamp)
+
+    async def work(self) -> bool:
+        assert self._before is not None
+        before = self._before if self._before is FOREVER else self._before - timedelta(seconds=GRACE)
+        async with self._database.connection() as connection:
+            arguments = REPUSH.arguments(queue=QUEUE, grace=GRACE, before=before, limit=BATCH)
+            rows = await connection.fetch(REPUSH.positional, *arguments)
+        pushed = await self._queue.push(hints_of(rows))
+        self.repaired += len(rows)
+        return pushed and len(rows) == BATCH

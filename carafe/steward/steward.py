@@ -1,0 +1,96 @@
+"""The steward: renews the lease, and runs the services while it is held. Any process may carry one; one leads.
+
+Guarantees: it never raises into its host; losing Postgres or Redis pauses it, and it goes on by itself.
+"""
+
+import asyncio
+import random
+
+import asyncpg
+import structlog
+
+from carafe.database import AWAY, Database
+from carafe.jobs.identifiers import uuid7
+from carafe.jobs.queue import Queue
+from carafe.steward.lease import RENEW, Lease
+from carafe.steward.partitions import Partitioner
+from carafe.steward.promoter import Promoter
+from carafe.steward.repairer import Repairer
+from carafe.steward.rescuer import Rescuer
+from carafe.steward.service import Service
+
+log = structlog.stdlib.get_logger("carafe.steward")
+
+FOLLOW = 1.0
+"""Seconds between two looks of a service that does not lead."""
+
+
+class Steward:
+    """One process's steward. `start` and `stop` it on the loop of its host."""
+
+    def __init__(self, database: Database, queue: Queue, *, name: str) -> None:
+        """Uses the host's database and queue; `name` says who leads, in the lease and in logs."""
+        self._database = database
+        self._name = name
+        self.lease = Lease(database, "steward", uuid7(), name)
+        self.promoter = Promoter(database, queue)
+        self.repairer = Repairer(database, queue)
+        self.rescuer = Rescuer(database, queue)
+        self.partitioner = Partitioner(database)
+        self.services: tuple[Service, ...] = (self.promoter, self.repairer, self.rescuer, self.partitioner)
+        self.leading = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Start the loops."""
+        self._tasks = [asyncio.create_task(self._lead(), name="steward lease")]
+        self._tasks += [
+            asyncio.create_task(self._serve(service), name=f"steward {service.name}") for service in self.services
+        ]
+
+    async def stop(self) -> None:
+        """End the loops and give up the lease."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            async with asyncio.timeout(1):
+                await self.lease.release()
+        except AWAY:
+            pass  # it expires by itself
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        self.start()
+        try:
+            await asyncio.gather(*self._tasks)
+        finally:
+            await self.stop()
+
+    async def _lead(self) -> None:
+        complained = False
+        while True:
+            try:
+                held = await self.lease.renew()
+                if held and not self.leading.is_set():
+                    log.info("steward leads", name=self._name)
+                    self.leading.set()
+                elif not held:
+                    self.leading.clear()
+                complained = False
+            except (*AWAY, asyncpg.PostgresError) as error:
+                self.leading.clear()
+                if not complained:
+                    log.warning("lease not renewed", error=type(error).__name__)
+                complained = True
+            await asyncio.sleep(RENEW * random.uniform(0.8, 1.0))
+
+    async def _serve(self, service: Service) -> None:
+        while True:
+            if not self.lease.held:
+                await self.leading.wait()
+                if not self.lease.held:
+                    await asyncio.sleep(FOLLOW)
+                    continue
+            await service.round()
+            await service.pause()
