@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 import structlog
-from asyncpg.pgproto.pgproto import UUID as FastUUID
 
 from carafe.database import Database
 from carafe.engine.children import Children
@@ -158,25 +157,25 @@ class Engine:
         begun = self.concurrency - free + len(self._ends) + self._writing
         return max(0, self._taken - self._settled - begun)
 
-    def take(self, batch: Sequence[tuple[FastUUID, str, bytes]]) -> None:
-        """Accept hints (id, kind, message) in the order popped; what is too much goes back. Consumer's thread."""
+    def take(self, batch: Sequence[Hinted]) -> None:
+        """Accept hints in the order popped; what is too much goes back. Consumer's thread."""
         accepted = self._accepted(batch)
         if accepted < len(batch):
             self.counts["hints pushed back"] += len(batch) - accepted
             assert self.consumer is not None
-            self.consumer.push_back([raw for _, _, raw in batch[accepted:]])
+            self.consumer.push_back([hint.raw for hint in batch[accepted:]])
+            batch = batch[:accepted]
         if accepted:
             self._taken += accepted
-            known, inbox = self._known, self._inbox
-            for job_id, kind, raw in batch[:accepted]:
-                if kind in known:
-                    inbox.append(Hinted(job_id, kind, raw))
-                else:
-                    self._foreign.append(Hinted(job_id, kind, raw))
+            if self._known.issuperset([hint.kind for hint in batch]):
+                self._inbox.extend(batch)
+            else:
+                self._inbox.extend([hint for hint in batch if hint.kind in self._known])
+                self._foreign.extend([hint for hint in batch if hint.kind not in self._known])
             assert self._loop is not None
             self._loop.call_soon_threadsafe(self._arrived.set)
 
-    def _accepted(self, batch: Sequence[tuple[FastUUID, str, bytes]]) -> int:
+    def _accepted(self, batch: Sequence[Hinted]) -> int:
         """How many of a batch to keep: what free slots can start, then what fits into the horizon by each kind's pace."""
         if self.draining:
             return 0
@@ -184,13 +183,12 @@ class Engine:
         waiting = self._waiting(free)
         budget -= self._pace.total(waiting)
         free = max(0, free - waiting)
-        costs: dict[str, float] = {}
-        for index, (_, kind, _) in enumerate(batch):
-            if kind not in self._known:
-                continue  # left to others at no cost of ours
-            cost = costs.get(kind)
-            if cost is None:
-                cost = costs[kind] = self._pace.cost(kind)
+        # Kinds that are not ours are left to others at no cost.
+        costs = {kind: self._pace.cost(kind) if kind in self._known else 0.0 for kind in {hint.kind for hint in batch}}
+        if len(batch) * max(costs.values()) <= budget:
+            return len(batch)
+        for index, hint in enumerate(batch):
+            cost = costs[hint.kind]
             if index >= free and cost > budget:
                 return index
             budget -= cost

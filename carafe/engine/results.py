@@ -9,6 +9,8 @@ from pydantic_core import PydanticSerializationError, to_json
 from carafe.jobs.definition import has_nul
 from carafe.jobs.errors import PayloadTooLarge
 
+PLAIN = frozenset({dict, list, str, int, float, bool})
+
 
 class ResultNotUsable(TypeError):
     """A handler returned what JSON in Postgres cannot hold."""
@@ -22,13 +24,14 @@ def encode_result(value: Any, limit: int) -> str | None:
     if value is None:
         return None
     try:
-        if isinstance(value, BaseModel):
-            data = value.__pydantic_serializer__.to_json(value)
-        else:
+        # Plain data first: asking whether it is a model costs more than writing it.
+        if type(value) in PLAIN or not isinstance(value, BaseModel):
             try:
                 data = orjson.dumps(value)
             except TypeError:
                 data = to_json(value)
+        else:
+            data = value.__pydantic_serializer__.to_json(value)
         if len(data) > limit:
             raise PayloadTooLarge("the result's fields", len(data), limit, "JOB_RESULT_LIMIT")
         if b"\\u0000" in data and has_nul(orjson.loads(data)):

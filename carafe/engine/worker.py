@@ -157,16 +157,23 @@ class Worker(CeleryWorker):
         control.install(self.engine, self._revoke)
         self._drain: threading.Thread | None = None
         self.probes = ProbeServer(settings.probe_host, settings.probe_port, Checks(self.engine))
+        # Here and not in on_start, where Celery would turn a port that is taken into a traceback.
+        self.probes.start()
 
     def setup_defaults(self, concurrency: Any = None, **options: Any) -> None:
         """The concurrency is the settings', unless -c says otherwise."""
         super().setup_defaults(concurrency=concurrency or self.settings.worker_concurrency, **options)
 
     def on_start(self) -> None:
-        """Celery's start, then the probes."""
+        """Celery's start."""
         super().on_start()
-        port = self.probes.start()
-        log.info("worker starting", name=self.hostname, slots=self.engine.concurrency, kinds=self.engine.kinds, probes=port)
+        log.info(
+            "worker starting",
+            name=self.hostname,
+            slots=self.engine.concurrency,
+            kinds=self.engine.kinds,
+            probes=self.probes.port,
+        )
 
     def install_platform_tweaks(self, worker: Any) -> None:
         """Our signals in place of Celery's."""

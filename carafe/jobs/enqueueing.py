@@ -90,9 +90,8 @@ def prepare(
         f',"{name}":{_json(value)}' for name, value in (("trace", trace), ("created_by", created_by)) if value is not None
     )
     for index, item in enumerate(items):
-        new = item if type(item) is NewJob else NewJob(item)  # type: ignore[arg-type]
         try:
-            job = new.job
+            new, job = (item, item.job) if isinstance(item, NewJob) else (None, item)
             job_class = type(job)
             head = heads.get(job_class)
             if head is None:
@@ -105,11 +104,11 @@ def prepare(
             row = f'{{"id":"{ids[index]}",{head},"args":{text}{tail}'
             if stored.secrets:
                 row += f',"secrets":{_json(stored.secrets)}'
-            if item is new:
+            if new is not None:
                 row += _options(new)
             rows.append(row + "}")
             kinds.append(job_class.job_options.kind)
-            keys.append(new.unique_key)
+            keys.append(None if new is None else new.unique_key)
         except CarafeError as error:
             faults.append((index, error))
     if faults:
@@ -194,7 +193,8 @@ def store(batch: Batch, *, scope: str, idempotency_key: str | None, ttl: float) 
     waiting = list(range(len(batch.ids)))
     for _ in range(ROUNDS):
         rows = yield ENQUEUE, {"rows": "[" + ",".join([batch.rows[index] for index in waiting]) + "]"}
-        inserted.update((as_uuid(row["id"]), row) for row in rows)
+        # asyncpg's own UUIDs equal the plain ones, and are not worth turning into them by the thousand.
+        inserted.update((row["id"] if isinstance(row["id"], UUID) else UUID(row["id"]), row) for row in rows)
         waiting = [index for index in waiting if batch.ids[index] not in inserted]
         if not waiting:
             break

@@ -5,9 +5,9 @@ job's id, kind, stamp and trace context, never the arguments. Decoding one canno
 """
 
 from base64 import b64encode
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -15,12 +15,15 @@ import orjson
 QUEUE = "default"
 TASK = "carafe.run"
 
+HEAD = f'{{"headers":{{"task":"{TASK}","id":"'.encode()
+AFTER_ID = b'","shadow":"'
+"""How every message of `encode` begins, and what follows the 36 characters of the id: a consumer may read by position."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BODY = b64encode(b'[[], {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]').decode()
 
 
-@dataclass(frozen=True, slots=True)
-class Hint:
+class Hint(NamedTuple):
     """A job that may be claimable; `stamp` is its row's ``hinted_at`` in microseconds since 1970."""
 
     id: UUID
@@ -41,17 +44,22 @@ def moment_of(stamp: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=microseconds)
 
 
+@lru_cache(1024)
+def _quoted(kind: str) -> str:
+    return orjson.dumps(kind).decode()
+
+
 def encode(hint: Hint) -> bytes:
     """The message of a hint."""
-    kind = orjson.dumps(hint.kind).decode()
+    job_id, kind = str(hint.id), _quoted(hint.kind)
     trace = f',"traceparent":{orjson.dumps(hint.trace).decode()}' if hint.trace else ""
     # Written as text: five times faster than dumping the nested dictionaries, and a bulk makes thousands.
     return (
-        f'{{"headers":{{"task":"{TASK}","id":"{hint.id}","shadow":{kind},"hinted_at":{hint.stamp}{trace},"lang":"py",'
-        f'"root_id":"{hint.id}","parent_id":null,"group":null,"argsrepr":"()","kwargsrepr":"{{}}","origin":"carafe",'
+        f'{{"headers":{{"task":"{TASK}","id":"{job_id}","shadow":{kind},"hinted_at":{hint.stamp}{trace},"lang":"py",'
+        f'"root_id":"{job_id}","parent_id":null,"group":null,"argsrepr":"()","kwargsrepr":"{{}}","origin":"carafe",'
         '"retries":0,"eta":null,"expires":null,"timelimit":[null,null],"ignore_result":true},'
         f'"body":"{_BODY}","content-type":"application/json","content-encoding":"utf-8",'
-        f'"properties":{{"correlation_id":"{hint.id}","delivery_tag":"{hint.id}","delivery_mode":2,"priority":0,'
+        f'"properties":{{"correlation_id":"{job_id}","delivery_tag":"{job_id}","delivery_mode":2,"priority":0,'
         f'"body_encoding":"base64","delivery_info":{{"exchange":"","routing_key":"{QUEUE}"}}}}}}'
     ).encode()
 

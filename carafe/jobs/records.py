@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -12,8 +12,7 @@ from carafe.jobs.definition import redact
 from carafe.jobs.states import State
 
 
-@dataclass(frozen=True, slots=True)
-class Enqueued:
+class Enqueued(NamedTuple):
     """The answer to enqueue. `existing`: a live job already held the unique key, and this is that job.
 
     `replayed`: the idempotency key was used before with the same request, and this is the answer of then.
