@@ -128,14 +128,10 @@ class Heartbeat:
         state = "draining" if engine.draining else "running"
         rows = await connection.fetch(WORKER_BEAT.positional, *WORKER_BEAT.arguments(id=engine.id, state=state))
         if not rows:
-            # Declared lost while we were away (frozen, partitioned): announce again under the same id, so that what we
-            # claim from now on is ours; what was taken from us is fenced off.
+            # Declared lost while we were away (frozen, partitioned). What we claim from now on is ours again; what was
+            # taken from us is fenced off.
             log.warning("this worker was declared lost and comes back")
-            await connection.execute(
-                "update carafe.workers set state = $2, stopped_at = null, beat_at = now() where id = $1",
-                engine.id,
-                state,
-            )
+            await self._announce(connection)
         wanted = [(row["job_id"], row["fence"]) for row in rows if row["job_id"] is not None]
         if wanted:
             engine.cancel(wanted)

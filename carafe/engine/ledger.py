@@ -49,6 +49,7 @@ class Ledger:
         self._hooked_claims = hooked_kinds(State.RUNNING)
         self._hooked_ends = hooked_kinds(State.SUCCEEDED)
         self.counts: Counter[str] = Counter()
+        self.finished: Counter[tuple[str, str]] = Counter()
 
     async def claim(self, hints: Sequence[Hinted]) -> tuple[list[Row], list[tuple[Row, HookFailed]]]:
         """Claim what can be claimed of `hints`; waits for Postgres if need be.
@@ -146,7 +147,7 @@ class Ledger:
     async def _write_succeeded(self, ends: Sequence[Succeeded]) -> None:
         async with self._database.connection() as connection:
             rows = await _finish(connection, ends, "succeeded", [end.result for end in ends])
-        self._count("succeeded", len(rows), len(ends))
+        self._count("succeeded", rows, ends)
 
     async def _write_hooked(self, ends: Sequence[Succeeded]) -> None:
         async def run(connection: Connection, batch: Sequence[Succeeded]) -> Sequence[Row]:
@@ -154,7 +155,7 @@ class Ledger:
             return _with_claims(rows, batch, "succeeded")
 
         rows, bad = await move(self._database, ends, run, (State.SUCCEEDED,))
-        self._count("succeeded", len(rows), len(ends) - len(bad))
+        self._count("succeeded", rows, ends, bad=len(bad))
         if bad:
             await self._write_failed([_hook_failed(end, error) for end, error in bad])
 
@@ -184,6 +185,7 @@ class Ledger:
                 rows += await run(connection, [_noted(end, error)])
         for row in rows:
             self.counts[row["state"]] += 1
+            self.finished[row["kind"], row["state"]] += 1
         self.counts["stale"] += len(ends) - len(rows)
 
     async def _write_cancelled(self, ends: Sequence[Cancelled]) -> None:
@@ -198,7 +200,7 @@ class Ledger:
                 log.error("hook failed, the end is written without it", job_id=str(end.claim.id), error=str(error))
                 async with self._database.connection() as connection:
                     rows += await run(connection, [end])
-            self._count("cancelled", len(rows), len(group))
+            self._count("cancelled", rows, group)
 
     async def _write_snoozed(self, ends: Sequence[Snoozed]) -> None:
         delays = [end.delay for end in ends]
@@ -225,12 +227,16 @@ class Ledger:
             log.error("hook failed, the job is put back without it", job_id=str(end.claim.id), error=str(error))
             async with self._database.connection() as connection:
                 rows += await run(connection, [end])
-        self._count(count, len(rows), len(ends))
+        self._count(count, rows, ends)
 
-    def _count(self, what: str, written: int, given: int) -> None:
-        self.counts[what] += written
-        if written < given:
-            self.counts["stale"] += given - written
+    def _count(self, outcome: str, rows: Sequence[Row], ends: Sequence[End], *, bad: int = 0) -> None:
+        """Count what was written; `bad` ends failed by their hooks are counted elsewhere."""
+        written = {row["id"] for row in rows} if len(rows) < len(ends) else None
+        kinds = [end.claim.kind for end in ends if written is None or end.claim.id in written]
+        for kind, count in Counter(kinds).items():
+            self.finished[kind, outcome] += count
+        self.counts[outcome] += len(rows)
+        self.counts["stale"] += len(ends) - len(rows) - bad
 
 
 _WRITERS: dict[type[End], Any] = {

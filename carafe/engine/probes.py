@@ -156,8 +156,9 @@ class ProbeServer:
 
 def _metrics(fields: bytes) -> bytes:
     # Imported at the first scrape: a worker's start does not pay for it.
-    from prometheus_client import REGISTRY
     from prometheus_client.exposition import choose_encoder
+
+    from carafe.metrics import registry
 
     accept = ""
     for field in fields.decode("latin-1").split("\r\n"):
@@ -166,7 +167,7 @@ def _metrics(fields: bytes) -> bytes:
             accept = value.strip()
     try:
         encode, content_type = choose_encoder(accept)
-        body = encode(REGISTRY)
+        body = encode(registry())
     except Exception as error:
         log.exception("metrics could not be rendered")
         return _response(HTTPStatus.INTERNAL_SERVER_ERROR, f"metrics could not be rendered: {type(error).__name__}")

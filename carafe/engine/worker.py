@@ -28,6 +28,7 @@ from redis.retry import Retry
 
 from carafe.engine import control
 from carafe.engine.engine import Engine
+from carafe.engine.exposed import expose_engine
 from carafe.engine.pool import EnginePool
 from carafe.engine.probes import ProbeServer
 from carafe.engine.transport import BatchChannel, BatchTransport
@@ -155,6 +156,7 @@ class Worker(CeleryWorker):
         EnginePool.engine = self.engine
         BatchTransport.engine = self.engine
         control.install(self.engine, self._revoke)
+        expose_engine(self.engine)
         self._drain: threading.Thread | None = None
         self.probes = ProbeServer(settings.probe_host, settings.probe_port, Checks(self.engine))
         # Here and not in on_start, where Celery would turn a port that is taken into a traceback.
