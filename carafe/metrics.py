@@ -37,17 +37,13 @@ def expose(*metrics: Metric) -> None:
 
 
 def registry() -> "CollectorRegistry":
-    """The registry of this process: ours, and what prometheus_client tells of the process and of Python."""
+    """prometheus_client's own registry, where handlers put metrics of their own, with ours in it."""
     global _registry
     if _registry is None:
-        from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
-        from prometheus_client.registry import CollectorRegistry
+        from prometheus_client import REGISTRY
 
-        _registry = CollectorRegistry()
-        ProcessCollector(registry=_registry)
-        PlatformCollector(registry=_registry)
-        GCCollector(registry=_registry)
-        _registry.register(_Ours())
+        REGISTRY.register(_Ours())
+        _registry = REGISTRY
     return _registry
 
 

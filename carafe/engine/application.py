@@ -9,13 +9,24 @@ import os
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from celery import Celery, signals
+from celery import Celery, Task, signals
 from celery.exceptions import ImproperlyConfigured
 
 from carafe.jobs.hints import QUEUE, TASK
 
 if TYPE_CHECKING:
     from carafe.settings import Settings
+
+
+REFUSED = f"{TASK} is not called as a Celery task; use carafe.jobs.Client.enqueue"
+
+
+class HintOnly(Task):
+    """A task that cannot be sent: ``delay`` and ``apply_async`` would make a hint without a job."""
+
+    def apply_async(self, *args: Any, **kwargs: Any) -> Any:
+        """Refused. Raises ``ImproperlyConfigured``."""
+        raise ImproperlyConfigured(REFUSED)
 
 
 class Application(Celery):
@@ -57,10 +68,10 @@ class Application(Celery):
         )
         self.steps["worker"].add("carafe.engine.worker:EngineStep")
 
-        @self.task(name=TASK)
+        @self.task(name=TASK, base=HintOnly)
         def run() -> None:
             """Run a job: only as a hint, claimed in Postgres."""
-            raise ImproperlyConfigured(f"{TASK} is not called as a Celery task; use carafe.jobs.Client.enqueue")
+            raise ImproperlyConfigured(REFUSED)
 
     @cached_property
     def Worker(self) -> Any:

@@ -232,6 +232,8 @@ class Engine:
         await asyncio.to_thread(self.heartbeat.stop)
         self._job_log.flush()
         await self._database.close()
+        # Before the loop is closed, which waits for threads of its own that handlers may have left running.
+        self.stopped.set()
 
     def _spawn(self, coroutine: Any) -> asyncio.Task[Any]:
         task = asyncio.create_task(coroutine)
@@ -256,6 +258,11 @@ class Engine:
     async def _claim(self, batch: Sequence[Hinted]) -> None:
         try:
             rows, bad = await self.ledger.claim(batch)
+        except Exception:
+            # Nobody foresaw it; the rows are still queued (the claim was rolled back), and the steward hints at them.
+            log.exception("claim failed", hints=len(batch))
+            self._settle(len(batch))
+            return
         finally:
             self._claims.release()
         now = time.monotonic()
@@ -303,6 +310,9 @@ class Engine:
         try:
             await self.ledger.write(batch)
             await self._push_back([end.claim.raw for end in batch if type(end) is Released])
+        except Exception:
+            # Nobody foresaw it: these jobs stay running until they are rescued, and the others go on.
+            log.exception("ends not written", jobs=[str(end.id) for end in batch])
         finally:
             self._writes.release()
             self._writing -= len(batch)
@@ -457,11 +467,11 @@ class Engine:
         return self.idle.wait(timeout)
 
     def stop(self) -> None:
-        """End the engine; drain it before. Blocks until its thread has ended."""
+        """End the engine; drain it before. Blocks until it has ended."""
         if self._thread is None:
             return
         self.call(self._stop.set)
-        self._thread.join(15)
+        self.stopped.wait(15)
 
     @property
     def in_hand(self) -> int:

@@ -10,7 +10,6 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import structlog
@@ -22,6 +21,7 @@ from carafe.engine.ends import Cancelled, End, Failed, Released, Snoozed, Succee
 from carafe.engine.pace import Pace
 from carafe.engine.results import ResultNotUsable, encode_result
 from carafe.engine.slot import Claim, Slot, Stop
+from carafe.engine.threads import Threads
 from carafe.job_log import JobLog
 from carafe.jobs.backoff import backoff
 from carafe.jobs.definition import load
@@ -64,7 +64,7 @@ class Runner:
         self.slots = [Slot(index) for index in range(concurrency)]
         self.ready: deque[Claim] = deque()
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="carafe handler")
+        self._threads = Threads(concurrency, "carafe handler")
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
@@ -79,7 +79,7 @@ class Runner:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks, timeout=1)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.stop()
 
     def offer(self, claims: Sequence[Claim]) -> None:
         """Give claimed jobs to the slots, in order."""

@@ -136,6 +136,8 @@ class BatchChannel(redis_transport.Channel):
                 raise TypeError("shadow")
             hints.append(Hinted(UUID(headers["id"]), headers["shadow"], raw))
         else:
+            if self.engine is not None:
+                self.engine.counts["messages of other tasks"] += 1
             self.connection._deliver(message, queue)
 
     def _drop(self, raw: bytes, error: Exception) -> None:

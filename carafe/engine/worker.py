@@ -7,6 +7,8 @@ Signals belong to the main thread; inside `carafe dev` the worker runs in a thre
 """
 
 import contextlib
+import logging
+import os
 import signal
 import threading
 import time
@@ -35,6 +37,8 @@ from carafe.engine.transport import BatchChannel, BatchTransport
 from carafe.jobs.handlers import handlers
 from carafe.jobs.hints import QUEUE
 from carafe.jobs.modules import load_handlers, load_jobs
+from carafe.jobs.moves import hooked
+from carafe.jobs.states import State
 
 if TYPE_CHECKING:
     from carafe.settings import Settings
@@ -91,6 +95,10 @@ def _nothing() -> None:
     pass
 
 
+def _main() -> threading.Thread:
+    return threading.main_thread()
+
+
 class EngineStep(bootsteps.StartStopStep):
     """Starts the engine before the consumer, and stops it after."""
 
@@ -144,6 +152,8 @@ class Worker(CeleryWorker):
             settings = settings.model_copy(update={"worker_concurrency": int(concurrency)})
         load_jobs(settings.job_modules)
         load_handlers(settings.handler_modules)
+        if hooked(State):
+            import sqlalchemy.ext.asyncio  # noqa: F401  hooks need it: better now than in the first job's time
         if not handlers():
             raise ImproperlyConfigured(
                 f"HANDLER_MODULES ({', '.join(settings.handler_modules)}) register no handler: nothing could ever run"
@@ -177,9 +187,23 @@ class Worker(CeleryWorker):
             probes=self.probes.port,
         )
 
+    def start(self) -> None:
+        """Run until it has drained. A process of its own ends here if handlers have left threads that would hold it up."""
+        super().start()
+        if self._owns_process:
+            left = [thread.name for thread in threading.enumerate() if not thread.daemon and thread is not _main()]
+            if left:
+                log.warning("ending under threads that do not return", threads=left)
+                logging.shutdown()
+                os._exit(self.exitcode or 0)
+
+    @property
+    def _owns_process(self) -> bool:
+        return self.install_signals and threading.current_thread() is _main()
+
     def install_platform_tweaks(self, worker: Any) -> None:
         """Our signals in place of Celery's."""
-        if self.install_signals and threading.current_thread() is threading.main_thread():
+        if self._owns_process:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._on_signal)
 

@@ -323,8 +323,8 @@ async def _store_in_session(plan: Plan, session: "AsyncSession | Session") -> "t
     statement, values = next(plan)
     try:
         while True:
-            result = await session.execute(text(statement.text), values)
-            statement, values = plan.send(cast(Any, result.mappings().all()))
+            result = cast(Any, await session.execute(text(statement.text), values))
+            statement, values = plan.send(result.mappings().all() if result.returns_rows else [])
     except StopIteration as stop:
         return *stop.value, session.sync_session
 
@@ -336,8 +336,8 @@ def store_in_session(plan: Plan, session: "Session") -> tuple[list[Enqueued], li
     statement, values = next(plan)
     try:
         while True:
-            rows = session.execute(text(statement.text), values).mappings().all()
-            statement, values = plan.send(cast(Any, rows))
+            result = cast(Any, session.execute(text(statement.text), values))
+            statement, values = plan.send(result.mappings().all() if result.returns_rows else [])
     except StopIteration as stop:
         return cast(tuple[list[Enqueued], list[Hint]], stop.value)
 

@@ -63,7 +63,7 @@ async def move(
         async with database.connection() as connection:
             return list(await run(connection, items)), []
     try:
-        return await _with_hooks(database, items, run), []
+        return await _with_hooks(database, items, run, states), []
     except HookFailed as error:
         if len(items) == 1:
             return [], [(items[0], error)]
@@ -71,7 +71,7 @@ async def move(
     failed: list[tuple[I, HookFailed]] = []
     for item in items:
         try:
-            rows += await _with_hooks(database, [item], run)
+            rows += await _with_hooks(database, [item], run, states)
         except HookFailed as error:
             failed.append((item, error))
     return rows, failed
@@ -81,17 +81,22 @@ async def _with_hooks(
     database: Database,
     items: Sequence[I],
     run: Callable[[Connection, Sequence[I]], Awaitable[Sequence[Mapping[str, Any]]]],
+    states: Sequence[State],
 ) -> list[Mapping[str, Any]]:
     async with database.hooked() as transaction:
         rows = list(await run(transaction.connection, items))
         for row in rows:
-            await run_hooks(transaction.session, row)
+            # A running job that was asked to stop comes back too, and has entered no state by that.
+            if row.get("state", State.RUNNING) in states:
+                await run_hooks(transaction.session, row)
     return rows
 
 
 async def run_hooks(session: "AsyncSession", row: Mapping[str, Any]) -> None:
     """Run the hooks of the state that `row` has entered. Raises `HookFailed`."""
-    state = State(row["state"])
+    # A claim's rows carry no more than the runner needs.
+    state = State(row.get("state", State.RUNNING))
+    result = row.get("result")
     found = hooks_of(row["kind"], state)
     if not found:
         return
@@ -102,8 +107,8 @@ async def run_hooks(session: "AsyncSession", row: Mapping[str, Any]) -> None:
         arguments=orjson.loads(row["args"]),
         attempt=row["attempt"],
         max_attempts=row["max_attempts"],
-        result=None if row["result"] is None else orjson.loads(row["result"]),
-        error=row["error"],
+        result=None if result is None else orjson.loads(result),
+        error=row.get("error"),
     )
     for hook in found:
         try:

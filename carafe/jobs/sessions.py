@@ -36,6 +36,8 @@ def push_after_commit(session: "Session", hints: Sequence[Hint], push: Callable[
 
 
 def _committed(session: "Session") -> None:
+    if session.in_nested_transaction():
+        return  # a savepoint was released: nothing is committed yet
     pending: list[_Pending] = session.info[_KEY]
     session.info[_KEY] = []
     by_push: dict[Callable[[Sequence[Hint]], Any], list[Hint]] = {}

@@ -12,8 +12,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
-from anyio.from_thread import BlockingPortal, start_blocking_portal
-
 from carafe.jobs.client import Client, store_in_session
 from carafe.jobs.definition import Job
 from carafe.jobs.enqueueing import Batch, Limits, NewJob, prepare, prepare_one, store
@@ -24,6 +22,7 @@ from carafe.jobs.sessions import push_after_commit
 from carafe.jobs.states import State
 
 if TYPE_CHECKING:
+    from anyio.from_thread import BlockingPortal
     from sqlalchemy.orm import Session
 
     from carafe.settings import Settings
@@ -34,6 +33,8 @@ class SyncClient:
 
     def __init__(self, client: Client) -> None:
         """Takes over `client`, which must not be used elsewhere."""
+        from anyio.from_thread import start_blocking_portal  # slow to import, and workers have no use for it
+
         self._client = client
         self._entered: AbstractContextManager[BlockingPortal] = start_blocking_portal("asyncio", name="carafe client")
         self._portal = self._entered.__enter__()

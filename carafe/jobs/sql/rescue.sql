@@ -31,6 +31,10 @@ recorded as (
     insert into carafe.attempts (job_id, kind, attempt, fence, cause, error_class, error, worker, worker_name, started_at)
     select id, kind, attempt, fence, 'worker lost', 'WorkerLost', :error, :worker, :worker_name, started_at from lost
 ),
+counted as (
+    insert into carafe.statistics_deltas (kind, outcome, wait_bucket, run_bucket, count, wait_seconds, run_seconds)
+    select kind, outcome, 0, 0, count(*), 0, 0 from ended group by kind, outcome
+),
 marked as (
     update carafe.workers set state = 'lost', stopped_at = now() where id = :worker
 )

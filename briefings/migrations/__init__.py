@@ -1,0 +1,1 @@
+"""The service's tables: their migration history, apart from the library's. MIGRATIONS names this package."""

@@ -1,0 +1,45 @@
+"""A briefing's status follows its job, in the transaction that changes the job's state (DESIGN.md rule 4).
+
+Must never touch a briefing that meanwhile belongs to another job: every update names the job's id.
+"""
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from carafe.jobs import Change, State
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+STATUS = {
+    State.SCHEDULED: "pending",
+    State.QUEUED: "pending",
+    State.RETRYING: "pending",
+    State.RUNNING: "processing",
+    State.SUCCEEDED: "completed",
+    State.DEAD: "failed",
+    State.CANCELLED: "failed",
+}
+
+
+async def follow(session: "AsyncSession", change: Change) -> None:
+    """Write what the job's new state means for its briefing; a retried one is pending again, its old error gone."""
+    # Imported late: SQLAlchemy's mapper takes over half a second that a starting worker does not have.
+    from sqlalchemy import func, update
+
+    from briefings.model import Briefing
+
+    completed = change.state is State.SUCCEEDED
+    errors = {State.DEAD: change.error or "failed without a message", State.CANCELLED: "cancelled"}
+    await session.execute(
+        update(Briefing)
+        .where(Briefing.id == UUID(change.arguments["briefing_id"]), Briefing.job_id == change.job_id)
+        .values(
+            status=STATUS[change.state],
+            content=change.result["content"] if completed else None,
+            error=errors.get(change.state),
+            updated_at=func.now(),
+            completed_at=func.now() if completed else None,
+        )
+        .execution_options(synchronize_session=False)
+    )

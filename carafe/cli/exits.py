@@ -1,0 +1,122 @@
+"""What the command's exit codes mean, and how a foreseeable error is told: one readable block, never a traceback."""
+
+import sys
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes, the same for every command; docs/command-line.md lists them."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    NOT_ALLOWED = 4
+    UNAVAILABLE = 5
+    DEAD = 6
+    CANCELLED = 7
+    NOT_ENDED = 8
+    INTERRUPTED = 130
+
+
+class Failure(Exception):
+    """Ends the command with `code` and, on standard error, `message`."""
+
+    def __init__(self, message: str, code: Exit = Exit.FAILED) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def say(message: str) -> None:
+    """Writes to standard error, where whatever is not the answer goes."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def report(error: BaseException) -> Exit | None:
+    """Tells a foreseeable error on standard error and returns its exit code; None for one that nobody foresaw."""
+    code, message = _explained(error)
+    if code is None:
+        return None
+    first, *more = message.splitlines() or [type(error).__name__]
+    say("\n".join([f"error: {first}", *(f"  {line}" for line in more)]))
+    return code
+
+
+def _explained(error: BaseException) -> tuple[Exit | None, str]:
+    # Late: the commands that need none of these never import them.
+    if isinstance(error, Failure):
+        return error.code, str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return Exit.INTERRUPTED, "interrupted"
+    from carafe.development import NoServers
+    from carafe.settings import SettingsError
+
+    if isinstance(error, NoServers):
+        return Exit.UNAVAILABLE, str(error)
+    if isinstance(error, SettingsError):
+        faults = error.faults
+        return Exit.USAGE, faults[0] if len(faults) == 1 else "\n".join([f"{len(faults)} faulty settings", *faults])
+    if "carafe.embedded" in sys.modules:
+        from carafe.embedded import EmbeddedServerError
+
+        if isinstance(error, EmbeddedServerError):
+            return Exit.FAILED, str(error)
+    if "carafe.jobs" in sys.modules:
+        found = _of_jobs(error)
+        if found is not None:
+            return found
+    if "asyncpg" in sys.modules:
+        found = _of_postgres(error)
+        if found is not None:
+            return found
+    if "celery.exceptions" in sys.modules:
+        from celery.exceptions import ImproperlyConfigured
+
+        if isinstance(error, ImproperlyConfigured):
+            return Exit.USAGE, str(error)
+    if "carafe.web.server" in sys.modules:
+        from carafe.web.server import CannotServe
+
+        if isinstance(error, CannotServe):
+            return Exit.USAGE, str(error)
+    if isinstance(error, BrokenPipeError):
+        return Exit.FAILED, "nobody reads the output any more"
+    return None, ""
+
+
+def _of_jobs(error: BaseException) -> tuple[Exit, str] | None:
+    from carafe.jobs import errors
+    from carafe.jobs.modules import ModuleNotUsable
+
+    if isinstance(error, errors.InvalidArguments):
+        lines = [f"{fault.path}: {fault.message}" if fault.path else fault.message for fault in error.faults]
+        return Exit.USAGE, "\n".join([f"the arguments of {error.kind!r} are not valid", *lines])
+    meanings: list[tuple[type[BaseException], Exit]] = [
+        (errors.JobNotFound, Exit.NOT_FOUND),
+        (errors.NotAllowedInState, Exit.NOT_ALLOWED),
+        (errors.IdempotencyConflict, Exit.NOT_ALLOWED),
+        (errors.Unavailable, Exit.UNAVAILABLE),
+        (errors.UnknownKind, Exit.USAGE),
+        (errors.PayloadTooLarge, Exit.USAGE),
+        (errors.InvalidOption, Exit.USAGE),
+        (errors.BulkInvalid, Exit.USAGE),
+        (ModuleNotUsable, Exit.USAGE),
+        (errors.CarafeError, Exit.FAILED),
+    ]
+    return next(((code, str(error)) for kind, code in meanings if isinstance(error, kind)), None)
+
+
+def _of_postgres(error: BaseException) -> tuple[Exit, str] | None:
+    import asyncpg
+
+    cause: BaseException | None = error
+    while cause is not None:  # SQLAlchemy wraps the driver's error in others
+        match cause:
+            case asyncpg.UndefinedTableError() | asyncpg.InvalidSchemaNameError() | asyncpg.UndefinedColumnError():
+                return Exit.UNAVAILABLE, f"the schema is not what this version needs ({cause}): run `carafe migrate`"
+            case asyncpg.InvalidAuthorizationSpecificationError() | asyncpg.InvalidCatalogNameError():
+                return Exit.UNAVAILABLE, f"DATABASE_URL: Postgres refuses: {cause}"
+            case asyncpg.InsufficientPrivilegeError():
+                return Exit.FAILED, f"the Postgres user of DATABASE_URL may not do this: {cause}"
+        cause = cause.__cause__
+    return None

@@ -1,0 +1,49 @@
+"""The commands that run for long: `serve`, `serve --worker`; and `migrate`, which goes before them."""
+
+from carafe.development import with_servers
+from carafe.settings import Settings, load_settings
+
+
+def serve_worker() -> int:
+    """The worker process, until SIGTERM or Ctrl-C. Imports no web framework."""
+    settings = with_servers(load_settings())
+    from carafe.logging import configure_logging
+
+    configure_logging(settings)
+    from carafe.engine.worker import run_worker
+
+    return run_worker(settings)
+
+
+def serve_web() -> int:
+    """The web process, until SIGTERM or Ctrl-C. Imports no Celery. In development the schema is upgraded first."""
+    settings = with_servers(load_settings())
+    from carafe.logging import configure_logging
+
+    configure_logging(settings)
+    if settings.environment == "development":
+        migrate(settings)
+    from carafe.web.server import run_web
+
+    return run_web(settings)
+
+
+def migrate(settings: Settings) -> list[str]:
+    """Upgrade the library's schema and the application's; returns what was done.
+
+    Raises `ModuleNotUsable` for a package of MIGRATIONS that is not there, `Unavailable`.
+    """
+    import asyncio
+    from importlib.util import find_spec
+
+    from carafe.database import migrate as upgrade
+    from carafe.jobs.modules import ModuleNotUsable
+
+    for package in settings.migrations:
+        try:
+            if find_spec(package) is None:
+                raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+        except Exception as error:
+            raise ModuleNotUsable("MIGRATIONS", package, error) from error
+    assert settings.database_url is not None
+    return asyncio.run(upgrade(settings.database_url.get_secret_value(), settings.migrations))

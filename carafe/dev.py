@@ -1,0 +1,288 @@
+"""`carafe dev`: Postgres, Valkey, web and worker in one process, for development.
+
+1. servers: embedded ones, data kept in DATA_DIR, where the URLs are not set; then the schema
+2. web in the main thread's event loop, the worker in threads of its own
+3. Ctrl-C or SIGTERM: the worker drains while the web still answers (handlers may be calling it), then the web finishes
+   its requests, last of all the servers stop; a second Ctrl-C stops what still runs
+
+Guarantees: what was accepted is still there after the next start, whatever ended this one.
+Must never: run in production, nor let a port that is taken go unsaid.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from carafe import __version__
+from carafe.development import Announcement, Servers, with_urls
+from carafe.settings import Settings, SettingsError, redact_url
+
+if TYPE_CHECKING:
+    from carafe.engine.worker import WorkerThread
+    from carafe.web.server import WebServer
+
+log = structlog.stdlib.get_logger("carafe.dev")
+
+WORKER_START = 30.0
+"""Seconds that the worker may take until it consumes."""
+
+DRAIN_MARGIN = 10.0
+"""Seconds beyond DRAIN_TIMEOUT after which the worker is left behind."""
+
+
+def run_dev(settings: Settings) -> int:
+    """Runs everything until Ctrl-C or SIGTERM; returns the exit code.
+
+    Raises SettingsError (production, a port that is taken), EmbeddedServerError, `ModuleNotUsable`, `Unavailable`.
+    """
+    if settings.environment == "production":
+        raise SettingsError(["ENVIRONMENT: `carafe dev` is for development; production runs `carafe serve` and workers"])
+    from carafe.logging import configure_logging
+
+    configure_logging(settings)
+    settings = _with_free_ports(settings)
+    with _Signals() as signals, contextlib.ExitStack() as stack:
+        settings = stack.enter_context(_servers(settings))
+        if signals.stop_asked():
+            return 0
+        _prepare(settings)
+        if signals.stop_asked():
+            return 0
+        return _run(settings, signals)
+
+
+# Signals.
+
+
+class _Signals:
+    """SIGINT and SIGTERM while the process lives: `on_ask` is called for each, with how many there were."""
+
+    def __init__(self) -> None:
+        self._asked = 0
+        self.on_ask: Callable[[int], None] = lambda _: None
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> "_Signals":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)  # type: ignore[arg-type]
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self._asked += 1
+        self.on_ask(self._asked)
+
+    def stop_asked(self) -> bool:
+        """Whether one has come."""
+        return self._asked > 0
+
+
+# Servers.
+
+
+def _with_free_ports(settings: Settings) -> Settings:
+    """The settings with a real port for the web (0 becomes a free one). Raises SettingsError for one that is taken."""
+    faults = []
+    port = settings.port
+    try:
+        port = _free(settings.host, settings.port)
+    except OSError as error:
+        faults.append(_taken("PORT", settings.host, settings.port, error))
+    try:
+        _free(settings.probe_host, settings.probe_port)
+    except OSError as error:
+        faults.append(_taken("PROBE_PORT", settings.probe_host, settings.probe_port, error))
+    if faults:
+        raise SettingsError(faults)
+    os.environ["PORT"] = str(port)  # for an application that reads its settings itself
+    return settings.model_copy(update={"port": port})
+
+
+def _free(host: str, port: int) -> int:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
+        number: int = probe.getsockname()[1]
+        return number
+
+
+def _taken(setting: str, host: str, port: int, error: OSError) -> str:
+    reason = error.strerror or str(error)
+    return f"{setting}: cannot listen on {host}:{port} ({reason}); set {setting} to another port, or to 0 for a free one"
+
+
+@contextlib.contextmanager
+def _servers(settings: Settings) -> Iterator[Settings]:
+    """The settings with both URLs set, for as long as the servers run that had to be started for it."""
+    missing = [name for name in ("database_url", "redis_url") if getattr(settings, name) is None]
+    if not missing:
+        yield settings
+        return
+    from carafe.embedded import EmbeddedPostgres, EmbeddedValkey
+
+    servers: dict[str, EmbeddedPostgres | EmbeddedValkey] = {}
+    if "database_url" in missing:
+        servers["database_url"] = EmbeddedPostgres(settings.data_dir / "postgres")
+    if "redis_url" in missing:
+        servers["redis_url"] = EmbeddedValkey(settings.data_dir / "valkey")
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(2) as threads:
+        # Started at the same time; Valkey, the last one here, stops first.
+        starts = [threads.submit(server.start) for server in servers.values()]
+        for server in servers.values():
+            stack.callback(server.stop)
+        for start in starts:
+            start.result()
+        settings = with_urls(settings, **{name: server.url for name, server in servers.items()})
+        assert settings.database_url is not None
+        assert settings.redis_url is not None
+        announcement = Announcement(
+            settings.data_dir,
+            Servers(settings.database_url.get_secret_value(), settings.redis_url.get_secret_value()),
+        )
+        stack.callback(announcement.withdraw)
+        yield settings
+
+
+def _prepare(settings: Settings) -> None:
+    """The schema, and the modules, whose faults are better told before anything listens."""
+    from carafe.cli.serving import migrate
+    from carafe.jobs.modules import load_handlers, load_jobs
+
+    load_jobs(settings.job_modules)
+    load_handlers(settings.handler_modules)
+    for step in migrate(settings):
+        log.info("schema upgraded", step=step)
+
+
+# Web and worker.
+
+
+def _run(settings: Settings, signals: _Signals) -> int:
+    from carafe.engine.worker import WorkerThread
+    from carafe.web.server import WebServer, load_application
+
+    web = WebServer(load_application(settings), settings)
+    worker = WorkerThread(settings)
+    make_loop = None
+    if sys.platform != "win32":
+        import uvloop
+
+        make_loop = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        return runner.run(_serve(web, worker, settings, signals))
+
+
+async def _serve(web: "WebServer", worker: "WorkerThread", settings: Settings, signals: _Signals) -> int:
+    """The story: web, worker, banner; then wait for a signal, drain the worker, finish the web."""
+    loop = asyncio.get_running_loop()
+    listening, stopping = asyncio.Event(), asyncio.Event()
+
+    def asked(times: int) -> None:
+        # From a signal handler, between any two instructions: everything else happens on the loop.
+        loop.call_soon_threadsafe(stopping.set)
+        if times > 1:
+            loop.call_soon_threadsafe(_hurry, web, worker)
+
+    signals.on_ask = asked
+    if signals.stop_asked():
+        stopping.set()
+    serving = asyncio.create_task(web.serve(ready=listening.set))
+    serving.add_done_callback(lambda _: stopping.set())  # it never ends by itself, unless it failed
+    code = 0
+    try:
+        await _first(listening.wait(), stopping.wait())
+        if not stopping.is_set():
+            worker.start()
+            ended = _in_thread(lambda: worker.join(threading.TIMEOUT_MAX))
+            code = await _attend(web, worker, ended, settings, stopping)
+            log.info("stopping; Ctrl-C once more stops what still runs")
+            worker.drain()
+            await asyncio.wait([ended], timeout=settings.drain_timeout + DRAIN_MARGIN)
+            if not ended.done():
+                log.warning("the worker has not ended; its jobs run again after the next start")
+    finally:
+        web.stop()
+        await serving
+    return code
+
+
+async def _attend(
+    web: "WebServer", worker: "WorkerThread", ended: "asyncio.Future[bool]", settings: Settings, stopping: asyncio.Event
+) -> int:
+    """Prints the banner once the worker takes jobs, then waits until somebody asks to stop or the worker ends."""
+    ready = _in_thread(lambda: worker.ready(WORKER_START))
+    await _first(ready, ended, stopping.wait())
+    if ready.done() and not ended.done() and not stopping.is_set():
+        if not ready.result():
+            log.warning("the worker does not take jobs yet; the log says why")
+        print(banner(web.url, worker.probe_port, settings), flush=True)  # noqa: T201
+        await _first(ended, stopping.wait())
+    if ended.done() and not stopping.is_set():
+        log.error("the worker has ended by itself; the log says why")
+        return worker.exit_code or 1
+    return 0
+
+
+def _in_thread(wait: Callable[[], bool]) -> "asyncio.Future[bool]":
+    """What `wait` returns, waited for in a thread that keeps nobody from ending, unlike those of `to_thread`."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[bool] = loop.create_future()
+
+    def settle(value: bool) -> None:
+        if not answer.done():
+            answer.set_result(value)
+
+    def watch() -> None:
+        value = wait()
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, value)
+
+    threading.Thread(target=watch, name="carafe dev", daemon=True).start()
+    return answer
+
+
+async def _first(*waits: "Coroutine[Any, Any, Any] | asyncio.Future[Any]") -> None:
+    """Waits for one of them. Futures go on, coroutines are dropped."""
+    tasks = [asyncio.create_task(wait) if asyncio.iscoroutine(wait) else wait for wait in waits]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task, wait in zip(tasks, waits, strict=True):
+        if task is not wait:
+            task.cancel()
+
+
+def _hurry(web: "WebServer", worker: "WorkerThread") -> None:
+    worker.drain()
+    web.stop(hurry=True)
+
+
+def banner(url: str, probe_port: int, settings: Settings) -> str:
+    """What is where, for the terminal."""
+    assert settings.database_url is not None
+    assert settings.redis_url is not None
+    probes = f"http://{settings.probe_host}:{probe_port}"
+    lines = [
+        ("web", url),
+        ("API docs", f"{url}/docs"),
+        ("health", f"{url}/health"),
+        ("worker", f"{settings.worker_concurrency} slots; {probes}/readyz and {probes}/metrics"),
+        ("Postgres", redact_url(settings.database_url.get_secret_value())),
+        ("Redis", redact_url(settings.redis_url.get_secret_value())),
+    ]
+    if (settings.data_dir / "servers.json").exists():
+        lines.append(("data", f"{settings.data_dir.absolute()} (kept)"))
+    listed = "\n".join(f"    {name:<9} {where}" for name, where in lines)
+    return f"\n  carafe {__version__}, development\n\n{listed}\n\n  Ctrl-C stops everything.\n"

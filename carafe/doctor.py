@@ -1,0 +1,333 @@
+"""What is reachable and what is misconfigured, each finding with what to do about it: the work of `carafe doctor`.
+
+Guarantees: it ends within seconds, whatever hangs; one failing look never hides the others.
+Must never: change anything, nor show a password.
+"""
+
+import asyncio
+import importlib
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from carafe.development import NoServers, with_servers
+from carafe.settings import Settings, SettingsError, load_settings, redact_url
+
+if TYPE_CHECKING:
+    import asyncpg
+
+LOOK_TIMEOUT = 8.0
+"""Seconds that all looks at one server may take."""
+
+POSTGRES_OLDEST = 150_000
+REDIS_OLDEST = (7, 0)  # BLMPOP
+
+
+class Level(StrEnum):
+    """How bad a finding is. Only `BROKEN` makes the command fail."""
+
+    OK = "ok"
+    NOTE = "note"
+    WARNING = "warning"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at: where, what was found, and what to do (None: nothing)."""
+
+    level: Level
+    subject: str
+    text: str
+    advice: str | None = None
+
+
+def examine() -> list[Finding]:
+    """Looks at everything: the settings, the modules they name, Postgres, Redis."""
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        return [Finding(Level.BROKEN, "settings", fault, "docs/settings.md lists every setting") for fault in error.faults]
+    findings = [Finding(Level.OK, "settings", f"every value is usable ({settings.environment})")]
+    try:
+        settings = with_servers(settings)
+    except NoServers as error:
+        return [*findings, *_modules(settings), Finding(Level.BROKEN, "servers", str(error))]
+    return [*findings, *_modules(settings), *asyncio.run(_servers(settings))]
+
+
+# The application's modules.
+
+
+def _modules(settings: Settings) -> Iterator[Finding]:
+    from carafe.jobs.definition import kinds
+    from carafe.jobs.handlers import handlers
+    from carafe.jobs.modules import ModuleNotUsable, load_handlers, load_jobs
+
+    advice = "correct the setting, or run in the folder (or environment) that has the module"
+    try:
+        load_jobs(settings.job_modules)
+    except ModuleNotUsable as error:
+        yield Finding(Level.BROKEN, "jobs", str(error), advice)
+        return
+    declared = dict(kinds())
+    if declared:
+        yield Finding(Level.OK, "jobs", f"{_count(len(declared), 'kind')}: {', '.join(sorted(declared))}")
+    else:
+        yield Finding(Level.WARNING, "jobs", "JOB_MODULES declares no kind of job", "name the modules that declare yours")
+    try:
+        load_handlers(settings.handler_modules)
+    except ModuleNotUsable as error:
+        if not isinstance(error.__cause__, NoServers):  # that has a finding of its own
+            yield Finding(Level.BROKEN, "handlers", str(error), advice)
+    else:
+        yield from _handled(set(declared), set(handlers()), set(kinds()))
+    yield from _target("web", "WEB_APPLICATION", settings.web_application)
+    # Imported, it would set up Celery: enough that it is there.
+    yield from _package("worker", "WORKER_APPLICATION", settings.worker_application.partition(":")[0])
+    for package in settings.migrations:
+        yield from _package("schema", "MIGRATIONS", package)
+
+
+def _handled(declared: set[str], handled: set[str], known: set[str]) -> Iterator[Finding]:
+    missing, hidden = sorted(declared - handled), sorted(known - declared)
+    if missing:
+        yield Finding(
+            Level.WARNING,
+            "handlers",
+            f"no handler for {', '.join(missing)}",
+            "their jobs wait until a worker has one; HANDLER_MODULES names the modules",
+        )
+    if hidden:
+        yield Finding(
+            Level.BROKEN,
+            "handlers",
+            f"declared only beside their handlers: {', '.join(hidden)}",
+            "move these job classes to a module of JOB_MODULES: the web process must know them too",
+        )
+    if not missing and not hidden and declared:
+        yield Finding(Level.OK, "handlers", "every kind has one, and hooks stand where web and worker both reach them")
+
+
+def _target(subject: str, setting: str, target: str) -> Iterator[Finding]:
+    module, _, attribute = target.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute or "app")
+    except Exception as error:
+        text = f"{setting}: {target!r} cannot be imported: {type(error).__name__}: {error}"
+        yield Finding(Level.BROKEN, subject, text, f"correct {setting}")
+    else:
+        if not callable(found):
+            text = f"{setting}: {target!r} is neither an ASGI application nor makes one"
+            yield Finding(Level.BROKEN, subject, text, f"correct {setting}")
+
+
+def _package(subject: str, setting: str, name: str) -> Iterator[Finding]:
+    try:
+        found = find_spec(name) is not None
+    except Exception:
+        found = False
+    if not found:
+        yield Finding(Level.BROKEN, subject, f"{setting}: {name!r} cannot be found", f"correct {setting}")
+
+
+# The servers.
+
+
+async def _servers(settings: Settings) -> list[Finding]:
+    assert settings.database_url is not None
+    assert settings.redis_url is not None
+    database_url, redis_url = settings.database_url.get_secret_value(), settings.redis_url.get_secret_value()
+    seen = await asyncio.gather(
+        _bounded("postgres", database_url, lambda found: _postgres(database_url, settings.migrations, found)),
+        _bounded("redis", redis_url, lambda found: _redis(redis_url, found)),
+    )
+    return [finding for findings in seen for finding in findings]
+
+
+async def _bounded(subject: str, url: str, look: Callable[[list[Finding]], Awaitable[None]]) -> list[Finding]:
+    findings: list[Finding] = []
+    try:
+        async with asyncio.timeout(LOOK_TIMEOUT):
+            await look(findings)
+    except Exception as error:
+        setting = "DATABASE_URL" if subject == "postgres" else "REDIS_URL"
+        reason = f"no answer within {LOOK_TIMEOUT:g} s" if isinstance(error, TimeoutError) else _reason(error)
+        advice = f"see that the server runs and that {setting} names its host, port, user and password"
+        findings.append(Finding(Level.BROKEN, subject, f"{redact_url(url)}: {reason}", advice))
+    return findings
+
+
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".rstrip(": ")
+
+
+async def _postgres(url: str, migrations: Sequence[str], findings: list[Finding]) -> None:
+    import asyncpg
+
+    from carafe.database import CONNECT_TIMEOUT, plain_dsn
+
+    connection = await asyncpg.connect(plain_dsn(url), timeout=CONNECT_TIMEOUT)
+    try:
+        asked = time.time()
+        row = await connection.fetchrow(
+            "select current_setting('server_version') as version, current_setting('server_version_num')::int as number,"
+            " current_setting('fsync') as fsync, current_setting('synchronous_commit') as synchronous_commit,"
+            " current_setting('full_page_writes') as full_page_writes, pg_is_in_recovery() as standby,"
+            " extract(epoch from clock_timestamp())::float8 as now"
+        )
+        middle = (asked + time.time()) / 2
+        if row["number"] < POSTGRES_OLDEST:
+            text = f"{redact_url(url)}: version {row['version']} is older than 15"
+            findings.append(Finding(Level.BROKEN, "postgres", text, "use PostgreSQL 15 or newer"))
+        else:
+            findings.append(Finding(Level.OK, "postgres", f"{redact_url(url)}: version {row['version']}"))
+        findings += _durability(row)
+        skew = row["now"] - middle
+        apart = f"{abs(skew):.3f} s {'ahead of' if skew > 0 else 'behind'}"
+        findings.append(Finding(Level.NOTE, "clock", f"Postgres is {apart} this host; only its clock decides"))
+        await _workers(connection, findings)
+    finally:
+        await connection.close(timeout=1)
+    await _schema(url, migrations, findings)
+
+
+def _durability(row: Any) -> Iterator[Finding]:
+    if row["standby"]:
+        yield Finding(
+            Level.BROKEN, "postgres", "it is a standby, nothing can be written", "name the primary in DATABASE_URL"
+        )
+    for name, cost in (
+        ("fsync", "an accepted job is lost when the machine loses power"),
+        ("synchronous_commit", "an accepted job may be lost when Postgres crashes"),
+        ("full_page_writes", "pages torn by a power loss cannot be mended"),
+    ):
+        if row[name] == "off":
+            yield Finding(Level.BROKEN, "postgres", f"{name} is off: {cost}", f"set {name} = on")
+    if row["fsync"] != "off" and row["synchronous_commit"] != "off":
+        yield Finding(Level.OK, "postgres", "commits are durable")
+
+
+async def _workers(connection: "asyncpg.Connection[Any]", findings: list[Finding]) -> None:
+    import asyncpg
+
+    from carafe.jobs.statements import KNOWN_KINDS
+
+    try:
+        known = sorted(row["kind"] for row in await connection.fetch(KNOWN_KINDS.positional))
+    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.UndefinedColumnError):
+        return  # the schema's own finding says it
+    text = f"live workers handle {', '.join(known)}" if known else "no worker is alive (workers may scale to zero)"
+    findings.append(Finding(Level.NOTE, "workers", text))
+
+
+async def _schema(url: str, migrations: Sequence[str], findings: list[Finding]) -> None:
+    import asyncpg
+    from sqlalchemy import NullPool
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    from carafe.database import CONNECT_TIMEOUT, plain_dsn
+
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=lambda: asyncpg.connect(plain_dsn(url), timeout=CONNECT_TIMEOUT),
+        poolclass=NullPool,
+    )
+    behind: list[str] = []
+    try:
+        async with engine.connect() as connection:
+            for package in ("carafe.migrations", *migrations):
+                try:
+                    stands, head = await connection.run_sync(_revisions, package)
+                except Exception as error:
+                    findings.append(Finding(Level.BROKEN, "schema", f"{package}: {_reason(error)}", "correct MIGRATIONS"))
+                    continue
+                if stands != head:
+                    behind.append(f"{package} is at {stands or 'nothing'} (newest: {head})")
+    finally:
+        await engine.dispose()
+    if behind:
+        text = f"not what this version needs: {', '.join(behind)}"
+        findings.append(Finding(Level.BROKEN, "schema", text, "run `carafe migrate`"))
+    else:
+        findings.append(Finding(Level.OK, "schema", "current"))
+
+
+def _revisions(connection: Any, package: str) -> tuple[str, str]:
+    """Where the database stands and where a migration package ends, asked the way `alembic current` does."""
+    from alembic.config import Config
+    from alembic.runtime.environment import EnvironmentContext
+    from alembic.script import ScriptDirectory
+
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError(f"{package!r} is not a package that can be imported")
+    config = Config()
+    config.set_main_option("script_location", str(next(iter(spec.submodule_search_locations))).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    config.attributes["on_version_apply"] = lambda **_: None
+    script = ScriptDirectory.from_config(config)
+    stands: list[str] = []
+
+    def look(revisions: Any, context: Any) -> list[Any]:
+        stands.extend(revisions)
+        return []
+
+    with EnvironmentContext(config, script, fn=look, dont_mutate=True):
+        script.run_env()
+    connection.rollback()
+    return ", ".join(sorted(stands)), ", ".join(sorted(script.get_heads()))
+
+
+async def _redis(url: str, findings: list[Finding]) -> None:
+    from redis.asyncio import Redis
+    from redis.asyncio.retry import Retry
+    from redis.backoff import NoBackoff
+    from redis.exceptions import NoPermissionError
+
+    client = Redis.from_url(
+        url, socket_timeout=3, socket_connect_timeout=3, retry=Retry(NoBackoff(), 0), decode_responses=True
+    )
+    try:
+        await client.ping()
+        try:
+            information: dict[str, Any] = await client.info("everything")
+        except NoPermissionError:
+            text = f"{redact_url(url)}: answers; its user may not run INFO, so the rest is not known"
+            findings.append(Finding(Level.NOTE, "redis", text))
+            return
+        findings += _redis_findings(url, information)
+    finally:
+        await client.aclose()
+
+
+def _redis_findings(url: str, information: dict[str, Any]) -> Iterator[Finding]:
+    version = str(information.get("redis_version", "0"))
+    name = f"Valkey {information['valkey_version']}" if "valkey_version" in information else f"version {version}"
+    if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < REDIS_OLDEST:
+        text = f"{redact_url(url)}: {name} is older than 7.0"
+        yield Finding(Level.BROKEN, "redis", text, "use Redis 7 or newer, or Valkey")
+    else:
+        yield Finding(Level.OK, "redis", f"{redact_url(url)}: {name}")
+    if str(information.get("role", "master")) != "master":
+        yield Finding(Level.BROKEN, "redis", "it is a replica, nothing can be written", "name the primary in REDIS_URL")
+    if information.get("cluster_enabled"):
+        yield Finding(Level.BROKEN, "redis", "it is a cluster", "name a single server in REDIS_URL")
+    policy = str(information.get("maxmemory_policy", ""))
+    if policy and policy != "noeviction":
+        text = f"maxmemory-policy is {policy}: a full Redis drops the queue"
+        yield Finding(Level.BROKEN, "redis", text, "set maxmemory-policy noeviction (no job is lost, but its start is late)")
+    if not information.get("aof_enabled"):
+        yield Finding(
+            Level.WARNING,
+            "redis",
+            "append-only file is off: a restart empties the queue",
+            "set appendonly yes; without it every waiting job is pushed anew after a restart",
+        )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,111 @@
+"""Puts the parts of the web side onto a FastAPI application: this repository's, or any team's own.
+
+A team that has an application adds jobs to it like this, and runs it with uvicorn as ever, or with ``carafe serve``
+(WEB_APPLICATION):
+
+    settings = load_settings()
+    load_jobs(settings.job_modules)
+    client = Client.from_settings(settings)
+
+    app = FastAPI(lifespan=carafe_lifespan(client, settings))
+    mount_jobs_api(app, client, settings)
+
+    @app.post("/orders", status_code=202)
+    async def order(client: ClientOf) -> ...:
+        async with transaction(client) as session:                       # its rows and its job, one commit
+            session.add(row)
+            await client.enqueue(Ship(order_id=row.id), session=session)
+
+`carafe_lifespan` wraps a lifespan that is there already (``inner=``).
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+
+import carafe
+from carafe.jobs import Client
+from carafe.settings import Settings
+from carafe.web import jobs
+from carafe.web.health import HealthCheck, health_router
+from carafe.web.installation import install
+from carafe.web.openapi import complete_document
+from carafe.web.problems import install_problem_handlers
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
+
+
+def create_web_application(
+    settings: Settings,
+    *,
+    client: Client | None = None,
+    routers: Iterable[APIRouter] = (),
+    title: str = "Carafe",
+    prefix: str = "/api/v1",
+) -> FastAPI:
+    """A whole application: the job API under `prefix`, ``/health``, and the `routers` of the domain.
+
+    Makes a client as the settings say unless one is given. The client is closed when the application ends.
+    """
+    client = client or Client.from_settings(settings)
+    app = FastAPI(title=title, version=carafe.__version__, lifespan=carafe_lifespan(client, settings))
+    mount_jobs_api(app, client, settings, prefix=prefix)
+    for router in routers:
+        app.include_router(router)
+    return app
+
+
+def mount_jobs_api(
+    app: FastAPI, client: Client, settings: Settings, *, prefix: str = "/api/v1", problems: bool = True
+) -> None:
+    """Add the job API under `prefix`, and ``/health``.
+
+    `problems` makes every error of `app` problem+json; without it, call `install_problem_handlers` yourself or let your
+    own handlers answer `CarafeError` and `ProblemError`.
+    """
+    install(app, client, settings)
+    if problems:
+        install_problem_handlers(app)
+    app.include_router(jobs.router, prefix=prefix, tags=["jobs"])
+    check = HealthCheck(client, settings)
+    app.state.carafe_health = check
+    app.include_router(health_router(check))
+    complete_document(app, open_api=not settings.api_tokens)
+
+
+def carafe_lifespan(client: Client, settings: Settings, inner: Lifespan | None = None) -> Lifespan:
+    """A FastAPI lifespan that runs the upkeep while the application runs (setting STEWARD), and closes the client."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
+        try:
+            async with _upkeep(client, settings):
+                if inner is None:
+                    yield None
+                else:
+                    async with inner(app) as state:
+                        yield state
+        finally:
+            check = getattr(app.state, "carafe_health", None)
+            if check is not None:
+                await check.close()
+            await client.close()
+
+    return lifespan
+
+
+@asynccontextmanager
+async def _upkeep(client: Client, settings: Settings) -> AsyncIterator[None]:
+    if not settings.steward:
+        yield
+        return
+    from carafe.steward.steward import Steward
+
+    steward = Steward(client.database, client.queue, name="web")
+    steward.start()
+    try:
+        yield
+    finally:
+        await steward.stop()

@@ -1,0 +1,118 @@
+"""``GET /health`` of a web process: whether it can accept jobs, and what it stands on.
+
+200 *ok*; 200 *degraded* while Redis is down, since accepting goes on; 503 *down* when Postgres is. Needs no token, so
+it says no more than a few words about what is wrong, never an address or a message of a server (the log has those).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, Field
+
+from carafe.database import Database
+from carafe.jobs import Client
+from carafe.logging import get_logger
+from carafe.settings import Settings
+
+log = get_logger(__name__)
+
+BOUND = 1.5
+"""Seconds that each check may take."""
+
+
+class Check(BaseModel):
+    """One thing that the process stands on."""
+
+    status: Literal["ok", "down"]
+    reason: str | None = Field(None, description="In a few words, when it is down.")
+
+
+class Checks(BaseModel):
+    """Everything that the process stands on."""
+
+    postgres: Check
+    redis: Check
+
+
+class Health(BaseModel):
+    """Whether the process can accept jobs."""
+
+    status: Literal["ok", "degraded", "down"] = Field(
+        description="degraded: Redis is down, jobs are accepted and start late. down: Postgres is, none are accepted."
+    )
+    checks: Checks
+
+
+class HealthCheck:
+    """Asks Postgres on a connection of its own, so that a busy pool is not taken for a dead server."""
+
+    def __init__(self, client: Client, settings: Settings) -> None:
+        self._queue = client.queue
+        self._database = client.database
+        if settings.database_url is not None:
+            url = settings.database_url.get_secret_value()
+            self._database = Database(url, pool_size=1, name="carafe health", command_timeout=BOUND)
+        self._owned = self._database is not client.database
+        self._last: dict[str, str | None] = {}
+
+    async def __call__(self) -> Health:
+        """Ask both at once."""
+        postgres, redis = await asyncio.gather(
+            self._ask("postgres", self._select), self._ask("redis", lambda: self._queue.redis.ping())
+        )
+        status: Literal["ok", "degraded", "down"] = "ok"
+        if postgres.status == "down":
+            status = "down"
+        elif redis.status == "down":
+            status = "degraded"
+        return Health(status=status, checks=Checks(postgres=postgres, redis=redis))
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._owned:
+            await self._database.close()
+
+    async def _select(self) -> None:
+        async with self._database.connection() as connection:
+            await connection.fetchval("select 1")
+
+    async def _ask(self, name: str, ask: Callable[[], Awaitable[object]]) -> Check:
+        reason = None
+        try:
+            async with asyncio.timeout(BOUND):
+                try:
+                    await ask()
+                except Exception:
+                    await ask()  # an idle connection may have died with a server that is back
+        except TimeoutError:
+            reason = f"no answer within {BOUND:g} s"
+        except Exception as error:
+            reason = "cannot be reached"
+            if self._last.get(name) is None:
+                log.warning("health check failed", check=name, error=f"{type(error).__name__}: {error}")
+        self._last[name] = reason
+        return Check(status="down" if reason else "ok", reason=reason)
+
+
+def health_router(check: HealthCheck) -> APIRouter:
+    """The router with ``/health``."""
+    router = APIRouter()
+
+    @router.get(
+        "/health",
+        operation_id="health",
+        summary="Whether jobs can be accepted",
+        tags=["health"],
+        response_model_exclude_none=True,
+        responses={503: {"description": "Postgres is down.", "model": Health}},
+    )
+    async def health(response: Response) -> Health:
+        """Checks Postgres and Redis. `degraded` is still 200: accepting goes on while Redis is down."""
+        found = await check()
+        response.status_code = 503 if found.status == "down" else 200
+        response.headers["Cache-Control"] = "no-store"
+        return found
+
+    return router

@@ -1,0 +1,255 @@
+"""The job API: enqueue, follow and act on jobs over HTTP. One router, mounted by `carafe.web.application`.
+
+202 is answered after the commit (DESIGN.md rule 1). The caller's name scopes idempotency keys and is kept with the job.
+"""
+
+import inspect
+from typing import Annotated, Any
+from uuid import UUID
+
+import orjson
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
+
+from carafe.jobs import BulkInvalid, CarafeError, Enqueued, InvalidOption, Job, JobRecord, NewJob, Page
+from carafe.jobs.definition import build, kinds
+from carafe.jobs.enqueueing import MAX_KEY, Limits, prepare
+from carafe.web.authentication import Operator, Viewer
+from carafe.web.bodies import many_jobs, one_job, reads
+from carafe.web.installation import ClientOf
+from carafe.web.models import (
+    AcceptedJob,
+    BulkAccepted,
+    BulkRequest,
+    EnqueueRequest,
+    JobDetail,
+    JobFilter,
+    JobPage,
+    KindList,
+    KindModel,
+    QueueList,
+    QueueModel,
+)
+from carafe.web.openapi import problems, request_body
+
+router = APIRouter()
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=MAX_KEY,
+        description="Repeating a request with the same key gives the answer of the first one and stores nothing more, "
+        "for RETENTION_IDEMPOTENCY (a day). Keys are the caller's own; the same key with another body is refused.",
+    ),
+]
+
+_LOCATION = {"Location": {"description": "The job.", "schema": {"type": "string"}}}
+_REPLAYED = {
+    "Idempotency-Replayed": {
+        "description": "`true` when the Idempotency-Key was used before and this is the answer of then.",
+        "schema": {"type": "string"},
+    }
+}
+_EXAMPLE = {"kind": "briefing.generate", "args": {"briefing_id": "01980a2e-7c11-7000-8000-000000000001"}}
+
+
+@router.post(
+    "/jobs",
+    operation_id="enqueueJob",
+    summary="Enqueue a job",
+    status_code=202,
+    response_model=AcceptedJob,
+    responses={
+        202: {"description": "Committed; it will reach an end.", "headers": _LOCATION | _REPLAYED},
+        200: {
+            "description": "A live job holds the unique key already; this is that job.",
+            "model": AcceptedJob,
+            "headers": _LOCATION | _REPLAYED,
+        },
+        **problems(400, 401, 403, 409, 413, 415, 422, 503),
+    },
+    openapi_extra=request_body(
+        EnqueueRequest,
+        now=_EXAMPLE,
+        later={**_EXAMPLE, "run_at": "2030-01-01T06:00:00+01:00"},
+        once={**_EXAMPLE, "unique_key": "briefing-of-today", "delay": 30},
+    ),
+)
+async def enqueue(
+    request: Request,
+    response: Response,
+    caller: Operator,
+    new: Annotated[EnqueueRequest, Depends(reads(EnqueueRequest, one_job))],
+    client: ClientOf,
+    idempotency_key: IdempotencyKey = None,
+) -> Enqueued:
+    """Accept one job. It is committed when this answers."""
+    accepted = await client.enqueue(
+        build(new.kind, new.args),
+        run_at=new.run_at,
+        delay=new.delay,
+        unique_key=new.unique_key,
+        idempotency_key=idempotency_key,
+        scope=caller.name,
+        created_by=caller.name or None,
+    )
+    response.status_code = 200 if accepted.existing else 202
+    response.headers["Location"] = request.url_for("carafe_get_job", job_id=accepted.id).path
+    if accepted.replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    return accepted
+
+
+@router.post(
+    "/jobs/bulk",
+    operation_id="enqueueJobs",
+    summary="Enqueue thousands of jobs, all or none",
+    status_code=202,
+    response_model=BulkAccepted,
+    responses={
+        202: {"description": "All committed, in the order of the request.", "headers": _REPLAYED},
+        **problems(400, 401, 403, 409, 413, 415, 422, 503),
+    },
+    openapi_extra=request_body(BulkRequest, two={"jobs": [_EXAMPLE, {**_EXAMPLE, "delay": 60}]}),
+)
+async def enqueue_bulk(
+    caller: Operator,
+    bulk: Annotated[BulkRequest, Depends(reads(BulkRequest, many_jobs))],
+    client: ClientOf,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Accept up to BULK_LIMIT jobs in one commit. With a fault in any, none is stored and all faults are listed."""
+    accepted = await client.enqueue_many(
+        _built(bulk, client.limits),
+        idempotency_key=idempotency_key,
+        scope=caller.name,
+        created_by=caller.name or None,
+    )
+    # Written directly: ten thousand models would take longer than the commit.
+    jobs = [{"id": job.id, "kind": job.kind, "state": job.state, "existing": job.existing} for job in accepted]
+    headers = {"Idempotency-Replayed": "true"} if any(job.replayed for job in accepted) else None
+    return Response(orjson.dumps({"jobs": jobs}), 202, headers, "application/json")
+
+
+@router.get(
+    "/jobs",
+    operation_id="listJobs",
+    summary="List jobs",
+    response_model=JobPage,
+    responses=problems(401, 403, 422, 503),
+)
+async def find(caller: Viewer, wanted: Annotated[JobFilter, Query()], client: ClientOf) -> Page:
+    """Jobs by state, kind and time, newest first, a page at a time."""
+    return await client.find(
+        states=wanted.state,
+        kind=wanted.kind,
+        since=wanted.since,
+        until=wanted.until,
+        cursor=wanted.cursor,
+        limit=wanted.limit,
+    )
+
+
+@router.get(
+    "/jobs/{job_id}",
+    name="carafe_get_job",
+    operation_id="getJob",
+    summary="Follow a job",
+    response_model=JobDetail,
+    responses=problems(401, 403, 404, 422, 503),
+)
+async def get(caller: Viewer, job_id: UUID, client: ClientOf) -> JobRecord:
+    """A job as it stands, with its failed attempts and, while it waits, why."""
+    return await client.get(job_id)
+
+
+@router.post(
+    "/jobs/{job_id}/cancel",
+    operation_id="cancelJob",
+    summary="Cancel a job",
+    response_model=JobDetail,
+    responses=problems(401, 403, 404, 409, 422, 503),
+)
+async def cancel(caller: Operator, job_id: UUID, client: ClientOf) -> JobRecord:
+    """A job that waits ends at once; a running one is asked to stop, and ends when its worker has done so."""
+    return await client.cancel(job_id, reason=f"cancelled by {caller.name or 'an operator'}")
+
+
+@router.post(
+    "/jobs/{job_id}/retry",
+    operation_id="retryJob",
+    summary="Run a job again, or now",
+    response_model=JobDetail,
+    responses=problems(401, 403, 404, 409, 422, 503),
+)
+async def retry(caller: Operator, job_id: UUID, client: ClientOf) -> JobRecord:
+    """A dead job runs again with as many attempts as its kind has; a scheduled or retrying one runs at once."""
+    return await client.retry(job_id)
+
+
+@router.get(
+    "/kinds",
+    operation_id="listKinds",
+    summary="What can be enqueued",
+    response_model=KindList,
+    responses=problems(401, 403),
+)
+async def list_kinds(caller: Viewer, client: ClientOf) -> KindList:
+    """Every kind of job that this process knows, with the JSON Schema of its arguments and its options."""
+    return KindList(kinds=[_kind(found, client.limits) for _, found in sorted(kinds().items())])
+
+
+@router.get(
+    "/queues",
+    operation_id="listQueues",
+    summary="What waits and runs",
+    response_model=QueueList,
+    responses=problems(401, 403, 503),
+)
+async def list_queues(caller: Viewer, client: ClientOf) -> QueueList:
+    """Each queue in numbers: queued, running, scheduled, retrying, dead, and the oldest wait."""
+    return QueueList(queues=[QueueModel.model_validate(queue) for queue in await client.queues()])
+
+
+def _built(bulk: BulkRequest, limits: Limits) -> list[NewJob]:
+    """The jobs of a bulk. Raises `BulkInvalid` with the faults of all, also those that only storing would find."""
+    if len(bulk.jobs) > limits.bulk:
+        raise InvalidOption("jobs", f"at most {limits.bulk} at once (got {len(bulk.jobs)}); send several bulks (BULK_LIMIT)")
+    jobs: list[NewJob] = []
+    places: list[int] = []
+    faults: list[tuple[int, CarafeError]] = []
+    for index, new in enumerate(bulk.jobs):
+        try:
+            jobs.append(NewJob(build(new.kind, new.args), new.run_at, new.delay, new.unique_key))
+            places.append(index)
+        except CarafeError as error:
+            faults.append((index, error))
+    if faults:
+        try:
+            prepare(jobs, limits)
+        except BulkInvalid as more:
+            faults += [(places[index], error) for index, error in more.errors]
+        raise BulkInvalid(sorted(faults, key=lambda fault: fault[0]), len(bulk.jobs))
+    return jobs
+
+
+_schemas: dict[type[Job], dict[str, Any] | None] = {}
+
+
+def _kind(job_class: type[Job], limits: Limits) -> KindModel:
+    if job_class not in _schemas:
+        try:
+            _schemas[job_class] = job_class.model_json_schema()
+        except (PydanticInvalidForJsonSchema, PydanticUserError):
+            _schemas[job_class] = None  # a type of the application's own that JSON Schema has no word for
+    options = job_class.job_options
+    return KindModel(
+        kind=options.kind,
+        description=inspect.cleandoc(job_class.__doc__) if job_class.__doc__ else None,
+        version=options.version,
+        timeout=limits.timeout if options.timeout is None else options.timeout,
+        max_retries=limits.max_retries if options.max_retries is None else options.max_retries,
+        args_schema=_schemas[job_class],
+    )

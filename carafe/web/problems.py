@@ -1,0 +1,210 @@
+"""Errors over HTTP: every one is an RFC 9457 problem (application/problem+json), whoever raised it.
+
+Guarantees: `type` ends in the error's code, the same as in Python and on the command line; what is wrong with an input
+is listed by its path.
+Must never: repeat an input's value (it may be secret), or show internals of an unexpected failure (the log has them).
+"""
+
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from carafe.jobs.errors import BulkInvalid, CarafeError, Fault, InvalidArguments, InvalidOption, Unavailable
+from carafe.logging import get_logger
+
+log = get_logger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+TYPES = "/problems/"
+
+MAX_FAULTS = 1_000
+"""Faults listed at most; `fault_count` counts them all."""
+
+MAX_PATH = 300
+"""Characters of a fault's path at most: names come from the input and may have any length."""
+
+
+class ProblemFault(BaseModel):
+    """One thing that is wrong with the request."""
+
+    path: str = Field(description="Where, such as `args.items.0.name`; empty for the whole.")
+    message: str
+    type: str = Field(description="The kind of fault, for programs.")
+    index: int | None = Field(None, description="In a bulk: which of its jobs, from 0.")
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457)."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "/problems/invalid-arguments",
+                    "title": "Invalid arguments",
+                    "status": 422,
+                    "detail": "arguments of 'image.resize' are not valid: width: Field required",
+                    "faults": [{"path": "args.width", "message": "Field required", "type": "missing"}],
+                    "fault_count": 1,
+                }
+            ]
+        },
+    )
+
+    type: str = Field(description="What went wrong, for programs: a URI reference that ends in the error's code.")
+    title: str
+    status: int
+    detail: str = Field(description="What went wrong here, and what to do about it.")
+    faults: list[ProblemFault] | None = Field(None, description="What is wrong with the request, up to 1,000 entries.")
+    fault_count: int | None = None
+
+
+class ProblemError(Exception):
+    """A problem that the web side itself finds. `code` names its type; `headers` go with the answer."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        faults: Iterable[tuple[int | None, Fault]] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.code, self.detail = status, code, detail
+        self.headers = dict(headers or {})
+        self.faults = None if faults is None else list(faults)
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    """Make every error of `app` a problem: the library's own, bad requests, 404 and 405, and what nobody expected."""
+    for kind, answer in (
+        (ProblemError, _found_here),
+        (CarafeError, _of_the_library),
+        (RequestValidationError, _bad_request),
+        (HTTPException, _of_http),
+        (ClientDisconnect, _nobody_listens),
+        (Exception, _unexpected),
+    ):
+        app.add_exception_handler(kind, answer)
+
+
+def problem_response(problem: ProblemError) -> Response:
+    """The answer that says so."""
+    content: dict[str, Any] = {
+        "type": TYPES + problem.code,
+        "title": problem.code.replace("-", " ").capitalize(),
+        "status": problem.status,
+        "detail": problem.detail,
+    }
+    if problem.faults is not None:
+        content["faults"] = [_fault(index, fault) for index, fault in problem.faults[:MAX_FAULTS]]
+        content["fault_count"] = len(problem.faults)
+    return Response(orjson.dumps(content), problem.status, problem.headers, MEDIA_TYPE)
+
+
+def as_problem(error: CarafeError) -> ProblemError:
+    """An error of the library as HTTP tells it."""
+    headers: dict[str, str] = {}
+    detail = str(error)
+    if isinstance(error, Unavailable):
+        headers["Retry-After"] = str(error.retry_after)
+    elif error.status >= 500:
+        detail = "an error of the application; nothing was changed, and the log says more"
+    return ProblemError(error.status, error.code, detail, headers=headers, faults=faults_in(error))
+
+
+def faults_in(error: CarafeError, prefix: str = "") -> list[tuple[int | None, Fault]] | None:
+    """The faults of an error by (index in a bulk, path in the request); None when it has none."""
+    match error:
+        case BulkInvalid():
+            found: list[tuple[int | None, Fault]] = []
+            for index, inner in error.errors:
+                place = f"jobs.{index}"
+                inside = faults_in(inner, f"{place}.") or [(None, Fault(place, str(inner), inner.code))]
+                found += [(index, fault) for _, fault in inside]
+            return found
+        case InvalidArguments():
+            return [(None, Fault(f"{prefix}args.{f.path}".rstrip("."), f.message, f.type)) for f in error.faults]
+        case InvalidOption():
+            return [(None, Fault(prefix + error.option, str(error).partition(": ")[2], error.code))]
+    return None
+
+
+def invalid_request(faults: Iterable[Fault]) -> ProblemError:
+    """The request is not of the documented form. A path such as ``jobs.3.kind`` gives its index, too."""
+    listed: list[tuple[int | None, Fault]] = []
+    for fault in faults:
+        parts = fault.path.split(".", 2)
+        bulk = parts[0] == "jobs" and len(parts) > 1 and parts[1].isdecimal()
+        listed.append((int(parts[1]) if bulk else None, fault))
+    shown = "; ".join(f"{_short(fault.path)}: {fault.message}".removeprefix(": ") for _, fault in listed[:10])
+    more = f"; and {len(listed) - 10} more" if len(listed) > 10 else ""
+    return ProblemError(422, "invalid-request", f"the request is not valid: {shown}{more}", faults=listed)
+
+
+def _fault(index: int | None, fault: Fault) -> dict[str, Any]:
+    shown: dict[str, Any] = {"path": _short(fault.path), "message": fault.message, "type": fault.type}
+    if index is not None:
+        shown["index"] = index
+    return shown
+
+
+def _short(path: str) -> str:
+    return path if len(path) <= MAX_PATH else path[:MAX_PATH] + "…"
+
+
+# The handlers. FastAPI calls each with the class of error that it was added for.
+
+
+async def _found_here(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ProblemError)
+    return problem_response(error)
+
+
+async def _of_the_library(request: Request, error: Exception) -> Response:
+    assert isinstance(error, CarafeError)
+    if error.status >= 500 and not isinstance(error, Unavailable):
+        log.error("request failed", method=request.method, path=request.url.path, code=error.code, error=str(error))
+    return problem_response(as_problem(error))
+
+
+async def _bad_request(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return problem_response(
+        invalid_request(Fault(".".join(map(str, item["loc"])), item["msg"], item["type"]) for item in error.errors())
+    )
+
+
+async def _of_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    try:
+        phrase = HTTPStatus(error.status_code).phrase
+    except ValueError:
+        phrase = "error"
+    details = {
+        404: f"nothing is served at {request.method} {_short(request.url.path)}",
+        405: f"{request.method} is not possible here",
+    }
+    detail = str(error.detail) if error.detail and error.detail != phrase else details.get(error.status_code, phrase)
+    code = phrase.lower().replace(" ", "-")
+    return problem_response(ProblemError(error.status_code, code, detail, headers=error.headers))
+
+
+async def _nobody_listens(request: Request, error: Exception) -> Response:
+    return Response(status_code=400)  # never arrives: the caller went away while sending the body
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    # Starlette raises the error again after this answer, and the server logs it with its traceback.
+    detail = "an unexpected error; the log says more"
+    return problem_response(ProblemError(500, "internal-error", detail))

@@ -1,0 +1,1 @@
+"""Tests against real Postgres and Valkey; nothing here sleeps or measures time."""

@@ -1,0 +1,119 @@
+"""`config`, `token`, `version`, `migrate` and what every command does with bad settings."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import carafe as library
+from carafe.settings import Settings, hash_token, load_settings
+from tests.cli.conftest import Command, application, process
+
+PASSWORD = "hunter2-the-password"
+
+
+def test_config_shows_every_setting_redacted_with_its_source(bare: Command, here: Path) -> None:
+    (here / "env.local").write_text("WORKER_CONCURRENCY=7\n")
+    url = f"postgresql://carafe:{PASSWORD}@db.example/carafe"
+    answer = bare("config", "--json", DATABASE_URL=url)
+    settings = {entry["name"]: (entry["value"], entry["source"]) for entry in answer.json}
+    assert list(settings) == [name.upper() for name in Settings.model_fields]
+    assert settings["DATABASE_URL"] == ("postgresql://carafe:***@db.example/carafe", "environment")
+    assert settings["WORKER_CONCURRENCY"] == ("7", "env.local")
+    assert settings["JOB_TIMEOUT"] == ("300", "default")
+    table = bare("config", DATABASE_URL=url).out
+    assert table.splitlines()[0].split() == ["SETTING", "SOURCE", "VALUE"]
+    assert PASSWORD not in answer.out + table
+
+
+def test_bad_settings_are_all_told_at_once_with_code_2(bare: Command) -> None:
+    answer = bare("queues", PORT="http", WORKER_CONCURRENCY="0", DATABASE_URL=f"mysql://root:{PASSWORD}@db")
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith("error: 3 faulty settings\n")
+    for name in ("PORT: ", "WORKER_CONCURRENCY: ", "DATABASE_URL: "):
+        assert f"\n  {name}" in answer.err
+    assert PASSWORD not in answer.err
+
+
+@pytest.mark.parametrize(
+    "command", [["queues"], ["jobs", "list"], ["migrate"], ["serve"], ["serve", "--worker"]], ids=" ".join
+)
+def test_without_servers_it_says_how_to_get_them(bare: Command, command: list[str]) -> None:
+    answer = bare(*command)
+    assert (answer.code, answer.out) == (5, "")
+    assert "DATABASE_URL and REDIS_URL: not set, and no `carafe dev` is running" in answer.err
+    assert "make dev" in answer.err
+
+
+def test_a_module_that_cannot_be_imported_is_told_by_its_setting(carafe: Command) -> None:
+    answer = carafe("kinds", JOB_MODULES="nowhere.jobs")
+    assert answer.code == 2
+    assert answer.err.startswith("error: JOB_MODULES: 'nowhere.jobs' cannot be imported")
+
+
+def test_modules_are_found_in_the_current_folder(bare: Command, here: Path) -> None:
+    (here / "corner_shop.py").write_text(
+        "from carafe.jobs import Job\nclass Sell(Job, kind='cli.corner-shop'):\n    amount: int\n"
+    )
+    answer = bare("kinds", "--json", JOB_MODULES="corner_shop")
+    assert "cli.corner-shop" in [kind["kind"] for kind in answer.json]
+
+
+def test_a_token_and_its_entry_fit(bare: Command) -> None:
+    made = bare("token", "ci", "operate", "--json").json
+    assert made["entry"] == f"ci:operate:{hash_token(made['token'])}"
+    (known,) = load_settings(api_tokens=made["entry"]).api_tokens
+    assert (known.name, known.role, known.digest) == ("ci", "operate", hash_token(made["token"]))
+    assert bare("token", "ci", "operate", "--json").json["token"] != made["token"]
+    shown = bare("token", "someone else", "view").out.split()
+    assert (shown[0], shown[2]) == ("token", "entry")
+
+
+@pytest.mark.parametrize("arguments", [["a:b", "view"], ["a,b", "view"], ["", "view"], ["ci", "admin"], ["ci"]])
+def test_a_token_that_api_tokens_could_not_hold_is_refused(bare: Command, arguments: list[str]) -> None:
+    answer = bare("token", *arguments)
+    assert (answer.code, answer.out) == (2, "")
+
+
+def test_version(bare: Command) -> None:
+    assert bare("version").out.strip() == library.__version__
+    assert bare("version", "--json").json == {"version": library.__version__}
+
+
+def test_migrate_twice_finds_nothing_to_do(carafe: Command) -> None:
+    assert carafe("migrate", "--json").json == {"applied": []}
+    assert carafe("migrate").out == "nothing to do: the schema is current\n"
+
+
+def test_migrations_that_are_not_there_are_told(carafe: Command) -> None:
+    answer = carafe("migrate", MIGRATIONS="nowhere.migrations")
+    assert answer.code == 2
+    assert answer.err.startswith("error: MIGRATIONS: 'nowhere.migrations' cannot be imported")
+
+
+def test_a_database_that_is_not_there_and_one_without_schema_are_code_5(carafe: Command, database_url: str) -> None:
+    server = database_url.rsplit("/", 1)[0]
+    refused = carafe("queues", DATABASE_URL=f"{server}/nowhere")
+    assert refused.code == 5
+    assert "DATABASE_URL: Postgres refuses" in refused.err
+    empty = carafe("queues", DATABASE_URL=f"{server}/postgres")
+    assert empty.code == 5
+    assert "run `carafe migrate`" in empty.err
+
+
+def test_usage_errors_are_code_2_and_help_is_code_0(bare: Command) -> None:
+    assert bare("frobnicate").code == 2
+    assert bare("serve", "--fast").code == 2
+    assert bare("jobs", "show").code == 2
+    for command in ([], ["jobs"], ["enqueue"], ["dev"], ["serve"]):
+        assert bare(*command, "--help").code == 0
+
+
+def test_the_process_ends_with_the_code(here: Path, database_url: str, redis_url: str) -> None:
+    settings = application(database_url, redis_url)
+    assert process("enqueue", "cli.greet", "name=Ada", folder=here, **settings).code == 0
+    refused = process("enqueue", "cli.greet", folder=here, **settings)
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err == "error: the arguments of 'cli.greet' are not valid\n  name: Field required\n"
+    assert process("jobs", "show", "0190a0a0-0000-7000-8000-000000000000", folder=here, **settings).code == 3
+    assert json.loads(process("jobs", "list", "--json", folder=here, **settings).out)["jobs"]

@@ -1,0 +1,150 @@
+"""`carafe dev` as a process: everything in one, nothing accepted is lost whatever ends it."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from carafe.development import announced
+from tests.cli.conftest import process
+from tests.cli.running import Running, running
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.process
+
+READY = r"Ctrl-C stops everything"
+SETTINGS = {
+    "PORT": "0",
+    "PROBE_PORT": "0",
+    "JOB_MODULES": "tests.cli.declared",
+    "HANDLER_MODULES": "tests.cli.handled",
+    "MIGRATIONS": "",
+    "WEB_APPLICATION": "tests.cli.web:application",
+    "WORKER_APPLICATION": "carafe.engine.application:app",
+}
+
+
+def embedded(folder: Path) -> list[psutil.Process]:
+    """The servers that run on a data folder."""
+    found = []
+    for candidate in psutil.process_iter():
+        try:
+            if candidate.name() in ("postgres", "valkey-server") and str(folder) in " ".join(candidate.cmdline()):
+                found.append(candidate)
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A current folder whose embedded servers are gone afterwards, also those of a `carafe dev` that was killed."""
+    yield tmp_path
+    left = embedded(tmp_path)
+    for server in left:
+        server.terminate()
+    psutil.wait_procs(left, timeout=20)
+
+
+def url_of(dev: Running) -> str:
+    return dev.says(r"web\s+(http://\S+)")[1]
+
+
+def test_a_briefing_completes_and_sigterm_ends_it_all(folder: Path) -> None:
+    with running("dev", folder=folder, PORT="0", PROBE_PORT="0") as dev:
+        dev.says(READY)
+        url = url_of(dev)
+        probes = dev.says(r"(http://\S+)/readyz")[1]
+        assert httpx.get(f"{probes}/readyz").text == "ok\n"
+        assert httpx.get(f"{url}/health").json()["status"] == "ok"
+        assert httpx.get(f"{url}/docs").status_code == 200
+        posted = httpx.post(f"{url}/api/v1/briefings", json={"topic": "coffee"})
+        assert posted.status_code == 202
+
+        def content() -> str | None:
+            briefing = httpx.get(url + posted.headers["location"]).json()
+            return str(briefing["content"]) if briefing["status"] == "completed" else None
+
+        assert "coffee" in str(asyncio.run(eventually(content, within=30.0)))
+        listed = process("jobs", "list", "--json", folder=folder)
+        assert [job["state"] for job in json.loads(listed.out)["jobs"]] == ["succeeded"]
+        assert dev.end(signal.SIGTERM) == 0
+        assert "Traceback" not in dev.output
+    assert embedded(folder) == []
+    assert announced(folder / ".carafe") is None
+
+
+async def test_jobs_survive_kill_and_restart(folder: Path) -> None:
+    with running("dev", folder=folder, **SETTINGS) as dev:
+        dev.says(READY)
+        held = process("enqueue", "cli.hold", folder=folder, **SETTINGS).out.strip()
+        later = process("enqueue", "cli.greet", "name=Ada", "--delay", "1h", folder=folder, **SETTINGS).out.strip()
+        os.kill(dev.pid, signal.SIGKILL)
+        assert dev.wait() == -signal.SIGKILL
+    away = process("jobs", "list", folder=folder, **SETTINGS)
+    assert away.code == 5
+    assert "no `carafe dev` is running" in away.err
+    with running("dev", folder=folder, **SETTINGS) as again:
+        again.says(READY)
+        jobs = json.loads(process("jobs", "list", "--json", folder=folder, **SETTINGS).out)["jobs"]
+        assert {job["id"] for job in jobs} == {held, later}
+        assert process("jobs", "retry", later, folder=folder, **SETTINGS).code == 0
+        assert process("jobs", "wait", later, "--timeout", "30", folder=folder, **SETTINGS).code == 0
+        assert process("jobs", "cancel", held, folder=folder, **SETTINGS).code == 0
+        assert process("jobs", "wait", held, "--timeout", "60", folder=folder, **SETTINGS).code == 7
+        assert again.end(signal.SIGINT) == 0
+    assert embedded(folder) == []
+
+
+def test_a_second_signal_hurries_and_hands_the_job_back(folder: Path) -> None:
+    with running("dev", folder=folder, **SETTINGS, DRAIN_TIMEOUT="600") as dev:
+        dev.says(READY)
+        held = process("enqueue", "cli.hold", folder=folder, **SETTINGS).out.strip()
+        dev.says(f"job started .*{held}")
+        dev.send(signal.SIGINT)
+        dev.says("draining")
+        assert dev.end(signal.SIGINT) == 0
+    with running("dev", folder=folder, **SETTINGS, LOG_LEVEL="INFO") as again:
+        again.says(f"job started .*{held} attempt=1")
+        assert process("jobs", "cancel", held, folder=folder, **SETTINGS).code == 0
+        assert again.end() == 0
+
+
+def test_ports_that_are_taken_are_told_by_their_settings(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    with running("dev", folder=folder, **SETTINGS) as dev:
+        dev.says(READY)
+        port = url_of(dev).rpartition(":")[2]
+        elsewhere = tmp_path_factory.mktemp("elsewhere")
+        taken = process("dev", folder=elsewhere, **(SETTINGS | {"PORT": port, "PROBE_PORT": port}))
+        assert taken.code == 2
+        assert f"PORT: cannot listen on 127.0.0.1:{port}" in taken.err
+        assert f"PROBE_PORT: cannot listen on 127.0.0.1:{port}" in taken.err
+        assert embedded(elsewhere) == []
+        second = process("dev", folder=folder, **SETTINGS)
+        assert second.code == 1
+        assert "belongs to another process" in second.err
+        assert dev.end() == 0
+
+
+def test_servers_of_ones_own_are_used(folder: Path, database_url: str, redis_url: str) -> None:
+    urls = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
+    with running("dev", folder=folder, **SETTINGS, **urls) as dev:
+        dev.says(READY)
+        assert embedded(folder) == []
+        assert process("enqueue", "cli.greet", "name=Ada", folder=folder, **SETTINGS, **urls).code == 0
+        assert dev.end() == 0
+
+
+def test_it_is_not_for_production(folder: Path, database_url: str, redis_url: str) -> None:
+    token = json.loads(process("token", "ci", "view", "--json", folder=folder).out)["entry"]
+    answer = process(
+        "dev", folder=folder, ENVIRONMENT="production", DATABASE_URL=database_url, REDIS_URL=redis_url, API_TOKENS=token
+    )
+    assert answer.code == 2
+    assert "`carafe dev` is for development" in answer.err

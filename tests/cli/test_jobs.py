@@ -1,0 +1,139 @@
+"""`carafe jobs …`, `queues` and `kinds`, as far as they need no worker."""
+
+from uuid import uuid4
+
+import pytest
+
+from carafe.cli.commands import StateName
+from carafe.jobs import State
+from tests.cli.conftest import Command
+
+
+@pytest.fixture
+def job_id(carafe: Command) -> str:
+    return carafe("enqueue", "cli.greet", "name=Ada").out.strip()
+
+
+def test_a_job_is_listed_for_people_and_for_scripts(carafe: Command, job_id: str) -> None:
+    heading, first, *_ = carafe("jobs", "list").out.splitlines()
+    assert heading.split() == ["ID", "KIND", "STATE", "ATTEMPT", "CREATED", "ENDED", "WHAT"]
+    assert first.split()[:4] == [job_id, "cli.greet", "queued", "0/4"]
+    assert carafe("jobs", "list", "--json").json["jobs"][0]["id"] == job_id
+
+
+def test_filters_and_pages(carafe: Command, job_id: str) -> None:
+    later = carafe("enqueue", "cli.fail", "--delay", "1h").out.strip()
+
+    def ids(*options: str) -> list[str]:
+        return [job["id"] for job in carafe("jobs", "list", "--json", *options).json["jobs"]]
+
+    assert ids("--state", "scheduled") == [later]
+    assert set(ids("--state", "scheduled", "--state", "queued")) >= {later, job_id}
+    assert ids("--kind", "cli.fail") == [later]
+    assert ids("--state", "dead") == []
+    assert job_id in ids("--since", "1h")
+    assert ids("--since", "2100-01-01T00:00:00Z") == []
+    page = carafe("jobs", "list", "--limit", "1", "--json").json
+    assert [job["id"] for job in page["jobs"]] == [later]
+    assert ids("--limit", "1", "--cursor", page["next_cursor"]) == [job_id]
+    assert f"--cursor {page['next_cursor']}" in carafe("jobs", "list", "--limit", "1").err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--state", "lost"],
+        ["--limit", "0"],
+        ["--limit", "501"],
+        ["--limit", "many"],
+        ["--cursor", "nonsense"],
+        ["--since", "yesterday"],
+        ["--since", "999999999d"],
+    ],
+    ids=" ".join,
+)
+def test_bad_filters_are_code_2(carafe: Command, options: list[str]) -> None:
+    answer = carafe("jobs", "list", *options)
+    assert (answer.code, answer.out) == (2, "")
+    assert "Traceback" not in answer.err
+
+
+def test_the_states_offered_are_those_of_the_table() -> None:
+    assert [state.value for state in StateName] == [state.value for state in State]
+
+
+def test_show_tells_all_of_a_job(carafe: Command, job_id: str) -> None:
+    shown = dict(line.split(maxsplit=1) for line in carafe("jobs", "show", job_id).out.splitlines())
+    assert shown["id"] == job_id
+    assert shown["state"] == "queued, waiting: no worker is alive"
+    assert shown["attempt"] == "0 of 4, 5 min each"
+    assert '"name":"Ada"' in shown["args"]
+
+
+def test_a_terminal_is_not_steered_by_what_a_job_carries(carafe: Command, job_id: str) -> None:
+    carafe("jobs", "cancel", job_id, "--reason", "a\x1b[31mred\nnext")
+    shown = carafe("jobs", "show", job_id).out
+    assert "\x1b" not in shown + carafe("jobs", "list").out
+    assert "a\\x1b[31mred⏎next" in shown
+
+
+@pytest.mark.parametrize("command", ["show", "retry", "cancel", "wait"])
+def test_a_job_that_is_not_there_is_code_3(carafe: Command, command: str) -> None:
+    missing = str(uuid4())
+    answer = carafe("jobs", command, missing)
+    assert answer.code == 3
+    assert answer.err.startswith(f"error: no job {missing}")
+    assert carafe("jobs", command, "not-an-id").code == 2
+
+
+def test_cancel_and_what_is_not_allowed_after_it(carafe: Command, job_id: str) -> None:
+    assert carafe("jobs", "cancel", job_id, "--reason", "no longer wanted").out.split() == [job_id, "cancelled"]
+    assert "no longer wanted" in carafe("jobs", "show", job_id).out
+    for command in ("cancel", "retry"):
+        answer = carafe("jobs", command, job_id)
+        assert answer.code == 4
+        assert "is cancelled: it cannot be" in answer.err
+    ended = carafe("jobs", "wait", job_id)
+    assert ended.code == 7
+    assert "cancelled" in ended.out
+
+
+def test_one_that_cannot_be_does_not_stop_the_others(carafe: Command, job_id: str) -> None:
+    missing = str(uuid4())
+    answer = carafe("jobs", "cancel", missing, job_id, "--json")
+    assert answer.code == 3
+    assert [(item["id"], item.get("state"), item.get("error", {}).get("code")) for item in answer.json] == [
+        (missing, None, "job-not-found"),
+        (job_id, "cancelled", None),
+    ]
+
+
+def test_retry_runs_a_scheduled_job_now(carafe: Command) -> None:
+    job_id = carafe("enqueue", "cli.greet", "name=Ada", "--delay", "1h").out.strip()
+    assert carafe("jobs", "retry", job_id).out.split() == [job_id, "queued"]
+
+
+def test_waiting_in_vain_is_code_8(carafe: Command, job_id: str) -> None:
+    answer = carafe("jobs", "wait", job_id, "--timeout", "0.05")
+    assert answer.code == 8
+    assert "has not ended within" in answer.err
+
+
+def test_queues_in_numbers(carafe: Command, job_id: str) -> None:
+    queue = carafe("queues", "--json").json[0]
+    assert queue["name"] == "default"
+    assert queue["queued"] >= 1
+    heading, line = carafe("queues").out.splitlines()
+    assert heading.startswith("QUEUE")
+    assert line.split()[:2] == ["default", str(queue["queued"])]
+
+
+def test_kinds_need_no_server(carafe: Command) -> None:
+    nowhere = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "REDIS_URL": "redis://127.0.0.1:1/0"}
+    answer = carafe("kinds", **nowhere)
+    assert answer.code == 0
+    assert "name=string [count=integer]" in answer.out
+    kinds = {kind["kind"]: kind for kind in carafe("kinds", "--json", **nowhere).json}
+    assert kinds["cli.fail"]["max_retries"] == 0
+    assert kinds["cli.greet"]["max_retries"] == 3
+    assert kinds["cli.greet"]["schema"]["required"] == ["name"]

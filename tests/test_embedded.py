@@ -1,0 +1,159 @@
+"""The embedded servers: data outlives them, a killed owner leaves nothing that is in the way, two owners never meet."""
+
+import os
+import pwd
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+import redis
+
+from carafe.embedded import EmbeddedPostgres, EmbeddedServerError, EmbeddedServers, EmbeddedValkey, start_embedded
+
+ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture
+def killed_owner(tmp_path: Path) -> Iterator[tuple[Path, str, str]]:
+    """A data folder whose owner was killed while its servers ran, and what their URLs were."""
+    program = f"""
+        from pathlib import Path
+        from carafe.embedded import start_embedded
+        servers = start_embedded(Path({str(tmp_path)!r}))
+        print(servers.database_url, servers.redis_url, flush=True)
+        input()
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as owner:
+        assert owner.stdout is not None
+        database_url, redis_url = owner.stdout.readline().split()
+        owner.send_signal(signal.SIGKILL)
+    yield tmp_path, database_url, redis_url
+    start_embedded(tmp_path).stop()
+
+
+def serving(folder: Path) -> list[int]:
+    return [p.pid for p in psutil.process_iter(["cmdline"]) if any(str(folder) in a for a in p.info["cmdline"] or ())]
+
+
+def write(servers: EmbeddedServers) -> None:
+    with psycopg.connect(servers.database_url) as database:
+        database.execute("CREATE TABLE IF NOT EXISTS kept AS SELECT 'kept' AS word")
+    redis.Redis.from_url(servers.redis_url).set("word", "kept")
+
+
+def kept(servers: EmbeddedServers) -> tuple[object, object]:
+    with psycopg.connect(servers.database_url) as database:
+        row = database.execute("SELECT word FROM kept").fetchone()
+    assert row is not None
+    return row[0], redis.Redis.from_url(servers.redis_url, decode_responses=True).get("word")
+
+
+def test_they_are_real_and_as_wanted(tmp_path: Path) -> None:
+    with start_embedded(tmp_path) as servers:
+        with psycopg.connect(servers.database_url) as database:
+
+            def show(name: str) -> object:
+                row = database.execute(f"SELECT current_setting('{name}')").fetchone()
+                return row and row[0]
+
+            assert str(show("server_version")).startswith("18.")
+            assert (show("server_encoding"), show("lc_messages"), show("listen_addresses")) == (
+                "UTF8",
+                "C",
+                "127.0.0.1",
+            )
+            assert (show("fsync"), show("synchronous_commit")) == ("on", "on")
+        valkey = redis.Redis.from_url(servers.redis_url, decode_responses=True)
+        assert valkey.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+        assert valkey.config_get("appendonly") == {"appendonly": "yes"}
+        for pid in serving(tmp_path):
+            assert os.getsid(pid) != os.getsid(0), "Ctrl-C in this terminal would reach it"
+            assert {c.laddr.ip for c in psutil.Process(pid).net_connections("inet")} == {"127.0.0.1"}
+    assert serving(tmp_path) == []
+
+
+def test_data_outlives_a_stop(tmp_path: Path) -> None:
+    with start_embedded(tmp_path) as servers:
+        write(servers)
+    with start_embedded(tmp_path) as servers:
+        assert kept(servers) == ("kept", "kept")
+
+
+def test_without_durability_they_start_as_well(tmp_path: Path) -> None:
+    with start_embedded(tmp_path, durable=False) as servers:
+        with psycopg.connect(servers.database_url) as database:
+            assert database.execute("SHOW fsync").fetchone() == ("off",)
+        write(servers)
+        assert kept(servers) == ("kept", "kept")
+
+
+def test_servers_of_a_killed_owner_are_adopted(killed_owner: tuple[Path, str, str]) -> None:
+    folder, database_url, redis_url = killed_owner
+    left = serving(folder)
+    assert len(left) == 2
+    with start_embedded(folder) as servers:
+        assert (servers.database_url, servers.redis_url) == (database_url, redis_url)
+        assert serving(folder) == left
+        write(servers)
+        assert kept(servers) == ("kept", "kept")
+    assert serving(folder) == []
+
+
+def test_or_ended_when_other_options_are_wanted(killed_owner: tuple[Path, str, str]) -> None:
+    folder, _, _ = killed_owner
+    left = serving(folder)
+    with start_embedded(folder, durable=False) as servers:
+        write(servers)
+        assert not set(serving(folder)) & set(left)
+
+
+def test_a_pid_file_that_names_somebody_else_is_in_nobodys_way(tmp_path: Path) -> None:
+    with start_embedded(tmp_path) as servers:
+        write(servers)
+    (tmp_path / "postgres" / "data" / "postmaster.pid").write_text(f"{os.getppid()}\n")
+    (tmp_path / "valkey" / "valkey.pid").write_text(f"{os.getppid()}\n")
+    with start_embedded(tmp_path) as servers:
+        assert kept(servers) == ("kept", "kept")
+
+
+def test_a_second_owner_is_refused_by_the_name_of_the_first(tmp_path: Path) -> None:
+    with start_embedded(tmp_path) as servers:
+        with pytest.raises(EmbeddedServerError, match=rf"belongs to another process \(pid {os.getpid()}\)"):
+            EmbeddedPostgres(tmp_path / "postgres").start()
+        with pytest.raises(EmbeddedServerError, match="belongs to another process"):
+            EmbeddedValkey(tmp_path / "valkey").start()
+        write(servers)  # and the first one never noticed
+
+
+def test_a_taken_port_is_an_error_that_shows_the_log(tmp_path: Path) -> None:
+    with (
+        EmbeddedValkey(tmp_path / "a", persist=False) as first,
+        pytest.raises(EmbeddedServerError, match=rf"(?s)ended at start on port {first.port}.*in use"),
+    ):
+        EmbeddedValkey(tmp_path / "b", port=first.port, persist=False).start()
+    assert serving(tmp_path) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to give up its rights")
+def test_root_runs_postgres_as_somebody_else(tmp_path: Path) -> None:
+    with EmbeddedPostgres(tmp_path, durable=False):
+        (pid,) = serving(tmp_path)
+        assert psutil.Process(pid).uids().real in {
+            pwd.getpwnam(name).pw_uid
+            for name in ("postgres", "nobody")
+            if any(e.pw_name == name for e in pwd.getpwall())
+        }

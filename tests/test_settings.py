@@ -1,0 +1,202 @@
+"""Settings: every fault at once, secrets never shown, and the docs tell what the fields say."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from carafe.settings import ApiToken, Settings, SettingsError, hash_token, load_settings, settings_markdown
+
+ROOT = Path(__file__).parent.parent
+PASSWORD = "hunter2-the-password"
+DATABASE = f"postgresql://carafe:{PASSWORD}@db.example/carafe"
+REDIS = f"redis://:{PASSWORD}@redis.example:6379/0"
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting comes from the shell that runs the tests, nor from the repository's env.local."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def faults(**environment: str) -> list[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        with pytest.raises(SettingsError) as refused:
+            load_settings()
+    assert str(refused.value) == "\n".join(refused.value.faults)
+    return list(refused.value.faults)
+
+
+def test_the_defaults_are_the_missions() -> None:
+    settings = load_settings()
+    assert settings.worker_concurrency == 5
+    assert settings.job_max_retries == 3
+    assert settings.job_timeout == 300
+    assert settings.job_modules == ("briefings.jobs",)
+    assert settings.handler_modules == ("worker.handlers",)
+    assert (settings.host, settings.log_format, settings.database_url) == ("127.0.0.1", "text", None)
+
+
+def test_every_fault_is_told_at_once() -> None:
+    told = faults(
+        ENVIRONMENT="production",
+        WORKER_CONCURRENCY="abc",
+        JOB_TIMEOUT="0",
+        LOG_LEVEL="loud",
+        STEWARD="maybe",
+        JOB_MODULES="a-b",
+        DATABASE_URL="mysql://root@db/x",
+    )
+    assert told == [
+        (
+            "DATABASE_URL: must be a URL such as postgresql://user:password@host:5432/database "
+            "(its scheme is none of postgresql://, postgres://, postgresql+asyncpg://, postgresql+psycopg://, "
+            "postgresql+psycopg2://)"
+        ),
+        "REDIS_URL: is required in production, such as redis://:password@host:6379/0",
+        "LOG_LEVEL: must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL (got 'loud')",
+        "JOB_MODULES: must be module names such as 'briefings.jobs', separated by commas (got 'a-b')",
+        "WORKER_CONCURRENCY: must be a whole number from 1 to 10000 (got 'abc')",
+        "JOB_TIMEOUT: must be a number of seconds above 0 and up to 604800 (got '0')",
+        "STEWARD: must be true or false (got 'maybe')",
+        "API_TOKENS: is required in production; `carafe token NAME ROLE` makes a token and its entry",
+    ]
+
+
+def test_settings_that_do_not_fit_together_are_refused() -> None:
+    assert faults(JOB_RETRY_BASE="60", JOB_RETRY_CAP="10") == ["JOB_RETRY_CAP: must be JOB_RETRY_BASE (60 s) or more"]
+    assert faults(DASHBOARD_PORT="8080") == ["DASHBOARD_PORT: must differ from PORT (both 8080)"]
+
+
+def test_an_open_api_beyond_loopback_needs_so_many_words() -> None:
+    (fault,) = faults(HOST="0.0.0.0")
+    assert fault.startswith("HOST: '0.0.0.0' is reachable from other machines while API_TOKENS is empty")
+    assert "ALLOW_OPEN_API=true" in fault
+    assert load_settings(host="0.0.0.0", allow_open_api=True).host == "0.0.0.0"
+    assert load_settings(host="0.0.0.0", api_tokens=f"ci:operate:{hash_token('t')}").host == "0.0.0.0"
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.2", "::1"])
+def test_loopback_needs_none(host: str) -> None:
+    assert load_settings(host=host).host == host
+
+
+def test_production_listens_everywhere_and_logs_json() -> None:
+    settings = load_settings(
+        environment="production", database_url=DATABASE, redis_url=REDIS, api_tokens=f"ci:view:{hash_token('t')}"
+    )
+    assert (settings.host, settings.probe_host, settings.log_format) == ("0.0.0.0", "0.0.0.0", "json")
+    assert settings.api_tokens == (ApiToken("ci", "view", hash_token("t")),)
+
+
+def test_a_driver_in_the_url_is_dropped() -> None:
+    url = load_settings(database_url="postgresql+asyncpg://u:p@h/d").database_url
+    assert url is not None
+    assert url.get_secret_value() == "postgresql://u:p@h/d"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", f"mysql://u:{PASSWORD}@h/d"),
+        ("DATABASE_URL", f"postgresql://u:{PASSWORD}@h:port/d"),
+        ("DATABASE_URL", PASSWORD),
+        ("REDIS_URL", f"http://:{PASSWORD}@h"),
+        ("REDIS_URL", f"redis://:{PASSWORD}@"),
+        ("API_TOKENS", PASSWORD),
+        ("API_TOKENS", f"ci:operate:{PASSWORD}"),
+        ("API_TOKENS", f"[{PASSWORD}"),
+    ],
+)
+def test_a_faulty_secret_is_not_repeated(name: str, value: str) -> None:
+    told = "\n".join(faults(**{name: value}))
+    assert name in told
+    assert PASSWORD not in told
+
+
+def test_a_password_shows_nowhere() -> None:
+    settings = load_settings(
+        database_url=DATABASE,
+        redis_url=f"rediss://h/0?password={PASSWORD}",
+        briefing_webhook_secret=PASSWORD,
+        api_tokens=f"ci:view:{hash_token(PASSWORD)}",
+    )
+    shown = f"{settings!r} {settings} {settings.effective()} {settings.model_dump_json()} {settings.database_url}"
+    assert PASSWORD not in shown
+    assert "postgresql://carafe:***@db.example/carafe" in shown
+    assert settings.database_url is not None
+    assert settings.database_url.get_secret_value() == DATABASE
+
+
+@pytest.mark.parametrize("password", ["xyzzy/plugh", "xyzzy#plugh", "12/plugh", "12?plugh"])
+def test_nor_does_one_that_should_have_been_escaped(password: str) -> None:
+    try:
+        shown = str(load_settings(database_url=f"postgresql://u:{password}@h/d"))
+    except SettingsError as refused:
+        shown = str(refused)
+    assert "xyzzy" not in shown
+    assert "plugh" not in shown
+
+
+def test_the_environment_wins_over_env_local_which_only_development_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("env.local").write_text("WORKER_CONCURRENCY=7\nPORT=9000\n# JOB_TIMEOUT=1\n")
+    monkeypatch.setenv("PORT", "9001")
+    settings = load_settings(job_timeout=60)
+    sources = {name: (shown, source) for name, shown, source in settings.effective()}
+    assert sources["WORKER_CONCURRENCY"] == ("7", "env.local")
+    assert sources["PORT"] == ("9001", "environment")
+    assert sources["JOB_TIMEOUT"] == ("60", "argument")
+    assert sources["DASHBOARD_PORT"] == ("8081", "default")
+
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    with pytest.raises(SettingsError):
+        load_settings()
+    production = load_settings(database_url=DATABASE, redis_url=REDIS, api_tokens=f"ci:view:{hash_token('t')}")
+    assert production.worker_concurrency == 5
+
+
+def test_a_name_in_env_local_that_is_no_setting_is_a_fault() -> None:
+    Path("env.local").write_text("WORKER_CONCURENCY=7\nENVIRONMENT=production\n")
+    told = faults(JOB_TIMEOUT="never", SOMETHING_ELSE="is ignored")
+    assert "unknown setting WORKER_CONCURENCY: did you mean WORKER_CONCURRENCY?" in told
+    assert any(fault.startswith("ENVIRONMENT: must be set in the environment") for fault in told)
+    assert any(fault.startswith("JOB_TIMEOUT: ") for fault in told)
+
+
+def test_an_empty_variable_is_unset_and_empties_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WORKER_CONCURRENCY", "DATABASE_URL", "MIGRATIONS", "JOB_MODULES"):
+        monkeypatch.setenv(name, "")
+    settings = load_settings()
+    assert settings.worker_concurrency == 5
+    assert settings.database_url is None
+    assert settings.migrations == settings.job_modules == ()
+
+
+def test_lists_are_commas_or_json() -> None:
+    assert load_settings(job_modules="a.b, c").job_modules == ("a.b", "c")
+    assert load_settings(job_modules='["a.b", "c"]').job_modules == ("a.b", "c")
+
+
+def test_settings_are_frozen_and_hermetic(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "9001")
+    settings = Settings()
+    assert settings.port == 8080
+    with pytest.raises(ValueError, match="frozen"):
+        settings.port = 1  # type: ignore[misc]
+
+
+def test_the_docs_say_what_the_fields_say() -> None:
+    assert (ROOT / "docs" / "settings.md").read_text() == settings_markdown(), (
+        "run: python -m carafe.settings > docs/settings.md"
+    )
+
+
+def test_env_local_names_every_setting_and_sets_none() -> None:
+    lines = (ROOT / "env.local").read_text().splitlines()
+    assert [line for line in lines if line.strip() and not line.startswith("#")] == []
+    named = [line.removeprefix("# ").partition("=")[0] for line in lines if re.match(r"# [A-Z_]+=", line)]
+    assert set(named) == {name.upper() for name in Settings.model_fields} - {"ENVIRONMENT"}

@@ -1,0 +1,37 @@
+"""Waiting for what happens elsewhere: a condition is asked again until it holds, or the deadline passes.
+
+For state that gives no signal of its own (another process, a row, a list's length). Where there is an event, wait on
+that.
+"""
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_INTERVAL = 0.01
+
+
+async def eventually(check: Callable[[], T | Awaitable[T]], within: float = 10.0) -> T:
+    """The first true value of `check`, a plain or a coroutine function, asked until `within` seconds are over.
+
+    Raises AssertionError at the deadline, with the last value. What `check` raises is raised at once, except an
+    AssertionError, which counts as not yet.
+    """
+    deadline = time.monotonic() + within
+    while True:
+        last: object
+        try:
+            answer = check()
+            value: T = await answer if inspect.isawaitable(answer) else answer
+            if value:
+                return value
+            last = value
+        except AssertionError as not_yet:
+            last = not_yet
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within:g} s: {inspect.getsource(check).strip()}; last: {last!r}")
+        await asyncio.sleep(_INTERVAL)

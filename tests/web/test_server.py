@@ -1,0 +1,155 @@
+"""The server: a port that is taken is said in words, requests in hand are finished, signals stay the process's own."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+import types
+from asyncio.subprocess import PIPE
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from carafe.settings import Settings
+from carafe.web.server import CannotServe, WebServer, load_application
+
+
+def settings(**values: object) -> Settings:
+    return Settings.model_validate({"port": 0, "dashboard_port": 0, **values})
+
+
+async def test_the_system_picks_a_port() -> None:
+    web = WebServer(FastAPI(), settings())
+    ready = asyncio.Event()
+    serving = asyncio.create_task(web.serve(ready=ready.set))
+    await ready.wait()
+    assert web.port > 0
+    async with httpx.AsyncClient() as http:
+        assert (await http.get(f"{web.url}/openapi.json")).status_code == 200
+    web.stop()
+    await serving
+    with socket.socket() as again:
+        again.bind(("127.0.0.1", web.port))
+
+
+def test_a_port_that_is_taken_names_the_setting() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(CannotServe, match=rf"^PORT: cannot listen on 127\.0\.0\.1:{port}"):
+            WebServer(FastAPI(), settings(port=port))
+
+
+def test_a_host_that_is_none_names_the_setting() -> None:
+    with pytest.raises(CannotServe, match=r"^HOST: "):
+        WebServer(FastAPI(), settings(host="no.such.host.invalid", allow_open_api=True))
+
+
+async def test_requests_in_hand_are_finished() -> None:
+    app = FastAPI()
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    @app.get("/slow")
+    async def slow() -> str:
+        begun.set()
+        await go_on.wait()
+        return "finished"
+
+    web = WebServer(app, settings())
+    ready = asyncio.Event()
+    serving = asyncio.create_task(web.serve(ready=ready.set))
+    await ready.wait()
+    async with httpx.AsyncClient() as http:
+        request = asyncio.create_task(http.get(f"{web.url}/slow"))
+        await begun.wait()
+        web.stop()
+        assert web.stopping
+        go_on.set()
+        assert (await request).json() == "finished"
+    await serving
+
+
+async def test_signals_are_left_alone() -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    web = WebServer(FastAPI(), settings())
+    ready = asyncio.Event()
+    serving = asyncio.create_task(web.serve(ready=ready.set))
+    await ready.wait()
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+    web.stop()
+    await serving
+
+
+async def test_a_start_that_fails_is_an_error() -> None:
+    class Broken:
+        async def __aenter__(self) -> None:
+            raise RuntimeError("no")
+
+        async def __aexit__(self, *_: object) -> None:
+            pass
+
+    with pytest.raises(CannotServe, match="could not start"):
+        await WebServer(FastAPI(lifespan=lambda _: Broken()), settings()).serve()
+
+
+def test_an_application_is_an_object_or_what_makes_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("an_application_of_tests")
+    made = FastAPI()
+    module.app = made  # type: ignore[attr-defined]
+    module.plain = lambda: made  # type: ignore[attr-defined]
+    module.with_settings = lambda settings: (made, settings)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+
+    def load(name: str) -> tuple[object, Settings]:
+        chosen = settings(web_application=f"{module.__name__}:{name}")
+        return load_application(chosen), chosen
+
+    assert load("app")[0] is made
+    assert load("plain")[0] is made
+    loaded, given = load("with_settings")
+    assert loaded == (made, given)
+    with pytest.raises(CannotServe, match="has no 'missing'"):
+        load("missing")
+
+
+def test_an_application_that_is_not_there_names_the_setting() -> None:
+    with pytest.raises(CannotServe, match="WEB_APPLICATION: no module 'nowhere'"):
+        load_application(settings(web_application="nowhere.main:app"))
+
+
+@pytest.mark.process
+async def test_the_web_process_serves_until_sigterm(database_url: str, redis_url: str) -> None:
+    program = (
+        "from carafe.logging import configure_logging; from carafe.settings import load_settings; "
+        "from carafe.web.server import run_web; settings = load_settings(); configure_logging(settings); "
+        "raise SystemExit(run_web(settings))"
+    )
+    values = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "PORT": "0", "DASHBOARD_PORT": "0"}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        program,
+        cwd=Path(__file__).parent.parent.parent,
+        env={**os.environ, **values, "LOG_FORMAT": "json"},
+        stderr=PIPE,
+    )
+    assert process.stderr is not None
+    try:
+        async with asyncio.timeout(30):
+            while b"serving" not in (line := await process.stderr.readline()):
+                assert line, "it ended before it served"
+            url = json.loads(line)["url"]
+            async with httpx.AsyncClient() as http:
+                assert (await http.get(f"{url}/health")).json()["status"] == "ok"
+            process.terminate()
+            assert b"Traceback" not in await process.stderr.read()
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
