@@ -8,14 +8,18 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
 _INTERVAL = 0.01
 
 
-async def eventually(check: Callable[[], T | Awaitable[T]], within: float = 10.0) -> T:
+@overload
+async def eventually(check: Callable[[], Awaitable[T]], within: float = 10.0) -> T: ...
+@overload
+async def eventually(check: Callable[[], T], within: float = 10.0) -> T: ...
+async def eventually(check: Callable[[], Any], within: float = 10.0) -> Any:
     """The first true value of `check`, a plain or a coroutine function, asked until `within` seconds are over.
 
     Raises AssertionError at the deadline, with the last value. What `check` raises is raised at once, except an
@@ -26,7 +30,7 @@ async def eventually(check: Callable[[], T | Awaitable[T]], within: float = 10.0
         last: object
         try:
             answer = check()
-            value: T = await answer if inspect.isawaitable(answer) else answer
+            value = await answer if inspect.isawaitable(answer) else answer
             if value:
                 return value
             last = value

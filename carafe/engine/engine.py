@@ -472,6 +472,12 @@ class Engine:
             return
         self.call(self._stop.set)
         self.stopped.wait(15)
+        self._thread.join(1)
+
+    @property
+    def held_up(self) -> bool:
+        """Whether the engine has ended and its loop cannot be closed: a handler left a thread of the loop's running."""
+        return self._thread is not None and self._thread.is_alive()
 
     @property
     def in_hand(self) -> int:

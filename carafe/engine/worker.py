@@ -95,8 +95,9 @@ def _nothing() -> None:
     pass
 
 
-def _main() -> threading.Thread:
-    return threading.main_thread()
+def _others() -> list[threading.Thread]:
+    """Threads that Python would wait for at exit."""
+    return [thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()]
 
 
 class EngineStep(bootsteps.StartStopStep):
@@ -125,7 +126,8 @@ class Worker(CeleryWorker):
     """Celery's worker program as Carafe runs it."""
 
     def __init__(self, app: Any = None, pool_cls: Any = None, **options: Any) -> None:
-        if pool_cls is not None and pool_cls is not EnginePool:
+        # Celery's command line says `pool`, whoever calls its worker in code `pool_cls`; its default is already ours.
+        if {pool_cls, options.pop("pool", None)} - {None, EnginePool}:
             raise ImproperlyConfigured(
                 "other pools (-P) would run jobs without a claim: leave -P out; WORKER_CONCURRENCY sets the slots"
             )
@@ -190,16 +192,14 @@ class Worker(CeleryWorker):
     def start(self) -> None:
         """Run until it has drained. A process of its own ends here if handlers have left threads that would hold it up."""
         super().start()
-        if self._owns_process:
-            left = [thread.name for thread in threading.enumerate() if not thread.daemon and thread is not _main()]
-            if left:
-                log.warning("ending under threads that do not return", threads=left)
-                logging.shutdown()
-                os._exit(self.exitcode or 0)
+        if self._owns_process and (self.engine.held_up or _others()):
+            log.warning("ending under threads that handlers have left running")
+            logging.shutdown()
+            os._exit(self.exitcode or 0)
 
     @property
     def _owns_process(self) -> bool:
-        return self.install_signals and threading.current_thread() is _main()
+        return self.install_signals and threading.current_thread() is threading.main_thread()
 
     def install_platform_tweaks(self, worker: Any) -> None:
         """Our signals in place of Celery's."""

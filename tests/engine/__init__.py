@@ -1,0 +1,1 @@
+"""The worker as a process: real Celery, real servers, real signals."""

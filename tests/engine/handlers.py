@@ -1,0 +1,236 @@
+"""The handlers of `tests.engine.jobs` (HANDLER_MODULES). Only the worker process imports this module."""
+
+import asyncio
+import ctypes
+import hashlib
+import os
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import psycopg
+from pydantic import BaseModel
+from redis.asyncio import Redis
+
+from carafe.jobs import Cancel, Context, Discard, Retry, Snooze, SyncContext, handler
+from tests.engine.jobs import AsyncDo, Commit, Do, Effect, Hooked, NoOp, OnRedis, ProcessDo, Small, ThreadDo, Versioned
+
+
+class Model(BaseModel):
+    """A result."""
+
+    name: str
+    size: int
+
+
+@dataclass
+class Record:
+    """Another."""
+
+    name: str
+    size: int
+
+
+RESULTS: dict[str, Any] = {
+    "dict": {"a": [1, None, "ü"]},
+    "model": Model(name="m", size=2),
+    "dataclass": Record("d", 3),
+    "none": None,
+    "large": "x" * 300_000,
+    "not json": object(),
+    "nul": {"text": "a\0b"},
+}
+
+
+def act(job: Do, ctx: Context | SyncContext) -> Any:
+    """What is the same in every mode: returns, raises, or harms its process."""
+    match job.what:
+        case "retry":
+            if ctx.attempt == 1:
+                raise Retry("not yet", after=job.number)
+            return ctx.attempt
+        case "return retry":
+            return Retry("not yet", after=job.number) if ctx.attempt == 1 else ctx.attempt
+        case "discard":
+            raise Discard("never")
+        case "return discard":
+            return Discard("never")
+        case "cancel":
+            raise Cancel("no longer wanted")
+        case "return cancel":
+            return Cancel("no longer wanted")
+        case "error":
+            raise LookupError("nothing there \0 at all")
+        case "secret":
+            assert job.secret is not None
+            return hashlib.sha256(job.secret.get_secret_value().encode()).hexdigest()
+        case "spin":
+            while not (ctx.cancelled and job.number):
+                pass
+            return None
+        case "exit":
+            os._exit(7)
+        case "segfault":
+            ctypes.string_at(0)
+        case "eat":
+            return len(bytearray(int(job.number)))
+        case "pid":
+            return os.getpid()
+    return RESULTS[job.what]
+
+
+def pass_gate(gate: int) -> None:
+    """Wait until nobody holds the advisory lock."""
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
+        connection.execute("select pg_advisory_lock_shared(%s)", (gate,))
+
+
+async def pass_gate_async(gate: int) -> None:
+    """The same on the loop."""
+    connection = await asyncpg.connect(os.environ["DATABASE_URL"])
+    try:
+        await connection.execute("select pg_advisory_lock_shared($1)", gate)
+    finally:
+        connection.terminate()
+
+
+def runs(ctx: SyncContext, word: str = "run") -> int:
+    """Record an effect; how many this job has left by now."""
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
+        connection.execute("insert into effects (job_id, word) values (%s, %s)", (ctx.job_id, word))
+        found = connection.execute("select count(*) from effects where job_id = %s", (ctx.job_id,)).fetchone()
+        assert found is not None
+        return int(found[0])
+
+
+async def runs_async(ctx: Context, word: str = "run") -> int:
+    """The same on the loop."""
+    async with ctx.database.connection() as connection:
+        await connection.execute("insert into effects (job_id, word) values ($1, $2)", ctx.job_id, word)
+        return int(await connection.fetchval("select count(*) from effects where job_id = $1", ctx.job_id))
+
+
+@handler(AsyncDo)
+async def do_async(job: AsyncDo, ctx: Context) -> Any:
+    match job.what:
+        case "snooze":
+            if await runs_async(ctx) == 1:
+                raise Snooze(job.number)
+            return ctx.attempt
+        case "return snooze":
+            return Snooze(job.number) if await runs_async(ctx) == 1 else ctx.attempt
+        case "progress":
+            await ctx.progress(0.4, "half\0way")
+            await pass_gate_async(job.gate)
+            return None
+        case "hold":
+            await runs_async(ctx, "begun")
+            await pass_gate_async(job.gate)
+            await runs_async(ctx, "finished")
+            return "held"
+        case "hold in thread":
+            await runs_async(ctx, "begun")
+            await asyncio.to_thread(pass_gate, job.gate)
+        case "for ever":
+            await asyncio.Event().wait()
+        case "swallow":
+            # Swallows the first cancellation, as careless code does.
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                await runs_async(ctx, "swallowed")
+            await asyncio.Event().wait()
+    return act(job, ctx)
+
+
+def do_sync(job: Do, ctx: SyncContext) -> Any:
+    """The acts of a plain function, in a thread or a child process."""
+    match job.what:
+        case "snooze":
+            if runs(ctx) == 1:
+                raise Snooze(job.number)
+            return ctx.attempt
+        case "return snooze":
+            return Snooze(job.number) if runs(ctx) == 1 else ctx.attempt
+        case "progress":
+            ctx.progress(0.4, "half\0way")
+            pass_gate(job.gate)
+            return None
+        case "hold":
+            runs(ctx, "begun")
+            pass_gate(job.gate)
+            runs(ctx, "finished")
+            return "held"
+        case "for ever":
+            runs(ctx, f"pid {os.getpid()}")
+            threading.Event().wait()
+    return act(job, ctx)
+
+
+@handler(ThreadDo)
+def do_in_thread(job: ThreadDo, ctx: SyncContext) -> Any:
+    return do_sync(job, ctx)
+
+
+@handler(ProcessDo, isolation="process")
+def do_in_process(job: ProcessDo, ctx: SyncContext) -> Any:
+    return do_sync(job, ctx)
+
+
+@handler(Small, isolation="process", memory_limit=64 * 1024 * 1024)
+def do_in_small_process(job: Small, ctx: SyncContext) -> Any:
+    return do_sync(job, ctx)
+
+
+@handler(NoOp)
+async def no_op(job: NoOp, ctx: Context) -> None:
+    if job.gate:
+        await pass_gate_async(job.gate)
+
+
+@handler(Effect)
+async def effect(job: Effect, ctx: Context) -> None:
+    await runs_async(ctx, job.word)
+
+
+@handler(Commit)
+async def commit(job: Commit, ctx: Context) -> str:
+    from sqlalchemy import text
+
+    # Outside the transaction, so that it stays in any case.
+    word = f"{job.word} by run {await runs_async(ctx, 'begun')}" if job.gate else job.word
+    ctx.result = {"committed": word}
+    async with ctx.transaction() as session:
+        await session.execute(
+            text("insert into effects (job_id, word) values (:id, :word)"), {"id": ctx.job_id, "word": word}
+        )
+        if job.gate:
+            await pass_gate_async(job.gate)
+        if job.fail:
+            raise LookupError("after the effect")
+    return "ignored"
+
+
+@handler(OnRedis)
+async def on_redis(job: OnRedis, ctx: Context) -> str:
+    redis = Redis.from_url(os.environ["REDIS_URL"])
+    try:
+        await redis.blpop([job.gate], timeout=0)
+    finally:
+        await redis.aclose()
+    return "released"
+
+
+@handler(Hooked)
+async def hooked(job: Hooked, ctx: Context) -> str:
+    if job.gate:
+        await pass_gate_async(job.gate)
+    if job.what == "fail":
+        raise LookupError("as told")
+    return "done"
+
+
+@handler(Versioned)
+async def versioned(job: Versioned, ctx: Context) -> int:
+    return Versioned.job_options.version

@@ -1,0 +1,98 @@
+"""The jobs that these tests enqueue, and their hooks (JOB_MODULES)."""
+
+import os
+from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
+
+from carafe.jobs import Change, Job, State, hook
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+
+class Do(Job):
+    """`what` names one of `tests.engine.handlers`'s acts; `gate` is a Postgres advisory lock that the act waits for."""
+
+    what: str
+    gate: int = 0
+    number: float = 0.0
+    secret: SecretStr | None = None
+
+
+class AsyncDo(Do, kind="engine.async"):
+    """Runs on the worker's loop."""
+
+
+class ThreadDo(Do, kind="engine.thread"):
+    """Runs in a thread."""
+
+
+class ProcessDo(Do, kind="engine.process"):
+    """Runs in a child process."""
+
+
+class Small(Do, kind="engine.small"):
+    """Runs in a child process that may grow by 64 MiB."""
+
+
+DO: dict[str, type[Do]] = {"async": AsyncDo, "thread": ThreadDo, "process": ProcessDo}
+"""The class of each mode."""
+
+
+class NoOp(Job, kind="engine.no_op"):
+    """Does nothing, or holds its slot until `gate` opens."""
+
+    gate: int = 0
+
+
+class Effect(Job, kind="engine.effect"):
+    """Leaves a row in the table of effects, in a transaction of its own."""
+
+    word: str = ""
+
+
+class Commit(Job, kind="engine.commit"):
+    """Leaves its effect and ends in one transaction; waits for `gate` before the commit."""
+
+    word: str
+    fail: bool = False
+    gate: int = 0
+
+
+class OnRedis(Job, kind="engine.on_redis"):
+    """Waits for an element of the Redis list `gate`; needs no Postgres meanwhile."""
+
+    gate: str
+
+
+class Hooked(Job, kind="engine.hooked"):
+    """Its hooks write what they see into the table of effects."""
+
+    what: str = "succeed"
+    bad: str = ""
+    gate: int = 0
+
+
+@hook(Hooked, State.RUNNING, State.SUCCEEDED, State.RETRYING, State.DEAD, State.CANCELLED, State.QUEUED)
+async def remembers(session: "AsyncSession", change: Change) -> None:
+    """Writes the state into `effects`, and fails in the state that `bad` names."""
+    from sqlalchemy import text
+
+    await session.execute(
+        text("insert into effects (job_id, word) values (:id, :word)"), {"id": change.job_id, "word": change.state.value}
+    )
+    if change.arguments["bad"] == change.state.value:
+        raise ValueError(f"no {change.state.value}, please")
+
+
+class Versioned(Job, kind="engine.versioned", version=int(os.environ.get("JOB_VERSION", "2"))):
+    """Its version is that of the release that imports it."""
+
+    word: str = "new"
+
+
+class Elsewhere(Job, kind="engine.elsewhere"):
+    """Has a handler in `tests.engine.other_handlers` alone."""
+
+    word: str = ""

@@ -1,0 +1,99 @@
+"""What an application hangs on a change of state happens in the transaction that makes the change."""
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from carafe.jobs import Client, State
+from tests.engine.conftest import ClientWith, Gates, States, Words
+from tests.engine.jobs import Hooked
+from tests.waiting import eventually
+
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("worker")]
+
+BATCH = 50
+
+
+async def one_commit(database: Any, job_id: UUID, state: str) -> bool:
+    """Whether the ended row and the effect of this state's hook were written by one transaction."""
+    ended = await database.fetchval("select xmin::text from carafe.jobs_ended where id = $1", job_id)
+    effect = await database.fetchval("select xmin::text from effects where job_id = $1 and word = $2", job_id, state)
+    return ended is not None and ended == effect
+
+
+async def test_claim_and_success_run_their_hooks_in_their_own_commits(
+    client: Client, database: Any, effects: Words, becomes: States, gate: Gates
+) -> None:
+    async with gate() as number:
+        job = await client.enqueue(Hooked(gate=number))
+        await becomes(job.id, State.RUNNING)
+        assert await effects(job.id) == ["running"]
+        row = await database.fetchval("select xmin::text from carafe.jobs where id = $1", job.id)
+        assert row == await database.fetchval("select xmin::text from effects where job_id = $1", job.id)
+    assert (await client.wait(job.id, timeout=20)).result == "done"
+    assert await effects(job.id) == ["running", "succeeded"]
+    assert await one_commit(database, job.id, "succeeded")
+
+
+async def test_retry_promotion_and_death_run_theirs(client_with: ClientWith, database: Any, effects: Words) -> None:
+    client = client_with(max_retries=1)
+    job = await client.enqueue(Hooked(what="fail"))
+    assert (await client.wait(job.id, timeout=20)).state is State.DEAD
+    assert await effects(job.id) == ["running", "retrying", "queued", "running", "dead"]
+    assert await one_commit(database, job.id, "dead")
+
+
+async def test_cancelling_a_running_job_runs_its_hook(
+    client: Client, database: Any, effects: Words, becomes: States, gate: Gates
+) -> None:
+    async with gate() as number:
+        job = await client.enqueue(Hooked(gate=number))
+        await becomes(job.id, State.RUNNING)
+        await client.cancel(job.id)
+        await becomes(job.id, State.CANCELLED)
+    assert await effects(job.id) == ["running", "cancelled"]
+    assert await one_commit(database, job.id, "cancelled")
+
+
+@pytest.mark.parametrize("state", ["running", "succeeded"])
+async def test_a_bad_hook_fails_its_own_job_and_never_its_batch(
+    client_with: ClientWith, database: Any, effects: Words, state: str
+) -> None:
+    client = client_with(max_retries=0)
+    jobs = await client.enqueue_many([Hooked(bad=state if index == 17 else "") for index in range(BATCH)])
+    bad = jobs.pop(17)
+    for job in jobs:
+        assert (await client.wait(job.id, timeout=20)).state is State.SUCCEEDED
+    record = await client.wait(bad.id, timeout=20)
+    assert (record.state, record.error_class) == (State.DEAD, "HookFailed")
+    assert record.error is not None
+    assert f"ValueError: no {state}, please" in record.error
+    assert record.attempts[0].cause == "hook"
+    # What the bad one had written went with its transaction.
+    assert await effects(bad.id) == (["dead"] if state == "running" else ["running", "dead"])
+    ids = [job.id for job in jobs]
+    words = await database.fetch("select word, count(*) from effects where job_id = any($1) group by 1 order by 1", ids)
+    assert [tuple(row) for row in words] == [("running", BATCH - 1), ("succeeded", BATCH - 1)]
+
+
+async def test_a_death_whose_hook_fails_is_written_without_it_and_says_so(client_with: ClientWith, effects: Words) -> None:
+    client = client_with(max_retries=0)
+    job = await client.enqueue(Hooked(what="fail", bad="dead"))
+    record = await client.wait(job.id, timeout=20)
+    assert (record.state, record.error_class) == (State.DEAD, "LookupError")
+    assert record.error is not None
+    assert record.error.startswith("as told\n(and its hook failed: ")
+    assert "ValueError: no dead, please" in record.error
+    assert await effects(job.id) == ["running"]
+
+
+async def test_hooks_of_neighbours_see_every_batch(client: Client, effects: Words) -> None:
+    jobs = await client.enqueue_many([Hooked() for _ in range(10)])
+    for job in jobs:
+        await client.wait(job.id, timeout=20)
+
+        async def both() -> bool:
+            return await effects(job.id) == ["running", "succeeded"]  # noqa: B023  awaited in this very turn
+
+        await eventually(both)

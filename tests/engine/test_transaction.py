@@ -1,0 +1,59 @@
+"""`ctx.transaction()`: a handler's own writes and the end of its job are one commit."""
+
+from typing import Any
+
+import pytest
+
+from carafe.jobs import Client, State
+from carafe.jobs.hints import Hint, stamp_of
+from tests.engine.conftest import ClientWith, Counts, Gates, Words
+from tests.engine.jobs import Commit
+from tests.engine.worker_process import WorkerProcess
+from tests.waiting import eventually
+
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("worker")]
+
+
+async def test_the_effect_and_the_end_are_one_commit(client: Client, database: Any) -> None:
+    job = await client.enqueue(Commit(word="done"))
+    record = await client.wait(job.id, timeout=20)
+    assert (record.state, record.result, record.attempt) == (State.SUCCEEDED, {"committed": "done"}, 1)
+    (effect,) = await database.fetch("select xmin::text, word from effects where job_id = $1", job.id)
+    end = await database.fetchval("select xmin::text from carafe.jobs_ended where id = $1", job.id)
+    assert (effect["word"], effect["xmin"]) == ("done", end)
+
+
+async def test_an_error_inside_leaves_neither(client_with: ClientWith, effects: Words) -> None:
+    client = client_with(max_retries=1)
+    job = await client.enqueue(Commit(word="undone", fail=True))
+    record = await client.wait(job.id, timeout=20)
+    assert (record.state, record.attempt, record.error) == (State.DEAD, 2, "after the effect")
+    assert [failed.error_class for failed in record.attempts] == ["LookupError", "LookupError"]
+    assert await effects(job.id) == []
+
+
+async def test_of_two_runs_of_one_job_the_stale_one_is_rolled_back(
+    client: Client, database: Any, effects: Words, gate: Gates, worker: WorkerProcess, counts: Counts
+) -> None:
+    before = counts().get("stale", 0)
+    async with gate() as number:
+        job = await client.enqueue(Commit(word="once", gate=number))
+
+        async def begun(times: int) -> bool:
+            return await effects(job.id) == ["begun"] * times
+
+        await eventually(lambda: begun(1))
+        # As if its worker had been declared lost: the job is free, and somebody else claims it.
+        hinted_at = await database.fetchval(
+            """update carafe.jobs set state = 'queued', worker = null, started_at = null, deadline_at = null,
+               hinted_at = clock_timestamp() where id = $1 returning hinted_at""",
+            job.id,
+        )
+        await client.queue.push([Hint(job.id, job.kind, stamp_of(hinted_at))])
+        await eventually(lambda: begun(2))
+    record = await client.wait(job.id, timeout=20)
+    assert (record.state, record.attempt, record.result) == (State.SUCCEEDED, 1, {"committed": "once by run 2"})
+    await eventually(lambda: counts().get("stale", 0) == before + 1)
+    assert sorted(await effects(job.id)) == ["begun", "begun", "once by run 2"]
+    assert record.attempts == ()
+    assert any("StaleClaim" in line["error"] for line in worker.events("job retried", job_id=str(job.id)))

@@ -1,0 +1,1 @@
+"""An application of somebody else's, outside the repository, that runs on the wheel."""

@@ -1,0 +1,139 @@
+"""A team's own application, with a package of its own named `app`, runs on the wheel by settings alone."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from tests.second_application import installation, sources
+from tests.second_application.installation import Environment
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return installation.build_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Environment:
+    return Environment(tmp_path_factory.mktemp("environment"), wheel)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return sources.write(tmp_path_factory.mktemp("shop"))
+
+
+@pytest.fixture
+def settings(own_database: str, redis_url: str) -> dict[str, str]:
+    """All that tells the library about the shop."""
+    return {
+        "DATABASE_URL": own_database,
+        "REDIS_URL": redis_url,
+        "JOB_MODULES": "shop.jobs",
+        "HANDLER_MODULES": "shop.handlers",
+        "MIGRATIONS": "",
+        "WEB_APPLICATION": "app.main:application",
+        "WORKER_APPLICATION": "carafe.engine.application:app",
+        "PORT": "0",
+        "PROBE_PORT": "0",
+        "LOG_FORMAT": "json",
+    }
+
+
+@pytest.fixture
+def own_database(carafe_postgres: str) -> Iterator[str]:
+    """An empty database: the shop migrates it."""
+    name = "second_application"
+    with psycopg.connect(carafe_postgres, autocommit=True) as connection:
+        connection.execute(f"create database {name}")
+    yield f"{carafe_postgres.rsplit('/', 1)[0]}/{name}"
+    with psycopg.connect(carafe_postgres, autocommit=True) as connection:
+        connection.execute(f"drop database {name} with (force)")
+
+
+def test_the_wheel_holds_the_library_and_nothing_of_the_service(wheel: Path) -> None:
+    names = installation.names_in(wheel)
+    assert {name.split("/")[0].partition("-")[0] for name in names} == {"carafe", "carafe_jobs"}
+    for needed in ("carafe/py.typed", "carafe/jobs/sql/claim.sql", "carafe/migrations/versions/0001_job_core.py"):
+        assert needed in names
+    assert not [name for name in names if "__pycache__" in name or "/tests/" in name]
+
+
+def test_the_environment_finds_the_wheel_and_not_the_repository(environment: Environment, shop: Path) -> None:
+    program = "import carafe, app, shop; print(carafe.__file__, app.__file__)"
+    library, application = environment.run("python", "-c", program, folder=shop, settings={}).split()
+    assert not Path(library).is_relative_to(installation.ROOT)
+    assert Path(application).is_relative_to(shop)
+    tried = "import importlib.util as u; print([u.find_spec(name) for name in ('worker', 'briefings')])"
+    assert environment.run("python", "-c", tried, folder=shop, settings={}).strip() == "[None, None]"
+
+
+async def test_it_enqueues_over_http_and_runs_its_jobs(
+    environment: Environment, shop: Path, settings: dict[str, str], tmp_path: Path
+) -> None:
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def start(name: str, *arguments: str) -> Path:
+        log = tmp_path / f"{name}.log"
+        processes.append(environment.start("carafe", "serve", *arguments, folder=shop, settings=settings, log=log))
+        return log
+
+    try:
+        web_log = start("web")
+        url = str((await eventually(lambda: first(web_log, "serving"), within=30))["url"])
+        worker_log = start("worker", "--worker")
+        started = await eventually(lambda: first(worker_log, "worker starting"), within=30)
+        assert started["kinds"] == ["order.ship"]
+        async with httpx.AsyncClient(base_url=url, timeout=10) as http:
+            own = await http.post("/orders/7", params={"to": "Bergen"})
+            assert own.status_code == 202, own.text
+            generic = await http.post("/api/v1/jobs", json={"kind": "order.ship", "args": {"order": 8, "to": ""}})
+            assert generic.status_code == 202, generic.text
+
+            async def ended(job_id: str) -> dict[str, Any]:
+                async def look() -> dict[str, Any]:
+                    job: dict[str, Any] = (await http.get(f"/api/v1/jobs/{job_id}")).json()
+                    return job if job["state"] in ("succeeded", "dead") else {}
+
+                return await eventually(look, within=20)
+
+            done = await ended(own.json()["job_id"])
+            assert (done["state"], done["result"]) == ("succeeded", {"shipped": "order 7 to Bergen"})
+            dead = await ended(generic.json()["id"])
+            assert (dead["state"], dead["error"]) == ("dead", "nowhere to ship it to")
+            kinds = (await http.get("/api/v1/kinds")).json()
+            assert "order.ship" in json.dumps(kinds)
+            assert "briefing" not in json.dumps(kinds)
+        listed = environment.run("carafe", "jobs", "list", "--json", folder=shop, settings=settings)
+        assert "order.ship" in listed
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            await eventually(lambda: process.poll() is not None, within=30)  # noqa: B023  awaited in this very turn
+            assert process.returncode == 0, (web_log.read_text(), worker_log.read_text())
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+
+def first(log: Path, event: str) -> dict[str, Any]:
+    """The first line of a log with this event; empty while there is none."""
+    for line in log.read_text().splitlines():
+        try:
+            found: dict[str, Any] = json.loads(line)
+        except ValueError:
+            continue
+        if found.get("event") == event:
+            return found
+    return {}
