@@ -42,6 +42,20 @@ AWAY: tuple[type[BaseException], ...] = (Unavailable, *DISCONNECTED)
 """The same, and what `Database` makes of it."""
 
 
+def lost(error: BaseException) -> bool:
+    """Whether SQLAlchemy says with this error that Postgres cannot be reached, or went away meanwhile.
+
+    A connection that is lost while it is made is not called invalidated: the driver's own error tells. A session that is
+    used on after such a loss says so with a code of its own (PendingRollbackError has another for a failed flush).
+    """
+    from sqlalchemy.exc import DBAPIError, PendingRollbackError
+    from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or isinstance(getattr(error.orig, "__cause__", None), DISCONNECTED)
+    return isinstance(error, PoolTimeout) or (isinstance(error, PendingRollbackError) and error.code == "8s2b")
+
+
 def plain_dsn(url: str) -> str:
     """A libpq-style URL from one that may name a SQLAlchemy driver (``postgresql+asyncpg://``)."""
     return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", url)
@@ -127,7 +141,7 @@ class Database:
 
         Timeouts in seconds. Commits at the end of the block, rolls back on any error. Raises `Unavailable`.
         """
-        from sqlalchemy.exc import DBAPIError
+        from sqlalchemy.exc import SQLAlchemyError
 
         try:
             async with self.sessions()() as session, session.begin():
@@ -135,8 +149,8 @@ class Database:
                 transaction = HookedTransaction(session, cast(Any, raw.driver_connection))
                 await self.limit(transaction, statement_timeout=statement_timeout, lock_timeout=lock_timeout)
                 yield transaction
-        except DBAPIError as error:
-            if error.connection_invalidated:
+        except SQLAlchemyError as error:
+            if lost(error):
                 raise Unavailable(error) from error
             raise
 
@@ -183,6 +197,7 @@ async def migrate(url: str, applications: Sequence[str] = (), *, lock_timeout: f
     and find nothing to do. Returns what was done, in words. Raises `Unavailable`, or alembic's own error.
     """
     from sqlalchemy import NullPool, text
+    from sqlalchemy.exc import SQLAlchemyError
     from sqlalchemy.ext.asyncio import create_async_engine
 
     done: list[str] = []
@@ -203,6 +218,10 @@ async def migrate(url: str, applications: Sequence[str] = (), *, lock_timeout: f
                 done += await connection.run_sync(_upgrade, package)
     except DISCONNECTED as error:
         raise Unavailable(error) from error
+    except SQLAlchemyError as error:
+        if lost(error):
+            raise Unavailable(error) from error
+        raise
     finally:
         await engine.dispose()
     return done

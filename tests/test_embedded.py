@@ -153,7 +153,5 @@ def test_root_runs_postgres_as_somebody_else(tmp_path: Path) -> None:
     with EmbeddedPostgres(tmp_path, durable=False):
         (pid,) = serving(tmp_path)
         assert psutil.Process(pid).uids().real in {
-            pwd.getpwnam(name).pw_uid
-            for name in ("postgres", "nobody")
-            if any(e.pw_name == name for e in pwd.getpwall())
+            pwd.getpwnam(name).pw_uid for name in ("postgres", "nobody") if any(e.pw_name == name for e in pwd.getpwall())
         }

@@ -21,6 +21,11 @@ app = typer.Typer(
 jobs = typer.Typer(help="Look at jobs and act on them.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(jobs, name="jobs")
 
+queues = typer.Typer(
+    help="Show every queue in numbers; pause and resume one.", invoke_without_command=True, rich_markup_mode=None
+)
+app.add_typer(queues, name="queues")
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
@@ -168,12 +173,56 @@ def wait_for_job(
     raise typer.Exit(work.wait(job_id, timeout=timeout, as_json=as_json))
 
 
-@app.command()
-def queues(as_json: Json = False) -> None:
-    """Show every queue in numbers."""
+@queues.callback()
+def show_queues(context: typer.Context, as_json: Json = False) -> None:
+    """Show every queue in numbers; pause and resume one."""
+    if context.invoked_subcommand is not None:
+        return
     from carafe.cli import jobs as work
 
     raise typer.Exit(work.queues(as_json=as_json))
+
+
+QueueName = Annotated[str, typer.Argument(metavar="[QUEUE]", help="Which; `carafe queues` lists them.")]
+
+
+@queues.command("pause")
+def pause_queue(
+    queue: QueueName = "default",
+    reason: Annotated[str | None, typer.Option(help="Why, for those who find it paused.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Start no more jobs of a queue until it is resumed; what runs goes on, and jobs are still accepted."""
+    from carafe.cli import jobs as work
+
+    raise typer.Exit(work.pause(queue, reason=reason, as_json=as_json))
+
+
+@queues.command("resume")
+def resume_queue(queue: QueueName = "default", as_json: Json = False) -> None:
+    """Start what waits in a paused queue again."""
+    from carafe.cli import jobs as work
+
+    raise typer.Exit(work.resume(queue, as_json=as_json))
+
+
+@app.command()
+def steward() -> None:
+    """Run the upkeep alone (promote, repair, rescue, prune, sample), until SIGTERM or Ctrl-C."""
+    from carafe.cli.serving import serve_steward
+
+    raise typer.Exit(serve_steward())
+
+
+@app.command()
+def prune(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete now what has outlived its retention; the steward does it by itself every minute."""
+    from carafe.cli.pruning import prune as work
+
+    raise typer.Exit(work(dry_run=dry_run, as_json=as_json))
 
 
 @app.command()

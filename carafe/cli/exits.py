@@ -93,6 +93,7 @@ def _of_jobs(error: BaseException) -> tuple[Exit, str] | None:
         return Exit.USAGE, "\n".join([f"the arguments of {error.kind!r} are not valid", *lines])
     meanings: list[tuple[type[BaseException], Exit]] = [
         (errors.JobNotFound, Exit.NOT_FOUND),
+        (errors.QueueNotFound, Exit.NOT_FOUND),
         (errors.NotAllowedInState, Exit.NOT_ALLOWED),
         (errors.IdempotencyConflict, Exit.NOT_ALLOWED),
         (errors.Unavailable, Exit.UNAVAILABLE),

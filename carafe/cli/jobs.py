@@ -12,7 +12,7 @@ from carafe.cli.arguments import job_arguments, moment_of, past_of, span_of
 from carafe.cli.exits import Exit, Failure, report, say
 from carafe.cli.output import clean, clean_lines, moment, show_fields, show_json, show_table, span
 from carafe.development import with_servers
-from carafe.jobs import CarafeError, Client, JobRecord, State
+from carafe.jobs import CarafeError, Client, JobRecord, QueueRecord, State
 from carafe.jobs.definition import Job, build, job_class, kinds
 from carafe.jobs.modules import load_jobs
 from carafe.jobs.records import AttemptRecord
@@ -266,11 +266,48 @@ def queues(*, as_json: bool) -> Exit:
                     str(queue.retrying),
                     str(queue.dead),
                     span(queue.oldest_wait) if queue.queued else "",
-                    f"since {moment(queue.paused_at)}" if queue.paused_at else "",
+                    _paused(queue),
                 )
                 for queue in found
             ],
         )
+        return Exit.OK
+
+    return asyncio.run(go())
+
+
+def _paused(queue: QueueRecord) -> str:
+    if queue.paused_at is None:
+        return ""
+    by = f" by {queue.paused_by}" if queue.paused_by else ""
+    return f"since {moment(queue.paused_at)}{by}" + (f": {queue.paused_reason}" if queue.paused_reason else "")
+
+
+def pause(queue: str, *, reason: str | None, as_json: bool) -> Exit:
+    """Pauses a queue, and says since when it is."""
+
+    async def go() -> Exit:
+        async with _connected() as client:
+            record = await client.pause(queue, reason=reason, by="carafe queues pause")
+        if as_json:
+            show_json(record)
+        else:
+            print(f"{record.name}  paused {_paused(record)}")
+        return Exit.OK
+
+    return asyncio.run(go())
+
+
+def resume(queue: str, *, as_json: bool) -> Exit:
+    """Resumes a queue, and says what waits in it."""
+
+    async def go() -> Exit:
+        async with _connected() as client:
+            record = await client.resume(queue)
+        if as_json:
+            show_json(record)
+        else:
+            print(f"{record.name}  resumed, {record.queued} queued")
         return Exit.OK
 
     return asyncio.run(go())

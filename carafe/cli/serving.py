@@ -1,4 +1,4 @@
-"""The commands that run for long: `serve`, `serve --worker`; and `migrate`, which goes before them."""
+"""The commands that run for long: `serve`, `serve --worker`, `steward`; and `migrate`, which goes before them."""
 
 from carafe.development import with_servers
 from carafe.settings import Settings, load_settings
@@ -26,6 +26,17 @@ def serve_web() -> int:
     from carafe.web.server import run_web
 
     return run_web(settings)
+
+
+def serve_steward() -> int:
+    """A steward alone, until SIGTERM or Ctrl-C. STEWARD does not matter: it is what was asked for."""
+    settings = with_servers(load_settings())
+    from carafe.logging import configure_logging
+
+    configure_logging(settings)
+    from carafe.steward.process import run_steward
+
+    return run_steward(settings)
 
 
 def migrate(settings: Settings) -> list[str]:

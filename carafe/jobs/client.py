@@ -18,15 +18,28 @@ from carafe.database import DISCONNECTED, Database
 from carafe.jobs.actions import act
 from carafe.jobs.definition import Job, kinds
 from carafe.jobs.enqueueing import Batch, Limits, NewJob, Plan, prepare, prepare_one, store
-from carafe.jobs.errors import InvalidOption, JobNotFound, NotAllowedInState, OutcomeUnknown, Unavailable
-from carafe.jobs.hints import Hint, stamp_of
+from carafe.jobs.errors import InvalidOption, JobNotFound, NotAllowedInState, OutcomeUnknown, QueueNotFound, Unavailable
+from carafe.jobs.hints import QUEUE, Hint, stamp_of
 from carafe.jobs.listing import listing, page
 from carafe.jobs.moves import Connection
 from carafe.jobs.outcomes import Seconds, seconds
 from carafe.jobs.queue import Queue
 from carafe.jobs.records import AttemptRecord, Enqueued, JobRecord, Page, QueueRecord, as_uuid, job_record
 from carafe.jobs.sessions import push_after_commit
-from carafe.jobs.statements import ATTEMPTS, CANCEL, GET, KNOWN_KINDS, QUEUES, RETRY, RUN_NOW
+from carafe.jobs.statements import (
+    ATTEMPTS,
+    CANCEL,
+    GET,
+    KNOWN_KINDS,
+    PAUSE,
+    PAUSED,
+    QUEUES,
+    RESUME,
+    RESUME_HINTS,
+    RETRY,
+    RUN_NOW,
+    Statement,
+)
 from carafe.jobs.states import State
 
 if TYPE_CHECKING:
@@ -36,8 +49,12 @@ if TYPE_CHECKING:
     from carafe.settings import Settings
 
 
+RESUMED_AT_ONCE = 1000
+"""Jobs that get their hints from `Client.resume` itself; the steward goes on from there."""
+
+
 class Client:
-    """Enqueue, get, find, cancel, retry, wait. Use it as an async context manager, or `close` it."""
+    """Enqueue, get, find, cancel, retry, wait, pause, resume. Use it as an async context manager, or `close` it."""
 
     def __init__(self, database: Database, queue: Queue, *, limits: Limits | None = None) -> None:
         self.database = database
@@ -179,6 +196,9 @@ class Client:
     async def _note(self, connection: Connection, row: Mapping[str, Any]) -> str | None:
         if row["state"] != State.QUEUED:
             return None
+        for paused in await connection.fetch(PAUSED.positional):
+            if paused["name"] == row["queue"]:
+                return f"waiting: the queue is paused since {paused['paused_at']:%Y-%m-%d %H:%M:%S} UTC"
         known = {found["kind"] for found in await connection.fetch(KNOWN_KINDS.positional)}
         if not known:
             return "waiting: no worker is alive"
@@ -260,13 +280,43 @@ class Client:
                 ) from None
         return await self._pushed("retried", job_id, rows)
 
+    async def pause(self, queue: str = QUEUE, *, reason: str | None = None, by: str | None = None) -> QueueRecord:
+        """Stop starting jobs of a queue, and ask for no workers for it, until `resume`; enqueueing goes on.
+
+        Running jobs go on. Durable in Postgres, whatever happens to Redis. Pausing a paused queue changes nothing.
+        Raises `QueueNotFound`, `Unavailable`.
+        """
+        record = await self._set(queue, PAUSE, reason=reason, by=by)
+        if queue == QUEUE:
+            await self.queue.empty()
+        return record
+
+    async def resume(self, queue: str = QUEUE) -> QueueRecord:
+        """Start jobs of a paused queue again: the first thousand have their hints when this returns.
+
+        The steward pushes the others as it pushes lost hints. Resuming a queue that is not paused is harmless. Raises like
+        `pause`.
+        """
+        record = await self._set(queue, RESUME)
+        if queue == QUEUE:
+            async with self._reading() as connection:
+                arguments = RESUME_HINTS.arguments(queue=queue, limit=RESUMED_AT_ONCE)
+                rows = await connection.fetch(RESUME_HINTS.positional, *arguments)
+            await self.queue.push(_hints(rows))
+        return record
+
+    async def _set(self, queue: str, statement: Statement, **values: Any) -> QueueRecord:
+        async with self._reading() as connection:
+            if await connection.fetchval(statement.positional, *statement.arguments(name=queue, **values)) is None:
+                raise QueueNotFound(queue)
+            rows = await connection.fetch(QUEUES.positional)
+        return next(QueueRecord(**row) for row in rows if row["name"] == queue)
+
     async def _pushed(self, action: str, job_id: UUID, rows: Sequence[Mapping[str, Any]]) -> JobRecord:
         record = await self.get(job_id)
         if not rows:
             raise NotAllowedInState(action, job_id, record.state)
-        await self.queue.push(
-            [Hint(as_uuid(row["id"]), row["kind"], stamp_of(row["hinted_at"])) for row in rows if row.get("hinted_at")]
-        )
+        await self.queue.push(_hints(rows))
         return record
 
     @contextlib.asynccontextmanager
@@ -340,6 +390,10 @@ def store_in_session(plan: Plan, session: "Session") -> tuple[list[Enqueued], li
             statement, values = plan.send(result.mappings().all() if result.returns_rows else [])
     except StopIteration as stop:
         return cast(tuple[list[Enqueued], list[Hint]], stop.value)
+
+
+def _hints(rows: Sequence[Mapping[str, Any]]) -> list[Hint]:
+    return [Hint(as_uuid(row["id"]), row["kind"], stamp_of(row["hinted_at"])) for row in rows if row.get("hinted_at")]
 
 
 def _attempt(row: Mapping[str, Any]) -> AttemptRecord:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, SecretBytes, SecretStr, ValidationError
-from pydantic_core import PydanticSerializationError
+from pydantic import BaseModel, ConfigDict, Secret, SecretBytes, SecretStr, ValidationError
+from pydantic_core import PydanticSerializationError, to_json
 
 from carafe.jobs.errors import Fault, InvalidArguments, UnknownKind, faults_of
 from carafe.jobs.outcomes import Seconds, seconds
@@ -45,8 +45,6 @@ class Job(BaseModel):
         extra="forbid",
         hide_input_in_errors=True,
         ser_json_inf_nan="strings",
-        ser_json_bytes="base64",
-        val_json_bytes="base64",
     )
     job_options: ClassVar[JobOptions]
 
@@ -131,7 +129,7 @@ def build(kind: str, arguments: Any) -> Job:
     if not isinstance(arguments, dict):
         raise InvalidArguments(kind, [Fault("", f"must be a JSON object (got {type(arguments).__name__})")])
     try:
-        # By way of JSON text, so that the rules are those of JSON (a UUID is a string, bytes are base64).
+        # By way of JSON text, so that the rules are those of JSON (a UUID is a string).
         return cls.model_validate_json(orjson.dumps(arguments))
     except ValidationError as error:
         raise InvalidArguments(kind, faults_of(error)) from None
@@ -167,13 +165,13 @@ def dump(job: Job) -> Stored:
     Raises `InvalidArguments` for what JSON in Postgres cannot hold (a NUL character, a lone surrogate).
     """
     kind = job.job_options.kind
+    secrets: tuple[str, ...] = ()
     try:
         text = job.model_dump_json()
+        if REDACTED in text:
+            text, secrets = _with_secrets(job)
     except (PydanticSerializationError, UnicodeEncodeError) as error:
         raise InvalidArguments(kind, [Fault("", f"cannot be written as JSON: {error}")]) from None
-    secrets: tuple[str, ...] = ()
-    if REDACTED in text:
-        text, secrets = _with_secrets(job)
     if "\\u0000" in text and has_nul(orjson.loads(text)):
         raise InvalidArguments(kind, [Fault("", "a text holds the NUL character, which Postgres cannot store")])
     return Stored(text, secrets)
@@ -183,12 +181,9 @@ def _with_secrets(job: Job) -> tuple[str, tuple[str, ...]]:
     places: list[str] = []
 
     def reveal(masked: Any, plain: Any, path: str) -> Any:
-        if isinstance(plain, SecretStr):
+        if isinstance(plain, SecretStr | SecretBytes | Secret):
             places.append(path)
             return plain.get_secret_value()
-        if isinstance(plain, SecretBytes):
-            places.append(path)
-            return plain.get_secret_value().decode()
         if isinstance(masked, dict) and isinstance(plain, dict):
             # Keys may differ in type (an enum, a UUID); both dumps keep the same order.
             pairs = zip(masked.items(), plain.values(), strict=True)
@@ -201,7 +196,8 @@ def _with_secrets(job: Job) -> tuple[str, tuple[str, ...]]:
         return key.replace("~", "~0").replace("/", "~1")
 
     revealed = reveal(job.model_dump(mode="json"), job.model_dump(mode="python"), "")
-    return orjson.dumps(revealed).decode(), tuple(places)
+    # Written by the rules that the worker reads by; bytes are UTF-8, as in models of any configuration below this one.
+    return to_json(revealed, inf_nan_mode="strings").decode(), tuple(places)
 
 
 def has_nul(value: Any) -> bool:

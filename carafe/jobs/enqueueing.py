@@ -216,7 +216,8 @@ def store(batch: Batch, *, scope: str, idempotency_key: str | None, ttl: float) 
             answers.append(Enqueued(as_uuid(holder["id"]), holder["kind"], State(holder["state"]), existing=True))
             continue
         if row["hinted_at"] is None:
-            answers.append(Enqueued(job_id, kind, State.SCHEDULED))
+            # For later, or queued in a queue that is paused: no hint either way.
+            answers.append(Enqueued(job_id, kind, State(row["state"])))
         else:
             answers.append(Enqueued(job_id, kind, State.QUEUED))
             hints.append(Hint(job_id, kind, stamp_of(row["hinted_at"]), batch.trace))

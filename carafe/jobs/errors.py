@@ -103,6 +103,17 @@ class JobNotFound(CarafeError):
         super().__init__(f"no job {job_id}: it never existed, or its retention has passed")
 
 
+class QueueNotFound(CarafeError):
+    """No queue has this name."""
+
+    code = "queue-not-found"
+    status = 404
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"no queue {name!r}; `carafe queues` lists them")
+
+
 class NotAllowedInState(CarafeError):
     """The action does not exist for a job in this state (see the transition table)."""
 

@@ -67,6 +67,15 @@ class Queue:
         self._failures = 0
         return True
 
+    async def empty(self) -> bool:
+        """Drop every hint, of a queue that is paused. False when Redis did not do it; never raises for Redis."""
+        try:
+            await self.redis.unlink(QUEUE)
+        except (RedisError, OSError, TimeoutError) as error:
+            log.warning("the list of a paused queue is not emptied; the steward will do it", error=type(error).__name__)
+            return False
+        return True
+
     async def close(self) -> None:
         """Close the connections."""
         if self._redis is not None:

@@ -125,6 +125,8 @@ class QueueRecord:
     dead: int
     oldest_wait: float
     paused_at: datetime | None
+    paused_by: str | None
+    paused_reason: str | None
 
 
 @dataclass(frozen=True, slots=True)

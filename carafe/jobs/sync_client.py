@@ -15,7 +15,7 @@ from uuid import UUID
 from carafe.jobs.client import Client, store_in_session
 from carafe.jobs.definition import Job
 from carafe.jobs.enqueueing import Batch, Limits, NewJob, prepare, prepare_one, store
-from carafe.jobs.hints import Hint
+from carafe.jobs.hints import QUEUE, Hint
 from carafe.jobs.outcomes import Seconds
 from carafe.jobs.records import Enqueued, JobRecord, Page, QueueRecord
 from carafe.jobs.sessions import push_after_commit
@@ -129,3 +129,11 @@ class SyncClient:
     def retry(self, job_id: UUID) -> JobRecord:
         """See `Client.retry`."""
         return self._portal.call(self._client.retry, job_id)
+
+    def pause(self, queue: str = QUEUE, *, reason: str | None = None, by: str | None = None) -> QueueRecord:
+        """See `Client.pause`."""
+        return self._portal.call(partial(self._client.pause, queue, reason=reason, by=by))
+
+    def resume(self, queue: str = QUEUE) -> QueueRecord:
+        """See `Client.resume`."""
+        return self._portal.call(self._client.resume, queue)

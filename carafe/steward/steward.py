@@ -12,23 +12,27 @@ import structlog
 from carafe.database import AWAY, Database
 from carafe.jobs.identifiers import uuid7
 from carafe.jobs.queue import Queue
+from carafe.steward.gauges import Sampler
 from carafe.steward.lease import RENEW, Lease
 from carafe.steward.partitions import Partitioner
+from carafe.steward.pauses import Pauser
 from carafe.steward.promoter import Promoter
+from carafe.steward.pruner import Pruner, Retention
 from carafe.steward.repairer import Repairer
 from carafe.steward.rescuer import Rescuer
 from carafe.steward.service import Service
+from carafe.steward.statistics import Folder
 
 log = structlog.stdlib.get_logger("carafe.steward")
 
 FOLLOW = 1.0
-"""Seconds between two looks of a service that does not lead."""
+"""Seconds between two looks of one who does not lead, at the lease too: it is taken within 12 s of its holder's death."""
 
 
 class Steward:
     """One process's steward. `start` and `stop` it on the loop of its host."""
 
-    def __init__(self, database: Database, queue: Queue, *, name: str) -> None:
+    def __init__(self, database: Database, queue: Queue, *, name: str, retention: Retention | None = None) -> None:
         """Uses the host's database and queue; `name` says who leads, in the lease and in logs."""
         self._database = database
         self._name = name
@@ -37,7 +41,20 @@ class Steward:
         self.repairer = Repairer(database, queue)
         self.rescuer = Rescuer(database, queue)
         self.partitioner = Partitioner(database)
-        self.services: tuple[Service, ...] = (self.promoter, self.repairer, self.rescuer, self.partitioner)
+        self.pauser = Pauser(database, queue)
+        self.pruner = Pruner(database, retention)
+        self.sampler = Sampler(database)
+        self.folder = Folder(database)
+        self.services: tuple[Service, ...] = (
+            self.promoter,
+            self.repairer,
+            self.rescuer,
+            self.partitioner,
+            self.pauser,
+            self.pruner,
+            self.sampler,
+            self.folder,
+        )
         self.leading = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -70,6 +87,7 @@ class Steward:
     async def _lead(self) -> None:
         complained = False
         while True:
+            held = False
             try:
                 held = await self.lease.renew()
                 if held and not self.leading.is_set():
@@ -83,7 +101,7 @@ class Steward:
                 if not complained:
                     log.warning("lease not renewed", error=type(error).__name__)
                 complained = True
-            await asyncio.sleep(RENEW * random.uniform(0.8, 1.0))
+            await asyncio.sleep((RENEW if held else FOLLOW) * random.uniform(0.8, 1.0))
 
     async def _serve(self, service: Service) -> None:
         while True:

@@ -101,9 +101,10 @@ async def _upkeep(client: Client, settings: Settings) -> AsyncIterator[None]:
     if not settings.steward:
         yield
         return
+    from carafe.steward.pruner import Retention
     from carafe.steward.steward import Steward
 
-    steward = Steward(client.database, client.queue, name="web")
+    steward = Steward(client.database, client.queue, name="web", retention=Retention.of(settings))
     steward.start()
     try:
         yield

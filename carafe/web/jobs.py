@@ -8,10 +8,10 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import orjson
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 
-from carafe.jobs import BulkInvalid, CarafeError, Enqueued, InvalidOption, Job, JobRecord, NewJob, Page
+from carafe.jobs import BulkInvalid, CarafeError, Enqueued, InvalidOption, Job, JobRecord, NewJob, Page, QueueRecord
 from carafe.jobs.definition import build, kinds
 from carafe.jobs.enqueueing import MAX_KEY, Limits, prepare
 from carafe.web.authentication import Operator, Viewer
@@ -43,6 +43,11 @@ IdempotencyKey = Annotated[
         description="Repeating a request with the same key gives the answer of the first one and stores nothing more, "
         "for RETENTION_IDEMPOTENCY (a day). Keys are the caller's own; the same key with another body is refused.",
     ),
+]
+
+QueueName = Annotated[str, Path(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+Reason = Annotated[
+    str | None, Query(max_length=500, pattern=r"^[^\x00]*$", description="Why, for those who find it paused.")
 ]
 
 _LOCATION = {"Location": {"description": "The job.", "schema": {"type": "string"}}}
@@ -211,6 +216,30 @@ async def list_kinds(caller: Viewer, client: ClientOf) -> KindList:
 async def list_queues(caller: Viewer, client: ClientOf) -> QueueList:
     """Each queue in numbers: queued, running, scheduled, retrying, dead, and the oldest wait."""
     return QueueList(queues=[QueueModel.model_validate(queue) for queue in await client.queues()])
+
+
+@router.post(
+    "/queues/{name}/pause",
+    operation_id="pauseQueue",
+    summary="Pause a queue",
+    response_model=QueueModel,
+    responses=problems(401, 403, 404, 422, 503),
+)
+async def pause(caller: Operator, name: QueueName, client: ClientOf, reason: Reason = None) -> QueueRecord:
+    """Nothing of it is started any more until it is resumed; what runs goes on, and jobs are still accepted."""
+    return await client.pause(name, reason=reason, by=caller.name or None)
+
+
+@router.post(
+    "/queues/{name}/resume",
+    operation_id="resumeQueue",
+    summary="Resume a queue",
+    response_model=QueueModel,
+    responses=problems(401, 403, 404, 422, 503),
+)
+async def resume(caller: Operator, name: QueueName, client: ClientOf) -> QueueRecord:
+    """What waits in it is started again."""
+    return await client.resume(name)
 
 
 def _built(bulk: BulkRequest, limits: Limits) -> list[NewJob]:

@@ -179,7 +179,9 @@ class QueueModel(BaseModel):
     retrying: int
     dead: int
     oldest_wait: float = Field(description="Seconds that the oldest queued job has waited.")
-    paused_at: datetime | None
+    paused_at: datetime | None = Field(description="Since when nothing of it is started; null: it is not paused.")
+    paused_by: str | None
+    paused_reason: str | None
 
 
 class QueueList(BaseModel):

@@ -3,14 +3,11 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from carafe.database import DISCONNECTED
+from carafe.database import DISCONNECTED, lost
 from carafe.jobs import Client, OutcomeUnknown, Unavailable
-
-_UNREACHABLE: tuple[type[BaseException], ...] = (PoolTimeout, *DISCONNECTED)
 
 
 @asynccontextmanager
@@ -24,17 +21,17 @@ async def transaction(client: Client) -> AsyncIterator[AsyncSession]:
     async with client.database.sessions()() as session:
         try:
             yield session
-        except _UNREACHABLE as error:
+        except DISCONNECTED as error:
             raise Unavailable(error) from error
-        except DBAPIError as error:
-            if error.connection_invalidated:
+        except SQLAlchemyError as error:
+            if lost(error):
                 raise Unavailable(error) from error
             raise
         try:
             await session.commit()
         except DISCONNECTED as error:
             raise OutcomeUnknown(error) from error
-        except DBAPIError as error:
-            if error.connection_invalidated:
+        except SQLAlchemyError as error:
+            if lost(error):
                 raise OutcomeUnknown(error) from error
             raise

@@ -1,4 +1,5 @@
--- Stores new jobs, all or none; a row whose unique key a live job holds is left out (and not returned).
+-- Stores new jobs, all or none; a row whose unique key a live job holds is left out (and not returned). Without `hinted_at`
+-- in its row a job gets no hint: it is for later, or its queue is paused.
 with given as (
     select * from json_to_recordset(cast(:rows as json)) as g(
         id uuid, kind text, args json, secrets text[], version smallint, max_attempts integer, timeout real,
@@ -17,4 +18,5 @@ select id, kind, case when due_at > statement_timestamp() then 'scheduled' else 
 from timed
 order by unique_key nulls last, id
 on conflict (unique_key) where unique_key is not null do nothing
-returning id, state, hinted_at
+returning id, state,
+    case when queue <> all (array(select name from carafe.queues where paused_at is not null)) then hinted_at end as hinted_at

@@ -6,6 +6,6 @@ select q.name,
     count(j.id) filter (where j.state = 'retrying') as retrying,
     (select count(*) from carafe.jobs_dead d where d.queue = q.name and d.resolved_at is null) as dead,
     cast(coalesce(extract(epoch from now() - min(j.due_at) filter (where j.state = 'queued')), 0) as float8) as oldest_wait,
-    q.paused_at
+    q.paused_at, q.paused_by, q.paused_reason
 from carafe.queues q left join carafe.jobs j on j.queue = q.name
 group by q.name order by q.name

@@ -1,12 +1,13 @@
 -- Takes everything from a worker that is lost: each of its running jobs spends an attempt and is queued again, or is dead
 -- when none is left. The fence stays; the next claim raises it, and until then no row is running, so a late write of the
--- old owner changes nothing.
+-- old owner changes nothing. Those of a paused queue come back without `hinted_at`: they get no hint.
 with requeued as (
     update carafe.jobs
     set state = 'queued', attempt = attempt + 1, worker = null, deadline_at = null, hinted_at = clock_timestamp(),
         due_at = now()
     where worker = :worker and state = 'running' and attempt + 1 < max_attempts and cancel_requested_at is null
-    returning id, kind, attempt, max_attempts, fence, started_at, args, hinted_at
+    returning id, kind, attempt, max_attempts, fence, started_at, args,
+        case when queue <> all (array(select name from carafe.queues where paused_at is not null)) then hinted_at end as hinted_at
 ),
 ended as (
     delete from carafe.jobs

@@ -1,4 +1,5 @@
--- Brings dead jobs back as queued with `grant_attempts` more attempts; attempt and fence never fall.
+-- Brings dead jobs back as queued with `grant_attempts` more attempts; attempt and fence never fall. Those of a
+-- paused queue come back without `hinted_at`: they get no hint.
 with back as (
     delete from carafe.jobs_ended where id = any(:ids::uuid[]) and state = 'dead' returning *
 )
@@ -9,4 +10,5 @@ select id, kind, queue, 'queued', args, secrets, version, attempt,
     now(), clock_timestamp(), trace, created_by
 from back
 order by unique_key nulls last, id
-returning id, kind, state, attempt, max_attempts, cast(args as text) as args, hinted_at, null as result, null as error
+returning id, kind, state, attempt, max_attempts, cast(args as text) as args, null as result, null as error,
+    case when queue <> all (array(select name from carafe.queues where paused_at is not null)) then hinted_at end as hinted_at

@@ -1,0 +1,9 @@
+-- The first queued jobs of a queue that has been resumed, oldest first, a bounded batch, stamped for new hints. A stamp in the
+-- future is a pause of its own (see defer).
+with waiting as (
+    select id from carafe.jobs
+    where queue = cast(:queue as text) and state = 'queued' and hinted_at <= clock_timestamp()
+    order by hinted_at limit :limit for update skip locked
+)
+update carafe.jobs j set hinted_at = clock_timestamp() from waiting where j.id = waiting.id
+returning j.id, j.kind, j.hinted_at

@@ -1,0 +1,37 @@
+"""A steward as a process of its own (`carafe steward`): the upkeep, and nothing else, until SIGTERM or Ctrl-C."""
+
+import asyncio
+import os
+import signal
+import socket
+
+import structlog
+
+from carafe.jobs import Client
+from carafe.jobs.modules import load_jobs
+from carafe.settings import Settings
+from carafe.steward.pruner import Retention
+from carafe.steward.steward import Steward
+
+log = structlog.stdlib.get_logger("carafe.steward")
+
+
+def run_steward(settings: Settings) -> int:
+    """Run until a signal; returns the exit code. JOB_MODULES are imported for their hooks. Raises `ModuleNotUsable`."""
+    load_jobs(settings.job_modules)
+    asyncio.run(_run(settings))
+    return 0
+
+
+async def _run(settings: Settings) -> None:
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    async with Client.from_settings(settings) as client:
+        name = f"steward {socket.gethostname()}:{os.getpid()}"
+        steward = Steward(client.database, client.queue, name=name, retention=Retention.of(settings))
+        steward.start()
+        log.info("steward started", name=name)
+        await stopping.wait()
+        await steward.stop()
+    log.info("stopped")

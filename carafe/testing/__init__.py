@@ -1,0 +1,24 @@
+"""For tests of what applications build on Carafe: run jobs inline, or look at what was enqueued and drain it.
+
+`inline(client)` runs each job as soon as its enqueue has committed; `manual(client)` runs nothing until told to, and knows
+`assert_enqueued` and `drain`. Both take a `Client` or a `SyncClient`, and both run jobs through the worker's own ledger and
+runner: claims, timeouts, outcomes, hooks and transactions are those of production. `carafe.testing.plugin` gives pytest the
+fixtures.
+
+Must never: be imported by the library itself, or import anything before it is used (every pytest run loads the plugin).
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from carafe.testing.modes import Manual, SyncManual, inline, manual
+
+__all__ = ["Manual", "SyncManual", "inline", "manual"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from carafe.testing import modes
+
+    return getattr(modes, name)

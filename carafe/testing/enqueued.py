@@ -1,0 +1,92 @@
+"""What was enqueued, for assertions: stored jobs compared with expected ones, and a readable account of the difference.
+
+Values are compared as the handler would get them (the stored arguments, loaded into the job's class). Secrets can be
+expected in plain text; they are never shown.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from pydantic import SecretBytes, SecretStr
+
+from carafe.jobs.definition import Job, job_class, load
+from carafe.jobs.errors import CarafeError
+
+
+@dataclass(frozen=True, slots=True)
+class EnqueuedJob:
+    """One stored job. `job` is None when this process cannot load it (its kind is unknown, or its arguments are)."""
+
+    id: UUID
+    kind: str
+    state: str
+    job: Job | None
+    unique_key: str | None
+
+    def fits(self, kind: str, wanted: Mapping[str, Any]) -> bool:
+        """Whether it is of this kind and has these arguments."""
+        return self.kind == kind and self.job is not None and not self.differing(wanted)
+
+    def differing(self, wanted: Mapping[str, Any]) -> list[str]:
+        """The names of the arguments that are not as wanted."""
+        return [name for name, value in wanted.items() if not _same(getattr(self.job, name), value)]
+
+
+def read(row: Mapping[str, Any]) -> EnqueuedJob:
+    """An `EnqueuedJob` from id, kind, state, args (JSON text), version and unique_key."""
+    job: Job | None
+    try:
+        job = load(job_class(row["kind"]), row["args"], row["version"])
+    except CarafeError:
+        job = None
+    return EnqueuedJob(row["id"], row["kind"], row["state"], job, row["unique_key"])
+
+
+def expected(job: type[Job] | Job, arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The kind and the arguments to look for. Raises ``TypeError`` for an argument that the job does not have."""
+    fields = type(job).model_fields if isinstance(job, Job) else job.model_fields
+    unknown = sorted(set(arguments) - set(fields))
+    if unknown:
+        name = (type(job) if isinstance(job, Job) else job).__name__
+        raise TypeError(f"{name} has no argument {', '.join(unknown)}; it has: {', '.join(fields) or 'none'}")
+    whole = {name: getattr(job, name) for name in fields} if isinstance(job, Job) else {}
+    return job.job_options.kind, {**whole, **arguments}
+
+
+def check(found: Sequence[EnqueuedJob], kind: str, wanted: Mapping[str, Any], count: int | None) -> list[EnqueuedJob]:
+    """The jobs that fit. Raises ``AssertionError`` when they are not `count` (None: at least one)."""
+    fitting = [job for job in found if job.fits(kind, wanted)]
+    if (len(fitting) == count) if count is not None else fitting:
+        return fitting
+    raise AssertionError(_account(found, fitting, kind, wanted, count))
+
+
+def _account(
+    found: Sequence[EnqueuedJob],
+    fitting: Sequence[EnqueuedJob],
+    kind: str,
+    wanted: Mapping[str, Any],
+    count: int | None,
+) -> str:
+    number = "at least 1 job" if count is None else "1 job" if count == 1 else f"{count} jobs"
+    condition = f" with {', '.join(f'{name}={value!r}' for name, value in wanted.items())}" if wanted else ""
+    lines = [f"expected {number} {kind!r}{condition}, found {len(fitting)}"]
+    if not found:
+        lines.append("  nothing was enqueued")
+    same_first = sorted(found, key=lambda job: job.kind != kind)
+    for job in same_first[:20]:
+        lines.append(f"  {job.kind} {job.id} ({job.state})")
+        if job.kind == kind and job.job is not None:
+            for name in job.differing(wanted):
+                lines += [f"  - {name}={wanted[name]!r}", f"  + {name}={getattr(job.job, name)!r}"]
+    if len(found) > 20:
+        lines.append(f"  and {len(found) - 20} more")
+    return "\n".join(lines)
+
+
+def _same(stored: Any, value: Any) -> bool:
+    if isinstance(stored, SecretStr | SecretBytes) and not isinstance(value, SecretStr | SecretBytes):
+        return bool(stored.get_secret_value() == value)
+    return bool(stored == value)

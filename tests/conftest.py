@@ -1,0 +1,42 @@
+"""Real servers for every test, from Carafe's own pytest plugin.
+
+`database_url` and `redis_url` are a module's: one migrated database and an empty Redis for all its tests. Tests that need
+one each use the plugin's own fixtures (`carafe_database_url`, `carafe_client`, …).
+"""
+
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+
+import pytest
+
+from carafe.testing.databases import Databases
+from carafe.testing.servers import Servers, wipe
+
+# Where Carafe is installed, its entry point has registered the plugin.
+pytest_plugins = [] if entry_points(group="pytest11", name="carafe") else ["carafe.testing.plugin"]
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Async tests and fixtures run on asyncio, on one loop for as long as a fixture needs it."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def embedded_servers(carafe_servers: Servers) -> Servers:
+    """The servers of this session; nothing is kept."""
+    return carafe_servers
+
+
+@pytest.fixture(scope="module")
+def database_url(carafe_databases: Databases) -> Iterator[str]:
+    """A migrated database of this module's own."""
+    with carafe_databases.fresh() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def redis_url(carafe_redis: str) -> str:
+    """An empty Redis."""
+    wipe(carafe_redis)
+    return carafe_redis

@@ -1,0 +1,31 @@
+"""What these tests share: a worker by hand on the client's database, and a look into the list in Redis."""
+
+from collections.abc import Callable
+from uuid import UUID
+
+import orjson
+import pytest
+from redis import Redis
+
+from carafe.jobs import Client
+from carafe.jobs.hints import QUEUE, decode
+from tests.jobs.by_hand import ByHand
+
+
+@pytest.fixture
+def worker(carafe_client: Client) -> ByHand:
+    """A worker that does what the test says."""
+    return ByHand(carafe_client.database)
+
+
+@pytest.fixture
+def hinted(carafe_redis_url: str) -> Callable[[], list[UUID]]:
+    """The jobs whose hints are in the list, the next one first."""
+
+    def read() -> list[UUID]:
+        with Redis.from_url(carafe_redis_url) as redis:
+            messages: list[bytes] = redis.lrange(QUEUE, 0, -1)
+        hints = [decode(orjson.loads(message)) for message in reversed(messages)]
+        return [hint.id for hint in hints if hint is not None]
+
+    return read

@@ -1,0 +1,1 @@
+"""Upkeep, one service at a time, each driven by hand against real servers."""

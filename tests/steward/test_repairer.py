@@ -1,0 +1,153 @@
+"""A hint that Redis has lost is pushed again; one that is only waiting its turn is not."""
+
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+from redis import Redis
+
+from carafe.engine.ledger import Hinted as HintInHand
+from carafe.jobs import Client
+from carafe.jobs.hints import QUEUE
+from carafe.jobs.statements import UNDEFER
+from carafe.steward import Steward
+from tests.jobs.by_hand import ByHand, run
+from tests.jobs.kinds import Greet, Unhandled
+from tests.steward.conftest import Later
+
+Hinted = Callable[[], list[UUID]]
+
+
+async def enqueue(client: Client, number: int) -> list[UUID]:
+    return [job.id for job in await client.enqueue_many([Greet(name=str(index)) for index in range(number)])]
+
+
+def forget(redis_url: str, job_ids: Sequence[UUID] | None = None) -> None:
+    """Lose the hints of these jobs, or everything."""
+    with Redis.from_url(redis_url) as redis:
+        if job_ids is None:
+            redis.flushall()
+            return
+        for message in redis.lrange(QUEUE, 0, -1):
+            if any(str(job_id).encode() in message for job_id in job_ids):
+                redis.lrem(QUEUE, 1, message)
+
+
+async def test_after_a_wipe_every_queued_job_is_hinted_again_in_order(
+    carafe_client: Client, steward: Steward, hinted: Hinted, later: Later, carafe_redis_url: str
+) -> None:
+    ids = await enqueue(carafe_client, 2_500)
+    forget(carafe_redis_url)
+    await steward.repairer.round()
+    assert hinted() == []  # the pushes of those might still be under way
+
+    await later()
+    await steward.repairer.round()
+
+    assert sorted(hinted()) == ids
+    await steward.repairer.round()
+    assert len(hinted()) == 2_500  # once is enough
+
+
+async def test_a_lost_hint_is_found_while_newer_jobs_flow(
+    carafe_client: Client, steward: Steward, hinted: Hinted, later: Later, carafe_redis_url: str
+) -> None:
+    old = await enqueue(carafe_client, 3)
+    forget(carafe_redis_url, old)
+    await later()
+    new = await enqueue(carafe_client, 3)
+    assert hinted() == new
+
+    await steward.repairer.round()
+
+    assert hinted() == new + old
+    assert steward.repairer.repaired == 3
+
+
+async def test_a_backlog_that_waits_its_turn_is_left_alone(carafe_client: Client, steward: Steward, hinted: Hinted) -> None:
+    # An hour old, hints and rows alike: the next one to be popped is the oldest of all.
+    ids = await enqueue(carafe_client, 5)
+
+    await steward.repairer.round()
+
+    assert hinted() == ids
+    assert steward.repairer.repaired == 0
+
+
+async def test_running_jobs_and_jobs_for_later_need_no_hint(
+    carafe_client: Client, steward: Steward, worker: ByHand, hinted: Hinted, later: Later, carafe_redis_url: str
+) -> None:
+    [running, queued] = await enqueue(carafe_client, 2)
+    await carafe_client.enqueue(Greet(name="later"), delay=60)
+    await worker.claim(running)
+    forget(carafe_redis_url)
+    await later()
+
+    await steward.repairer.round()
+
+    assert hinted() == [queued]
+
+
+async def test_a_paused_queue_is_not_repaired_until_it_goes_on(
+    carafe_client: Client, steward: Steward, hinted: Hinted, later: Later, carafe_redis_url: str
+) -> None:
+    ids = await enqueue(carafe_client, 2)
+    forget(carafe_redis_url)
+    await later()
+    async with carafe_client.database.connection() as connection:
+        await connection.execute("update carafe.queues set paused_at = now()")
+        await steward.repairer.round()
+        assert hinted() == []
+        await connection.execute("update carafe.queues set paused_at = null")
+
+    await steward.repairer.round()
+
+    assert hinted() == ids
+
+
+async def test_a_kind_that_no_worker_knew_comes_back_after_a_growing_pause(
+    carafe_client: Client, steward: Steward, worker: ByHand, hinted: Hinted, later: Later, carafe_redis_url: str
+) -> None:
+    job = await carafe_client.enqueue(Unhandled())
+    pauses = []
+    for _ in range(4):
+        forget(carafe_redis_url)
+        await worker.ledger.defer([HintInHand(job.id, job.kind, b"")])
+        await steward.repairer.round()
+        assert hinted() == []  # in its pause
+        async with carafe_client.database.connection() as connection:
+            pauses.append(await connection.fetchval("select extract(epoch from hinted_at - now())::float8 from carafe.jobs"))
+        await later(100)
+        await steward.repairer.round()
+        assert hinted() == [job.id]
+
+    assert pauses == sorted(pauses)
+    assert pauses[-1] > 4 * pauses[0] > 0
+
+
+async def test_a_worker_that_knows_a_deferred_kind_gets_it_at_once(
+    carafe_client: Client, steward: Steward, worker: ByHand, hinted: Hinted, carafe_redis_url: str
+) -> None:
+    known, other = await carafe_client.enqueue(Unhandled()), await carafe_client.enqueue(Greet(name="Ada"))
+    forget(carafe_redis_url)
+    await worker.ledger.defer([HintInHand(job.id, job.kind, b"") for job in (known, other)])
+
+    await run(carafe_client.database, UNDEFER, kinds=["tests.unhandled"])
+    await steward.repairer.round()
+
+    assert hinted() == [known.id]
+
+
+async def test_a_foreign_message_at_the_end_of_the_list_stops_nothing_for_long(
+    carafe_client: Client, steward: Steward, hinted: Hinted, later: Later, carafe_redis_url: str
+) -> None:
+    ids = await enqueue(carafe_client, 1)
+    forget(carafe_redis_url)
+    await later()
+    with Redis.from_url(carafe_redis_url) as redis:
+        redis.rpush(QUEUE, b"\xff not JSON")
+        await steward.repairer.round()
+        redis.rpop(QUEUE)  # a worker drops it
+
+    await steward.repairer.round()
+
+    assert hinted() == ids
