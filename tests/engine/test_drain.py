@@ -154,6 +154,8 @@ async def test_a_second_signal_hurries(client: Client, becomes: States, start_wo
     jobs.append(await client.enqueue(ThreadDo(what="spin", number=1)))
     for job in jobs:
         await becomes(job.id, State.RUNNING)
+    # Claimed is not begun: only what a slot has begun counts as a release.
+    await eventually(lambda: all(worker.events("job started", job_id=str(job.id)) for job in jobs))
     worker.signal()
     await worker.drains()
     worker.signal()

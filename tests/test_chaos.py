@@ -1,0 +1,23 @@
+"""A short run of the chaos suite, and a broken build that it must catch. `make chaos` runs it for longer."""
+
+from pathlib import Path
+
+import pytest
+
+from chaos.run import run
+
+pytestmark = pytest.mark.process
+
+SEED = 20261124
+
+
+async def test_a_short_chaos_breaks_no_invariant(tmp_path: Path) -> None:
+    result = await run(tmp_path, seed=SEED, seconds=20, workers=2, webs=2, rate=30, settle=60)
+    assert not result.broken, f"seed {SEED}\n{result.text}"
+    assert result.evidence.ledger.jobs > 100
+    assert result.faults
+
+
+async def test_a_build_that_commits_hooks_apart_is_caught(tmp_path: Path) -> None:
+    result = await run(tmp_path, seed=SEED, seconds=5, workers=1, webs=1, rate=20, settle=30, broken="two_transactions")
+    assert "a state and its hook are one commit" in {one.name for one in result.broken}, result.text
