@@ -1,0 +1,39 @@
+"""Carafe's producing side: its asynchronous client, as an application uses it."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from benchmarks.carafe_jobs import Noop, Wait
+from benchmarks.producer import Producer
+from carafe.jobs import Client
+
+_BULK = 10_000
+
+
+class CarafeProducer(Producer):
+    """Enqueues through `carafe.jobs.Client`; making and validating the job objects is part of what is timed."""
+
+    async def prepare(self) -> None:
+        await asyncio.to_thread(subprocess.run, [sys.executable, "-m", "carafe", "migrate"], check=True, stdout=2)
+
+    async def open(self) -> None:
+        self.client = Client.connect(database_url=os.environ["DATABASE_URL"], redis_url=os.environ["REDIS_URL"])
+
+    async def close(self) -> None:
+        await self.client.close()
+
+    async def enqueue(self, number: int) -> None:
+        await self.client.enqueue(Noop(x=number))
+
+    async def enqueue_many(self, numbers: Sequence[int]) -> None:
+        for begin in range(0, len(numbers), _BULK):
+            await self.client.enqueue_many([Noop(x=number) for number in numbers[begin : begin + _BULK]])
+
+    async def enqueue_waits(self, count: int, seconds: float) -> None:
+        await self.client.enqueue_many([Wait(seconds=seconds) for _ in range(count)])
+
+
+PRODUCER = CarafeProducer()
