@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test lint bench lock clean
+.PHONY: help dev test lint bench chaos lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ lint: .venv/stamp ## Ruff, formatting, strict types, import contracts
 
 bench: .venv/stamp ## Benchmarks against plain Celery and others; ONLY=drain runs a part
 	@$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
+
+chaos: .venv/stamp ## Break everything at random for MINUTES (10) and check that nothing is spilled; SEED= repeats a run
+	@$(BIN)/python -m chaos --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 
 lock: ## Resolve the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \

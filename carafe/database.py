@@ -7,7 +7,7 @@ several processes start together. Never commits on a caller's session.
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import asyncpg
@@ -67,6 +67,7 @@ class Database:
     def __init__(self, url: str, *, pool_size: int = 10, name: str = "carafe", command_timeout: float | None = 30.0) -> None:
         """`pool_size` connections at most for the system's statements and as many for sessions; `name` is shown by
         ``pg_stat_activity``; `command_timeout` in seconds bounds each statement of the pool (None: unbounded)."""
+        self.url = url
         self._dsn = plain_dsn(url)
         self._pool_size = pool_size
         self._options: dict[str, Any] = {
@@ -76,17 +77,22 @@ class Database:
         }
         self._pool: asyncpg.Pool[Record] | None = None
         self._opening = asyncio.Lock()
+        self._away: BaseException | None = None
+        self._probe: asyncio.Task[None] | None = None
+        self._in_use: set[Any] = set()
+        self._closed = False
         self._engine: AsyncEngine | None = None
 
     async def pool(self) -> "asyncpg.Pool[Record]":
-        """The pool, opened at first use. Raises `Unavailable`."""
+        """The pool, opened at first use. Raises `Unavailable`; at once while Postgres is known to be away."""
+        self.require()
         if self._pool is not None:
             return self._pool
         async with self._opening:
             if self._pool is None:
                 pool = asyncpg.create_pool(
                     self._dsn,
-                    min_size=1,
+                    min_size=0,
                     max_size=self._pool_size,
                     max_inactive_connection_lifetime=300,
                     **self._options,
@@ -94,22 +100,81 @@ class Database:
                 try:
                     await pool
                 except DISCONNECTED as error:
-                    raise Unavailable(error) from error
+                    raise self._lost(error) from error
                 self._pool = pool
         return self._pool
 
     @asynccontextmanager
     async def connection(self) -> "AsyncIterator[PoolConnectionProxy[Record]]":
-        """A connection of the pool. Raises `Unavailable` when none can be had; errors inside the block pass."""
+        """A connection of the pool. Raises `Unavailable` when none can be had; errors inside the block pass.
+
+        While Postgres is away everybody is told at once, until a probe finds it again.
+        """
         pool = await self.pool()
         try:
-            connection = await pool.acquire(timeout=2 * CONNECT_TIMEOUT)
+            connection = await pool.acquire(timeout=CONNECT_TIMEOUT)
         except DISCONNECTED as error:
-            raise Unavailable(error) from error
+            if len(self._in_use) >= self._pool_size:
+                raise Unavailable("all connections are busy") from error
+            raise self._lost(error) from error
+        self._in_use.add(connection)
         try:
             yield connection
+        except DISCONNECTED as error:
+            if isinstance(error, ValueError):
+                raise  # asyncpg's word for a value that it cannot encode: nothing is wrong with the connection
+            # Whatever it was, this connection is not to be trusted; giving it back properly could take for ever.
+            _terminate(connection)
+            self._lost(error)
+            raise
         finally:
-            await pool.release(connection)
+            self._in_use.discard(connection)
+            try:
+                await pool.release(connection, timeout=2)
+            except DISCONNECTED:
+                pass  # lost after its work was done: asyncpg has ended it, and what the caller knows stays true
+
+    def require(self) -> None:
+        """Raises `Unavailable` at once while Postgres is known to be away; otherwise does nothing."""
+        if self._away is not None:
+            raise Unavailable(self._away)
+
+    def doubt(self, error: BaseException) -> None:
+        """Somebody else found that Postgres does not answer: believe it, and look for it. Only on the pool's own loop."""
+        self._lost(error)
+
+    def _lost(self, error: BaseException) -> Unavailable:
+        """Something went wrong with a connection: see whether it is Postgres."""
+        if not self._closed and (self._probe is None or self._probe.done()):
+            self._probe = asyncio.create_task(self._look_for_it(), name="look for postgres")
+        return Unavailable(error)
+
+    async def _look_for_it(self) -> None:
+        """Try a connection of its own every half second until one works.
+
+        One that works at once says that Postgres is well, and one connection was not (a slow statement, a terminated
+        backend). Otherwise it is away: everybody is told at once from the first failure until it answers again.
+        """
+        while True:
+            try:
+                async with asyncio.timeout(2):
+                    probe = await asyncpg.connect(self._dsn, **self._options)
+                    try:
+                        await probe.fetchval("select 1")
+                        await probe.close()
+                    finally:
+                        probe.terminate()  # one that has stopped answering must not stay open; nothing to do after a close
+                break
+            except Exception as error:  # whatever it is: if this task ended, Postgres would be away for ever
+                self._away = error
+                await asyncio.sleep(0.5)
+        if self._away is not None:
+            # What was open before the outage may never answer, or only after the network's own long pauses.
+            for connection in list(self._in_use):
+                _terminate(connection)
+            if self._pool is not None:
+                await self._pool.expire_connections()
+            self._away = None
 
     @property
     def engine(self) -> "AsyncEngine":
@@ -135,38 +200,70 @@ class Database:
 
     @asynccontextmanager
     async def hooked(
-        self, *, statement_timeout: float = 5.0, lock_timeout: float = 2.0
+        self, *, statement_timeout: float = 5.0, lock_timeout: float = 2.0, idle_timeout: float = 10.0
     ) -> "AsyncIterator[HookedTransaction]":
         """A transaction that runs the system's statements and application hooks on one connection (DESIGN.md rule 4).
 
-        Timeouts in seconds. Commits at the end of the block, rolls back on any error. Raises `Unavailable`.
+        Timeouts in seconds (0: none); after `idle_timeout` without a statement Postgres itself gives the transaction up, so
+        that a client that has vanished without a word holds no row for ever. Commits at the end of the block, rolls back on
+        any error. Raises `Unavailable`.
         """
         from sqlalchemy.exc import SQLAlchemyError
 
+        self.require()
         try:
             async with self.sessions()() as session, session.begin():
                 raw = await (await session.connection()).get_raw_connection()
                 transaction = HookedTransaction(session, cast(Any, raw.driver_connection))
-                await self.limit(transaction, statement_timeout=statement_timeout, lock_timeout=lock_timeout)
-                yield transaction
+                self._in_use.add(transaction.connection)
+                try:
+                    await self.limit(
+                        transaction,
+                        statement_timeout=statement_timeout,
+                        lock_timeout=lock_timeout,
+                        idle_timeout=idle_timeout,
+                    )
+                    yield transaction
+                except DISCONNECTED:
+                    transaction.connection.terminate()  # a rollback over it could take for ever
+                    raise
+                finally:
+                    self._in_use.discard(transaction.connection)
         except SQLAlchemyError as error:
             if lost(error):
-                raise Unavailable(error) from error
+                raise self._lost(error) from error
             raise
+        except DISCONNECTED as error:
+            raise self._lost(error) from error
 
     async def limit(
-        self, transaction: "HookedTransaction", *, statement_timeout: float = 5.0, lock_timeout: float = 2.0
+        self,
+        transaction: "HookedTransaction",
+        *,
+        statement_timeout: float = 5.0,
+        lock_timeout: float = 2.0,
+        idle_timeout: float = 10.0,
     ) -> None:
         """Bound the statements of this transaction from here on, in seconds (0: unbounded). Also begins it."""
         from sqlalchemy import text
 
         await transaction.session.execute(
-            text("select set_config('statement_timeout', :s, true), set_config('lock_timeout', :l, true)"),
-            {"s": f"{int(statement_timeout * 1000)}ms", "l": f"{int(lock_timeout * 1000)}ms"},
+            text(
+                "select set_config('statement_timeout', :s, true), set_config('lock_timeout', :l, true),"
+                " set_config('idle_in_transaction_session_timeout', :i, true)"
+            ),
+            {
+                "s": f"{int(statement_timeout * 1000)}ms",
+                "l": f"{int(lock_timeout * 1000)}ms",
+                "i": f"{int(idle_timeout * 1000)}ms",
+            },
         )
 
     async def close(self) -> None:
         """Close every connection, those in use after a grace of 2 seconds."""
+        self._closed = True
+        if self._probe is not None:
+            self._probe.cancel()
         pool, self._pool = self._pool, None
         if pool is not None:
             try:
@@ -175,6 +272,12 @@ class Database:
                 pool.terminate()
         if self._engine is not None:
             await self._engine.dispose()
+
+
+def _terminate(connection: "PoolConnectionProxy[Record]") -> None:
+    """End a connection in use, unless asyncpg has noticed its loss: then it has taken it back, and says so by an error."""
+    with suppress(asyncpg.InterfaceError):
+        connection.terminate()
 
 
 class HookedTransaction:

@@ -43,8 +43,10 @@ class Application(Celery):
                 "ack_emulation": False,
                 "priority_steps": [0],
                 "socket_keepalive": True,
-                "socket_connect_timeout": 3,
-                "health_check_interval": 5,
+                # Bounds for a Redis that is silent rather than gone; a blocking pop is read only when it has answered.
+                "socket_timeout": 3,
+                "socket_connect_timeout": 1,
+                "health_check_interval": 2,
                 "client_name": "carafe-worker",
             },
             broker_connection_retry_on_startup=True,

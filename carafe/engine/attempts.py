@@ -84,7 +84,8 @@ class AttemptContext:
     async def transaction(self) -> "AsyncIterator[AsyncSession]":
         if self.completed:
             raise InvalidOption("transaction", "this attempt has already completed its job in a transaction")
-        async with self._database.hooked(statement_timeout=0, lock_timeout=0) as transaction:
+        # The handler's own time bounds the block; should this process vanish, Postgres gives it up a little later.
+        async with self._database.hooked(statement_timeout=0, lock_timeout=0, idle_timeout=self.timeout + 10) as transaction:
             yield transaction.session
             await transaction.session.flush()
             await self._database.limit(transaction)

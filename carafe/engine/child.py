@@ -12,9 +12,11 @@ from uuid import UUID
 
 import orjson
 
-from carafe.engine.attempts import progress_values
+from carafe.database import Database
+from carafe.engine.attempts import AttemptContext, progress_values
 from carafe.engine.ends import describe
 from carafe.engine.results import ResultNotUsable, encode_result
+from carafe.engine.slot import Slot
 from carafe.jobs.definition import load
 from carafe.jobs.errors import InvalidArguments, PayloadTooLarge
 from carafe.jobs.handlers import handlers
@@ -23,18 +25,18 @@ from carafe.jobs.outcomes import Cancel, Discard, Outcome, Retry, Snooze
 
 
 class ChildContext:
-    """The context inside a child process; see `carafe.jobs.context.SyncContext`. It is killed rather than asked to stop."""
+    """The context of a plain function inside a child; see `carafe.jobs.context.SyncContext`. It is killed, never asked."""
 
     cancelled = False
 
-    def __init__(self, request: dict[str, Any], answers: Any) -> None:
+    def __init__(self, row: dict[str, Any], answers: Any) -> None:
         self._answers = answers
-        self.job_id = UUID(request["id"])
-        self.kind = str(request["kind"])
-        self.attempt = int(request["attempt"])
-        self.max_attempts = int(request["max_attempts"])
-        self.timeout = float(request["timeout"])
-        self.deadline = datetime.fromisoformat(request["deadline"])
+        self.job_id: UUID = row["id"]
+        self.kind: str = row["kind"]
+        self.attempt: int = row["attempt"] + 1
+        self.max_attempts: int = row["max_attempts"]
+        self.timeout: float = row["timeout"]
+        self.deadline: datetime = row["deadline_at"]
 
     def progress(self, fraction: float, note: str = "") -> None:
         """Say how far the attempt is."""
@@ -45,11 +47,16 @@ class ChildContext:
 def answer(request: dict[str, Any], answers: Any) -> dict[str, Any]:
     """Run the job of a request; the answer is its result or how it failed."""
     handler = handlers()[request["kind"]]
+    row = {**request, "id": UUID(request["id"]), "deadline_at": datetime.fromisoformat(request["deadline_at"])}
+    completed = False
     try:
-        job = load(handler.job, request["args"], request["version"])
-        value = handler.function(job, ChildContext(request, answers))
-        if inspect.iscoroutine(value):
-            value = asyncio.run(value)
+        job = load(handler.job, row["args"], row["version"])
+        if inspect.iscoroutinefunction(handler.function):
+            value, completed = asyncio.run(_run_async(handler.function, job, row))
+        else:
+            value = handler.function(job, ChildContext(row, answers))
+        if completed:
+            return {"completed": True}
         if isinstance(value, Outcome):
             raise value
         return {"result": encode_result(value, request["result_limit"])}
@@ -67,6 +74,20 @@ def answer(request: dict[str, Any], answers: Any) -> dict[str, Any]:
         return {"cause": "validation", "error": describe(error)}
     except BaseException as error:
         return {"cause": "error", "error": describe(error)}
+
+
+async def _run_async(function: Any, job: Any, row: dict[str, Any]) -> tuple[Any, bool]:
+    """Run an ``async def`` handler with the context it would have in the worker, on connections of the child's own."""
+    database = Database(row["database_url"], pool_size=2, name="carafe child")
+    context = AttemptContext(row, Slot(0), database, row["result_limit"])
+    try:
+        return await function(job, context), context.completed
+    except Exception:
+        if context.completed:
+            return None, True
+        raise
+    finally:
+        await database.close()
 
 
 def _say(answers: Any, message: dict[str, Any]) -> None:

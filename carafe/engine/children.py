@@ -109,6 +109,25 @@ class Child:
             self._process.wait()
 
 
+def suspect_memory_limit() -> int | None:
+    """Bytes that a suspect's child may grow by: below what the container has left, so that the kernel kills nobody else.
+
+    None where no memory limit is set.
+    """
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            with open(path) as file:
+                text = file.read().strip()
+        except OSError:
+            continue
+        limit = int(text) if text.isdigit() else 0
+        if 0 < limit < 1 << 50:
+            with open("/proc/self/statm") as statm:
+                ours = int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+            return max(64 << 20, int((limit - ours) * 0.9))
+    return None
+
+
 def _how(code: int) -> str:
     if code >= 0:
         return f"the job's process exited with code {code} before it had answered"

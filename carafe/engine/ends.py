@@ -65,9 +65,12 @@ class Snoozed(End):
 
 @dataclass(frozen=True, slots=True)
 class Released(End):
-    """Goes back to the queue at no cost. `started` False: claimed and never begun, which does not count as a release."""
+    """Goes back to the queue at no cost. `started` False: claimed and never begun, which does not count as a
+    release. `defer`: for other workers, the hint follows after a growing pause, of so
+    many seconds at most."""
 
     started: bool = True
+    defer: float | None = None
 
 
 def describe(error: BaseException) -> tuple[str, str, str]:

@@ -10,8 +10,9 @@ thread of their own; Celery's consumer, in another thread, only hands over batch
 import asyncio
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
@@ -20,14 +21,18 @@ import structlog
 from carafe.database import Database
 from carafe.engine.children import Children
 from carafe.engine.ends import End, Failed, Released
-from carafe.engine.heartbeat import Heartbeat
-from carafe.engine.ledger import Hinted, Ledger, Row
-from carafe.engine.pace import HORIZON, Pace
+from carafe.engine.heartbeat import Findings, Heartbeat
+from carafe.engine.holdings import Holdings
+from carafe.engine.intake import Intake
+from carafe.engine.ledger import Hinted, Ledger
+from carafe.engine.pace import Pace
+from carafe.engine.requests import CancelRequests
 from carafe.engine.runner import Completed, Runner
 from carafe.engine.slot import Claim, Slot
 from carafe.errors import CarafeError
 from carafe.jobs.actions import act
 from carafe.jobs.handlers import handlers
+from carafe.jobs.hints import Hint, encode, stamp_of
 from carafe.jobs.identifiers import uuid7
 from carafe.jobs.moves import HookFailed
 from carafe.jobs.statements import CANCEL
@@ -45,19 +50,25 @@ TICK = 0.05
 STUCK = 0.15
 """Seconds that a claimed job may wait for a slot before it is given back."""
 
+SUSPECT_WAITS = 1.0
+"""Seconds that a suspect may wait for another to end; then it is left to other workers."""
+
+SUSPECT_PAUSE = 2.0
+"""Seconds until such a suspect is offered again, at most."""
+
+TRUST = 10.0
+"""Seconds after a beat in which a worker may start jobs; later it must first learn what is still its own."""
+
 CLAIM_AT_ONCE = 500
 CLAIMS = 3
 """Jobs in one claim, and claims under way at once."""
 
+COMMAND_TIMEOUT = 10.0
+"""Seconds that a statement of the worker may take; it is tried again, since writing an end twice is harmless."""
+
 WRITE_AT_ONCE = 1000
 WRITES = 2
 """Ends in one group, and groups under way at once."""
-
-UNWRITTEN = 5000
-"""Ends that may wait to be written before the worker takes no more."""
-
-MAX_POP = 1000
-"""Hints in one pop at most."""
 
 
 class Consumer(Protocol):
@@ -95,26 +106,21 @@ class Engine:
         self.consuming = threading.Event()
         self.idle = threading.Event()
         self.stopped = threading.Event()
-        self._settings = settings
         self._database = Database(
-            settings.database_url.get_secret_value(), pool_size=CLAIMS + WRITES + 2, name=f"carafe worker {name}"
+            settings.database_url.get_secret_value(),
+            pool_size=CLAIMS + WRITES + 2,
+            name=f"carafe worker {name}",
+            command_timeout=COMMAND_TIMEOUT,
         )
-        self._pace = Pace(self.concurrency)
-        self._known = frozenset(self.kinds)
-        self._inbox: deque[Hinted] = deque()
-        self._foreign: list[Hinted] = []
         self._ends: list[End] = []
-        # Each of these is written by one thread only, so that no lock is needed.
-        self._taken = 0
-        self._settled = 0
-        self._starved = False
         self._writing = 0
-        self._stop_requested = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._started = threading.Event()
         self._children = Children(settings.job_modules, settings.handler_modules)
         self._job_log = open_job_log(settings)
+        self._holdings = Holdings()
+        self._pace = Pace(self.concurrency)
         self.ledger = Ledger(self._database, self.id, name, self.kinds)
         self.runner = Runner(
             concurrency=self.concurrency,
@@ -129,70 +135,37 @@ class Engine:
             ended=self._ended,
             idle=self._slot_idle,
         )
+        self.slots = self.runner.slots
+        self.intake = Intake(self, self._pace, self.kinds, self.counts, self._wake_consumer)
+        self.room = self.intake.room
         self.heartbeat = Heartbeat(self, settings)
+        self._requests = CancelRequests(settings, self.heartbeat.beat_now)
+
+    @property
+    def unwritten(self) -> int:
+        """Ends that wait to be written."""
+        return len(self._ends) + self._writing
+
+    @property
+    def in_hand(self) -> int:
+        """Hints taken and not yet done with, running jobs included."""
+        return self.intake.in_hand
 
     # -- the consumer's thread
 
-    def room(self) -> int:
-        """How many hints to take now at most. Called by the consumer's thread."""
-        if self.draining or not self._started.is_set() or len(self._ends) > UNWRITTEN:
-            return self._no_room()
-        free, budget = self._prospect()
-        count = max(free, self._pace.count(budget)) - self._waiting(free)
-        return min(MAX_POP, count) if count > 0 else self._no_room()
-
-    def _no_room(self) -> int:
-        self._starved = True
-        return 0
-
-    def _prospect(self) -> tuple[int, float]:
-        """Slots free now, and the seconds of slot time that come free within the horizon."""
-        now = time.monotonic()
-        running = [(claim.kind, slot.started) for slot in self.runner.slots if (claim := slot.claim) is not None]
-        free = self.concurrency - len(running)
-        return free, free * HORIZON + self._pace.budget(running, now)
-
-    def _waiting(self, free: int) -> int:
-        """Hints in hand that no slot has begun."""
-        begun = self.concurrency - free + len(self._ends) + self._writing
-        return max(0, self._taken - self._settled - begun)
-
     def take(self, batch: Sequence[Hinted]) -> None:
-        """Accept hints in the order popped; what is too much goes back. Consumer's thread."""
-        accepted = self._accepted(batch)
-        if accepted < len(batch):
-            self.counts["hints pushed back"] += len(batch) - accepted
+        """Accept hints in the order popped; what is too much goes back."""
+        rest = self.intake.take(batch)
+        if rest:
             assert self.consumer is not None
-            self.consumer.push_back([hint.raw for hint in batch[accepted:]])
-            batch = batch[:accepted]
-        if accepted:
-            self._taken += accepted
-            if self._known.issuperset([hint.kind for hint in batch]):
-                self._inbox.extend(batch)
-            else:
-                self._inbox.extend([hint for hint in batch if hint.kind in self._known])
-                self._foreign.extend([hint for hint in batch if hint.kind not in self._known])
+            self.consumer.push_back([hint.raw for hint in rest])
+        if len(rest) < len(batch):
             assert self._loop is not None
             self._loop.call_soon_threadsafe(self._arrived.set)
 
-    def _accepted(self, batch: Sequence[Hinted]) -> int:
-        """How many of a batch to keep: what free slots can start, then what fits into the horizon by each kind's pace."""
-        if self.draining:
-            return 0
-        free, budget = self._prospect()
-        waiting = self._waiting(free)
-        budget -= self._pace.total(waiting)
-        free = max(0, free - waiting)
-        # Kinds that are not ours are left to others at no cost.
-        costs = {kind: self._pace.cost(kind) if kind in self._known else 0.0 for kind in {hint.kind for hint in batch}}
-        if len(batch) * max(costs.values()) <= budget:
-            return len(batch)
-        for index, hint in enumerate(batch):
-            cost = costs[hint.kind]
-            if index >= free and cost > budget:
-                return index
-            budget -= cost
-        return len(batch)
+    def _wake_consumer(self) -> None:
+        if self.consumer is not None:
+            self.consumer.wake()
 
     # -- the engine's own thread
 
@@ -219,9 +192,14 @@ class Engine:
         self._claims = asyncio.Semaphore(CLAIMS)
         self._writes = asyncio.Semaphore(WRITES)
         self._tasks: set[asyncio.Task[Any]] = set()
+        self.runner.trust_until(time.monotonic() + TRUST)
         self.runner.start()
         self.heartbeat.start()
-        services = [self._spawn(self._claim_arrivals()), self._spawn(self._write_ends()), self._spawn(self._tick())]
+        services = [
+            self._spawn(service)
+            for service in (self._claim_arrivals(), self._write_ends(), self._tick(), self._requests.listen())
+        ]
+        self.intake.closed = False
         self._started.set()
         await self._stop.wait()
         for service in services:
@@ -245,53 +223,58 @@ class Engine:
         while True:
             await self._arrived.wait()
             self._arrived.clear()
-            if self._foreign:
-                foreign, self._foreign = self._foreign, []
+            intake = self.intake
+            if intake.foreign:
+                foreign, intake.foreign = intake.foreign, []
                 self.counts["hints of foreign kinds"] += len(foreign)
-                self._settle(len(foreign))
+                intake.settle(len(foreign))
                 self._spawn(self.ledger.defer(foreign))
-            while self._inbox:
+            while intake.inbox:
                 await self._claims.acquire()
-                batch = [self._inbox.popleft() for _ in range(min(CLAIM_AT_ONCE, len(self._inbox)))]
+                batch = [intake.inbox.popleft() for _ in range(min(CLAIM_AT_ONCE, len(intake.inbox)))]
                 self._spawn(self._claim(batch))
 
     async def _claim(self, batch: Sequence[Hinted]) -> None:
+        self._holdings.claiming(batch)
+        claims: list[Claim] = []
+        bad: list[tuple[Claim, HookFailed]] = []
         try:
-            rows, bad = await self.ledger.claim(batch)
+            rows, failed = await self.ledger.claim(batch)
+            now = time.monotonic()
+            # In the order of the hints: the first come are begun first, and rescue.sql judges by that order.
+            found = {row["id"]: row for row in rows}
+            claims = [Claim(row, hint.raw, now) for hint in batch if (row := found.pop(hint.id, None)) is not None]
+            raws = {hint.id: hint.raw for hint in batch} if failed else {}
+            bad = [(Claim(row, raws[row["id"]], now), error) for row, error in failed]
         except Exception:
-            # Nobody foresaw it; the rows are still queued (the claim was rolled back), and the steward hints at them.
+            # Nobody foresaw it. What the claim may have taken is unheld, and the heartbeat hands it back.
             log.exception("claim failed", hints=len(batch))
-            self._settle(len(batch))
-            return
         finally:
             self._claims.release()
-        now = time.monotonic()
-        raws = {hint.id: hint.raw for hint in batch}
-        versions = {kind: handler.job.job_options.version for kind, handler in handlers().items()}
-        claims = [Claim(row, raws[row["id"]], now) for row in rows]
+            self._holdings.claimed(batch, [*claims, *(claim for claim, _ in bad)])
         dropped = len(batch) - len(claims) - len(bad)
         if dropped:
             self.counts["hints dropped"] += dropped
-            self._settle(dropped)
-        for row, error in bad:
-            self._ended(_failed_by_hook(row, error))
+            self.intake.settle(dropped)
+        for claim, error in bad:
+            self._ended(Failed(claim, 0.0, "hook", "HookFailed", str(error), None, delay=5.0))
+        versions = {kind: handler.job.job_options.version for kind, handler in handlers().items()}
         newer = [claim for claim in claims if claim.row["version"] > versions[claim.kind]]
         if newer:
             # Enqueued by a newer release: left to workers that know it, like a kind that we do not have.
             claims = [claim for claim in claims if claim.row["version"] <= versions[claim.kind]]
-            self._settle(len(newer))
-            await self.ledger.write([Released(claim, 0.0, started=False) for claim in newer])
-            await self.ledger.defer([Hinted(claim.id, claim.kind, claim.raw) for claim in newer])
+            self._leave_to_others(newer)
         if self.draining:
             self._give_back(claims)
         else:
-            self.runner.offer(claims)
+            self._leave_to_others(self.runner.offer(claims), longest=SUSPECT_PAUSE)
 
     def _ended(self, end: End) -> None:
         """An attempt is over. `Completed` has nothing left to write."""
         if type(end) is Completed:
             self.ledger.counts["succeeded"] += 1
-            self._settle(1)
+            self._holdings.drop([end.claim])
+            self.intake.settle(1)
             return
         self._ends.append(end)
         self._written_event.set()
@@ -308,38 +291,39 @@ class Engine:
 
     async def _write(self, batch: Sequence[End]) -> None:
         try:
-            await self.ledger.write(batch)
-            await self._push_back([end.claim.raw for end in batch if type(end) is Released])
+            await self._write_now(batch)
         except Exception:
-            # Nobody foresaw it: these jobs stay running until they are rescued, and the others go on.
+            # Nobody foresaw it: these jobs stay running until they are found unheld, and the others go on.
             log.exception("ends not written", jobs=[str(end.id) for end in batch])
+            self._holdings.drop([end.claim for end in batch])
         finally:
             self._writes.release()
             self._writing -= len(batch)
-        self._settle(len(batch))
+        self.intake.settle(len(batch))
         self._job_log.flush()
+
+    async def _write_now(self, batch: Sequence[End]) -> None:
+        await self.ledger.write(batch)
+        self._holdings.drop([end.claim for end in batch])
+        released = [end for end in batch if type(end) is Released]
+        if released:
+            for longest in {end.defer for end in released}:
+                claims = [end.claim for end in released if end.defer == longest]
+                if longest is None:
+                    await self._push_back([claim.raw for claim in claims])
+                else:
+                    await self.ledger.defer([_hinted(claim) for claim in claims], longest=longest)
 
     async def _write_rest(self) -> None:
         while self._ends or self._writing:
             batch, self._ends = self._ends, []
             if batch:
-                await self.ledger.write(batch)
-                await self._push_back([end.claim.raw for end in batch if type(end) is Released])
+                await self._write_now(batch)
             else:
                 await asyncio.sleep(0.01)
 
-    def _settle(self, count: int) -> None:
-        """So many hints are done with: there is room for others."""
-        self._settled += count
-        self._maybe_wake()
-
     def _slot_idle(self) -> None:
-        self._maybe_wake()
-
-    def _maybe_wake(self) -> None:
-        if self._starved and self.consumer is not None and not self.draining:
-            self._starved = False
-            self.consumer.wake()
+        self.intake.maybe_wake()
 
     async def _tick(self) -> None:
         while True:
@@ -348,14 +332,15 @@ class Engine:
             self.runner.check_deadlines(now)
             self._give_back_stuck(now)
             self._job_log.flush()
-            self._maybe_wake()
-            if not self._held_or_running():
-                self.idle.set()
-            else:
+            self.intake.maybe_wake()
+            if self.intake.in_hand > 0 or self.unwritten or self.runner.free < self.concurrency:
                 self.idle.clear()
+            else:
+                self.idle.set()
 
     def _give_back_stuck(self, now: float) -> None:
         """Claims that no slot has begun for a while were taken by a wrong guess: they go back, where they can be seen."""
+        self._leave_to_others(self.runner.withdraw_suspects(now - SUSPECT_WAITS), longest=SUSPECT_PAUSE)
         ready = self.runner.ready
         if not ready or now - ready[0].claimed < STUCK or self.runner.free:
             return
@@ -363,29 +348,29 @@ class Engine:
             assert slot.claim is not None
             self._pace.observe(slot.claim.kind, now - slot.started)
         self.counts["claims given back"] += len(ready)
-        self._give_back(self.runner.withdraw())
-        self._push_back_inbox()
+        self._withdraw()
 
-    def _push_back_inbox(self) -> None:
-        hints = list(self._inbox)
-        self._inbox.clear()
+    def _withdraw(self) -> None:
+        """Hand back all that no slot has begun: claims as queued, hints to the list."""
+        self._give_back(self.runner.withdraw())
+        hints = self.intake.withdraw()
         if hints:
-            self._settle(len(hints))
             self._spawn(self._push_back([hint.raw for hint in hints]))
 
     async def _push_back(self, messages: Sequence[bytes]) -> None:
-        if messages and self.consumer is not None:
-            await asyncio.to_thread(self.consumer.push_back, messages)
+        hints = [message for message in messages if message]
+        if hints and self.consumer is not None:
+            await asyncio.to_thread(self.consumer.push_back, hints)
 
     def _give_back(self, claims: Sequence[Claim]) -> None:
         """Claimed and never begun: back to the queue, at no cost, with the hint."""
         for claim in claims:
             self._ended(Released(claim, 0.0, started=False))
 
-    def _held_or_running(self) -> bool:
-        return bool(
-            self._taken - self._settled > 0 or self._ends or self._writing or any(slot.claim for slot in self.runner.slots)
-        )
+    def _leave_to_others(self, claims: Sequence[Claim], *, longest: float = 60.0) -> None:
+        """Not for this worker, now: back to the queue, at no cost, the hint after a growing pause."""
+        for claim in claims:
+            self._ended(Released(claim, 0.0, started=False, defer=longest))
 
     # -- from any thread
 
@@ -403,16 +388,50 @@ class Engine:
         now = time.monotonic()
         return [(slot, claim, now - slot.started) for slot in self.runner.slots if (claim := slot.claim) is not None]
 
-    def cancel(self, wanted: Sequence[tuple[UUID, int]]) -> None:
-        """Stop running jobs of these (id, fence) pairs, which somebody wants cancelled."""
-        pairs = set(wanted)
+    def held(self, since: datetime) -> tuple[list[UUID], list[int], list[UUID]]:
+        """See `heartbeat.Beating`."""
+        return self._holdings.older_than(since)
 
-        def stop() -> None:
+    def found(self, findings: Findings) -> None:
+        """See `heartbeat.Beating`: stop what must stop, and only then go on starting jobs."""
+
+        def apply() -> None:
+            for job_id, fence in findings.lost:
+                self._lose(job_id, fence)
             for slot in self.runner.running():
-                if slot.claim is not None and (slot.claim.id, slot.claim.fence) in pairs and slot.stop is None:
+                claim = slot.claim
+                if claim is not None and slot.stop is None and (claim.id, claim.fence) in findings.cancel:
                     slot.ask_to_stop("cancelled")
+            self.runner.trust_until(findings.sent + TRUST)
+            if findings.unheld:
+                self._spawn(self._hand_back([job_id for job_id, _ in findings.unheld]))
 
-        self.call(stop)
+        self.call(apply)
+
+    def missed(self, error: BaseException) -> None:
+        """See `heartbeat.Beating`: statements that wait for an answer are not left to wait for ever."""
+        self.call(lambda: self._database.doubt(error))
+
+    def _lose(self, job_id: UUID, fence: int) -> None:
+        """A claim is no longer ours (rescued, cancelled, ended by another): stop it, start it never."""
+        claim = self._holdings.find(job_id, fence)
+        if claim is None:
+            return
+        claim.raw = b""
+        slot = next((slot for slot in self.runner.slots if slot.claim is claim), None)
+        if slot is not None:
+            log.warning("a running job is no longer ours, stopping it", job_id=str(job_id))
+            slot.ask_to_stop("lost")
+        elif self.runner.forget(claim):
+            self._give_back([claim])
+
+    async def _hand_back(self, ids: Sequence[UUID]) -> None:
+        """Rows run under us that we do not hold: a claim whose reply was lost."""
+        rows = await self.ledger.hand_back(ids)
+        hints = [Hint(row["id"], row["kind"], stamp_of(row["hinted_at"])) for row in rows if row["hinted_at"]]
+        await self._push_back([encode(hint) for hint in hints])
+        self.counts["claims handed back"] += len(rows)
+        log.warning("handed back claims whose replies were lost", jobs=len(rows))
 
     def cancel_by_id(self, ids: Sequence[UUID]) -> None:
         """Cancel jobs by id, wherever they are (Celery's `revoke`)."""
@@ -433,15 +452,11 @@ class Engine:
 
         Call it from a thread of its own: the consumer must go on meanwhile to read the outstanding pop.
         """
-        self.draining = True
+        self.draining = self.intake.closed = True
         if self.consumer is not None:
             self.consumer.stop_taking()
 
-        def withdraw() -> None:
-            self._push_back_inbox()
-            self._give_back(self.runner.withdraw())
-
-        self.call(withdraw)
+        self.call(self._withdraw)
         if self._wait_until_idle(timeout):
             return True
         self.hurry()
@@ -479,12 +494,6 @@ class Engine:
         """Whether the engine has ended and its loop cannot be closed: a handler left a thread of the loop's running."""
         return self._thread is not None and self._thread.is_alive()
 
-    @property
-    def in_hand(self) -> int:
-        """Hints taken and not yet done with, running jobs included."""
-        return self._taken - self._settled
 
-
-def _failed_by_hook(row: Row, error: HookFailed) -> Failed:
-    claim = Claim(row, b"", time.monotonic())
-    return Failed(claim, 0.0, "hook", "HookFailed", str(error), None, delay=5.0)
+def _hinted(claim: Claim) -> Hinted:
+    return Hinted(claim.id, claim.kind, claim.raw)

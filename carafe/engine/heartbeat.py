@@ -1,11 +1,19 @@
-"""The heartbeat: tells Postgres that this worker lives, on a thread and connection of its own, so that neither a busy loop
-nor a full pool makes a living worker look dead. Each beat brings back which running jobs somebody wants cancelled.
+"""The heartbeat: tells Postgres that this worker lives, and compares what it holds with the truth (DESIGN.md rule 9).
+
+It has a thread and a connection of its own, so that neither a busy loop nor a full pool makes a living worker look dead.
+Each beat brings back what must be stopped: jobs that somebody wants cancelled, jobs that are no longer this worker's, and
+rows that run under it which it does not hold. A worker that could not beat for a while starts nothing (`Engine.trust`).
 """
 
 import asyncio
+import contextlib
 import os
 import socket
 import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
@@ -14,11 +22,10 @@ import structlog
 
 from carafe import __version__
 from carafe.database import CONNECT_TIMEOUT, DISCONNECTED, plain_dsn
+from carafe.incarnation import incarnation, pod
 from carafe.jobs.statements import UNDEFER, WORKER_BEAT, WORKER_START, WORKER_STOP
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from carafe.settings import Settings
 
 log = structlog.stdlib.get_logger("carafe.heartbeat")
@@ -26,17 +33,42 @@ log = structlog.stdlib.get_logger("carafe.heartbeat")
 INTERVAL = 1.0
 """Seconds between two beats."""
 
+ANSWER = 4.0
+"""Seconds that a beat may take; a slower one is given up, and the connection with it."""
+
+Pair = tuple[UUID, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a beat brought back, as (id, fence) pairs. `sent` is when it was sent, in monotonic seconds."""
+
+    sent: float
+    cancel: Sequence[Pair]
+    lost: Sequence[Pair]
+    unheld: Sequence[Pair]
+
 
 class Beating(Protocol):
-    """What the heartbeat needs of the engine."""
+    """What the heartbeat needs of the engine; called from the heartbeat's thread."""
 
     id: UUID
     name: str
-    kinds: "list[str]"
+    kinds: list[str]
     concurrency: int
     draining: bool
 
-    def cancel(self, wanted: "Sequence[tuple[UUID, int]]") -> None: ...
+    def held(self, since: datetime) -> tuple[list[UUID], list[int], list[UUID]]:
+        """Ids and fences of what was claimed before `since` and is still in hand, and the ids of claims under way."""
+        ...
+
+    def found(self, findings: Findings) -> None:
+        """A beat has come back."""
+        ...
+
+    def missed(self, error: BaseException) -> None:
+        """A beat has failed: Postgres does not answer."""
+        ...
 
 
 class Heartbeat:
@@ -48,6 +80,8 @@ class Heartbeat:
         self._dsn = plain_dsn(settings.database_url.get_secret_value())
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end: asyncio.Event | None = None
+        self._now: asyncio.Event | None = None
+        self._since: datetime | None = None
         self._thread = threading.Thread(target=self._main, name="carafe heartbeat", daemon=True)
         self.announced = threading.Event()
 
@@ -55,57 +89,76 @@ class Heartbeat:
         """Start beating; returns at once."""
         self._thread.start()
 
+    def beat_now(self) -> None:
+        """Do not wait for the next beat: something has changed in Postgres. From any thread."""
+        if self._loop is not None and self._now is not None and self._thread.is_alive():
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._now.set)
+
     def stop(self) -> None:
         """Say goodbye and end the thread."""
         if self._loop is not None and self._end is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._end.set)
+            self.beat_now()
             self._thread.join(3)
 
     def _main(self) -> None:
         asyncio.run(self._beat())
 
     async def _beat(self) -> None:
-        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+        self._loop, self._end, self._now = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
         connection: asyncpg.Connection[asyncpg.Record] | None = None
-        complained = False
+        complaint = ""
         while not self._end.is_set():
             try:
-                if connection is None or connection.is_closed():
-                    connection = await asyncpg.connect(
-                        self._dsn,
-                        timeout=CONNECT_TIMEOUT,
-                        command_timeout=5,
-                        server_settings={"application_name": f"carafe heartbeat {self._engine.name}"},
-                    )
-                if not self.announced.is_set():
-                    await self._announce(connection)
-                await self._once(connection)
-                complained = False
+                # Bounded as a whole: a silent network must not stop the beating for longer than it lasts.
+                async with asyncio.timeout(ANSWER):
+                    if connection is None or connection.is_closed():
+                        connection = await self._connect()
+                    if not self.announced.is_set():
+                        await self._announce(connection)
+                    await self._once(connection)
+                if complaint:
+                    log.info("heartbeat goes on")
+                complaint = ""
             except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.UndefinedColumnError):
-                if not complained:
-                    log.error("the database has no tables of this release yet: run `carafe migrate`; waiting for it")
-                complained = True
+                said = "the database has no tables of this release yet: run `carafe migrate`; waiting for it"
+                if complaint != said:
+                    log.error(said)
+                complaint = said
             except (*DISCONNECTED, asyncpg.PostgresError) as error:
-                if not complained:
+                if not complaint:
                     log.warning("heartbeat failed, Postgres is away", error=type(error).__name__)
-                complained = True
+                complaint = "away"
+                self._engine.missed(error)
                 if connection is not None:
                     connection.terminate()
                     connection = None
             await self._pause(INTERVAL)
-        if connection is not None and not connection.is_closed():
-            try:
+        await self._goodbye(connection)
+
+    async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
+        return await asyncpg.connect(
+            self._dsn,
+            timeout=CONNECT_TIMEOUT,
+            server_settings={"application_name": f"carafe heartbeat {self._engine.name}", "jit": "off"},
+        )
+
+    async def _goodbye(self, connection: "asyncpg.Connection[asyncpg.Record] | None") -> None:
+        if connection is None or connection.is_closed():
+            return
+        try:
+            async with asyncio.timeout(2):
                 await connection.execute(WORKER_STOP.positional, self._engine.id)
-                await connection.close(timeout=1)
-            except (*DISCONNECTED, asyncpg.PostgresError):
-                connection.terminate()
+                await connection.close()
+        except (*DISCONNECTED, asyncpg.PostgresError):
+            connection.terminate()
 
     async def _pause(self, seconds: float) -> None:
-        assert self._end is not None
-        try:
-            await asyncio.wait_for(self._end.wait(), seconds)
-        except TimeoutError:
-            pass
+        assert self._now is not None
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._now.wait(), seconds)
+        self._now.clear()
 
     async def _announce(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         engine = self._engine
@@ -115,36 +168,46 @@ class Heartbeat:
             host=socket.gethostname(),
             pid=os.getpid(),
             incarnation=incarnation(),
+            pod=pod(),
             version=__version__,
             kinds=engine.kinds,
             concurrency=engine.concurrency,
         )
         await connection.execute(WORKER_START.positional, *arguments)
         await connection.execute(UNDEFER.positional, engine.kinds)
+        if self._since is None:
+            self._since = await connection.fetchval("select now()")
         self.announced.set()
 
     async def _once(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         engine = self._engine
-        state = "draining" if engine.draining else "running"
-        rows = await connection.fetch(WORKER_BEAT.positional, *WORKER_BEAT.arguments(id=engine.id, state=state))
-        if not rows:
+        assert self._since is not None
+        sent = time.monotonic()
+        # Times of claims are compared with the time of the beat before, both Postgres's: what was claimed since may be
+        # on its way to us.
+        ids, fences, claiming = engine.held(self._since)
+        arguments = WORKER_BEAT.arguments(
+            id=engine.id,
+            state="draining" if engine.draining else "running",
+            ids=ids,
+            fences=fences,
+            claiming=claiming,
+            since=self._since,
+        )
+        rows = await connection.fetch(WORKER_BEAT.positional, *arguments)
+        found: dict[str, list[Pair]] = {"cancel": [], "lost": [], "unheld": []}
+        at = None
+        for row in rows:
+            if row["what"] == "beat":
+                at = row["at"]
+            else:
+                found[row["what"]].append((row["id"], row["fence"]))
+        if at is None:
             # Declared lost while we were away (frozen, partitioned). What we claim from now on is ours again; what was
-            # taken from us is fenced off.
+            # taken from us is fenced off, and the next beat says what that is.
             log.warning("this worker was declared lost and comes back")
             await self._announce(connection)
-        wanted = [(row["job_id"], row["fence"]) for row in rows if row["job_id"] is not None]
-        if wanted:
-            engine.cancel(wanted)
-
-
-def incarnation() -> str:
-    """What tells this process from any other that ever has its name: the pod's UID, or boot id, PID and start time."""
-    pod = os.environ.get("POD_UID")
-    if pod:
-        return f"pod {pod} {os.getpid()}"
-    try:
-        with open("/proc/sys/kernel/random/boot_id") as boot, open("/proc/self/stat") as stat:
-            started = stat.read().rpartition(")")[2].split()[19]
-            return f"boot {boot.read().strip()} {os.getpid()} {started}"
-    except OSError:
-        return f"process {os.getpid()} {socket.gethostname()}"
+            self.beat_now()
+            return
+        self._since = at
+        engine.found(Findings(sent, found["cancel"], found["lost"], found["unheld"]))

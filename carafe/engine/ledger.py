@@ -10,7 +10,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 import asyncpg
@@ -21,13 +21,35 @@ from carafe.engine.ends import Cancelled, End, Failed, Released, Snoozed, Succee
 from carafe.engine.slot import Claim
 from carafe.jobs.hooks import hooked_kinds
 from carafe.jobs.moves import Connection, HookFailed, move
-from carafe.jobs.statements import CLAIM, DEFER, FAIL, FINISH, RELEASE, RELEASE_UNHELD, SNOOZE, Statement
+from carafe.jobs.statements import CLAIM, DEFER, FAIL, FINISH, RELEASE, SNOOZE
 from carafe.jobs.states import State
 from carafe.jobs.statistics import BOUNDS
 
 log = structlog.stdlib.get_logger("carafe.ledger")
 
+TRANSIENT: tuple[type[BaseException], ...] = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.QueryCanceledError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.InsufficientResourcesError,
+)
+"""What passes by itself: another transaction is in the way, or Postgres is short of something."""
+
+REFUSED: tuple[type[Exception], ...] = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+    ValueError,  # what asyncpg itself cannot encode
+)
+"""What Postgres will never store, however often it is tried."""
+
 Row = Mapping[str, Any]
+E = TypeVar("E", bound=End)
+
+PUT_BACK = (State.QUEUED, State.SCHEDULED, State.CANCELLED)
+"""What a job can become that is put back: one that somebody wants cancelled ends so."""
 
 
 class Hinted:
@@ -60,13 +82,12 @@ class Ledger:
         while True:
             try:
                 return await self._claim(hints)
-            except AWAY as error:
-                log.warning("claim failed, Postgres is away", error=_word(error), hints=len(hints))
-            except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.QueryCanceledError):
-                pass
+            except (*AWAY, *TRANSIENT) as error:
+                log.warning("claim failed, trying again", error=_word(error), hints=len(hints))
             await asyncio.sleep(pause * (0.5 + random.random()))
             pause = min(1.0, pause * 2)
-            await self._hand_back_unheld(hints)
+            # A failed claim may have been committed: its rows would wait for nobody.
+            await self.hand_back([hint.id for hint in hints])
 
     async def _claim(self, hints: Sequence[Hinted]) -> tuple[list[Row], list[tuple[Row, HookFailed]]]:
         plain = hints
@@ -90,21 +111,28 @@ class Ledger:
         ids = [hint.id for hint in hints]
         return cast(Sequence[Row], await connection.fetch(CLAIM.positional, self._worker, ids, self._kinds))
 
-    async def _hand_back_unheld(self, hints: Sequence[Hinted]) -> None:
-        """A failed claim may have been committed: its rows would wait for nobody."""
-        try:
-            async with self._database.connection() as connection:
-                arguments = RELEASE_UNHELD.arguments(ids=[hint.id for hint in hints], worker=self._worker)
-                found = await connection.fetch(RELEASE_UNHELD.positional, *arguments)
-            self.counts["claims handed back"] += len(found)
-        except AWAY:
-            pass  # the claim that follows fails too, and comes back here
+    async def hand_back(self, ids: Sequence[UUID]) -> Sequence[Row]:
+        """Hand back rows that run under this worker although it does not hold them; they are queued again at no cost.
 
-    async def defer(self, hints: Sequence[Hinted]) -> None:
-        """Leave jobs that this worker cannot run to others, for a growing pause."""
+        Returns them. When Postgres is away nothing happens; the next heartbeat finds them again.
+        """
+
+        async def run(connection: Connection, batch: Sequence[Hinted]) -> Sequence[Row]:
+            return await self._release(connection, [hint.id for hint in batch], [None] * len(batch), counts=False)
+
+        try:
+            rows, _ = await move(self._database, [Hinted(job_id, "", b"") for job_id in ids], run, PUT_BACK)
+        except AWAY as error:
+            log.warning("claims not handed back yet", error=_word(error))
+            return []
+        return rows
+
+    async def defer(self, hints: Sequence[Hinted], *, longest: float = 60.0) -> None:
+        """Leave jobs that this worker cannot run to others, for a growing pause, of `longest` seconds at most."""
         try:
             async with self._database.connection() as connection:
-                await connection.execute(DEFER.positional, [hint.id for hint in hints])
+                arguments = DEFER.arguments(ids=[hint.id for hint in hints], longest=longest)
+                await connection.execute(DEFER.positional, *arguments)
         except AWAY:
             pass  # the row keeps its old stamp, and the steward pushes it again
 
@@ -130,17 +158,15 @@ class Ledger:
         while True:
             try:
                 return await write(ends)
-            except AWAY as error:
-                log.warning("ends not written yet, Postgres is away", error=_word(error), ends=len(ends))
-            except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.QueryCanceledError):
-                pass
-            except asyncpg.PostgresError as error:
+            except REFUSED as error:
                 if len(ends) > 1:
                     # One bad row must not hold up the others.
                     for end in ends:
                         await self._until_written([end], write)
                     return None
                 return await self._until_written([_refused(ends[0], error)], self._write_failed)
+            except (*AWAY, *TRANSIENT) as error:
+                log.warning("ends not written yet, trying again", error=_word(error), ends=len(ends))
             await asyncio.sleep(pause * (0.5 + random.random()))
             pause = min(1.0, pause * 2)
 
@@ -203,26 +229,40 @@ class Ledger:
             self._count("cancelled", rows, group)
 
     async def _write_snoozed(self, ends: Sequence[Snoozed]) -> None:
-        delays = [end.delay for end in ends]
-        await self._put_back(SNOOZE, ends, State.SCHEDULED, "snoozed", delays=delays)
+        async def run(connection: Connection, batch: Sequence[Snoozed]) -> Sequence[Row]:
+            arguments = SNOOZE.arguments(
+                ids=[end.claim.id for end in batch],
+                fences=[end.claim.fence for end in batch],
+                delays=[end.delay for end in batch],
+            )
+            return cast(Sequence[Row], await connection.fetch(SNOOZE.positional, *arguments))
+
+        await self._put_back(ends, run, "snoozed")
 
     async def _write_released(self, ends: Sequence[Released]) -> None:
         for started in (True, False):
             group = [end for end in ends if end.started is started]
+
+            async def run(connection: Connection, batch: Sequence[Released], counts: bool = started) -> Sequence[Row]:
+                ids, fences = [end.claim.id for end in batch], [end.claim.fence for end in batch]
+                return await self._release(connection, ids, fences, counts=counts)
+
             if group:
-                await self._put_back(RELEASE, group, State.QUEUED, "released", counts=started)
+                await self._put_back(group, run, "released")
 
-    async def _put_back(self, statement: Statement, ends: Sequence[End], state: State, count: str, **values: Any) -> None:
-        delays = dict(zip((end.claim.id for end in ends), values.pop("delays", ()), strict=False))
+    async def _release(
+        self, connection: Connection, ids: Sequence[UUID], fences: Sequence[int | None], *, counts: bool
+    ) -> Sequence[Row]:
+        arguments = RELEASE.arguments(ids=ids, fences=fences, counts=counts, worker=self._worker)
+        return cast(Sequence[Row], await connection.fetch(RELEASE.positional, *arguments))
 
-        async def run(connection: Connection, batch: Sequence[End]) -> Sequence[Row]:
-            given = {"delays": [delays[end.claim.id] for end in batch]} if delays else values
-            arguments = statement.arguments(
-                ids=[end.claim.id for end in batch], fences=[end.claim.fence for end in batch], **given
-            )
-            return cast(Sequence[Row], await connection.fetch(statement.positional, *arguments))
-
-        rows, bad = await move(self._database, ends, run, (state,))
+    async def _put_back(
+        self,
+        ends: Sequence[E],
+        run: Callable[[Connection, Sequence[E]], Awaitable[Sequence[Row]]],
+        count: str,
+    ) -> None:
+        rows, bad = await move(self._database, ends, run, PUT_BACK)
         for end, error in bad:
             log.error("hook failed, the job is put back without it", job_id=str(end.claim.id), error=str(error))
             async with self._database.connection() as connection:
@@ -287,7 +327,7 @@ def _noted(end: Failed, error: HookFailed) -> Failed:
     return Failed(end.claim, end.seconds, end.cause, end.error_class, text, end.traceback, end.delay, end.final)
 
 
-def _refused(end: End, error: asyncpg.PostgresError) -> Failed:
+def _refused(end: End, error: Exception) -> Failed:
     """Postgres will not store this end (a value out of its range, say): the attempt fails for good, in plain words."""
     text = f"Postgres refused the job's end: {type(error).__name__}: {error}"
     claim: Claim = end.claim

@@ -16,7 +16,7 @@ import structlog
 
 from carafe.database import Database
 from carafe.engine.attempts import AttemptContext, ThreadContext
-from carafe.engine.children import Child, ChildDied, Children
+from carafe.engine.children import Child, ChildDied, Children, suspect_memory_limit
 from carafe.engine.ends import Cancelled, End, Failed, Released, Snoozed, Succeeded, class_name, clean, describe
 from carafe.engine.pace import Pace
 from carafe.engine.results import ResultNotUsable, encode_result
@@ -33,6 +33,9 @@ log = structlog.stdlib.get_logger("carafe.runner")
 
 YIELD_EVERY = 0.005
 """Seconds after which a slot whose handlers never wait lets the others have the loop."""
+
+OVERRUN = 60.0
+"""Seconds beyond its timeout after which a job that cannot be stopped counts as stuck for good."""
 
 INSIST_EVERY = 1.0
 """Seconds between two cancellations of a handler that swallows them."""
@@ -63,6 +66,9 @@ class Runner:
         self._ended, self._idle = ended, idle
         self.slots = [Slot(index) for index in range(concurrency)]
         self.ready: deque[Claim] = deque()
+        self._suspects: deque[Claim] = deque()
+        self._suspect_runs = False
+        self._trusted_until = float("inf")
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._threads = Threads(concurrency, "carafe handler")
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -81,19 +87,51 @@ class Runner:
         await asyncio.wait(tasks, timeout=1)
         self._threads.stop()
 
-    def offer(self, claims: Sequence[Claim]) -> None:
-        """Give claimed jobs to the slots, in order."""
+    def offer(self, claims: Sequence[Claim]) -> list[Claim]:
+        """Give claimed jobs to the slots, in order. Returns suspects that there is no place for."""
+        suspects = [claim for claim in claims if claim.suspect]
+        if suspects:
+            claims = [claim for claim in claims if not claim.suspect]
+            place = max(0, len(self.slots) - len(self._suspects))
+            self._suspects.extend(suspects[:place])
+            suspects = suspects[place:]
         self.ready.extend(claims)
-        for _ in range(min(len(claims), len(self._waiting))):
+        self._wake(len(claims) + len(self._suspects))
+        return suspects
+
+    def _wake(self, count: int) -> None:
+        for _ in range(min(count, len(self._waiting))):
             future = self._waiting.popleft()
             if not future.done():
                 future.set_result(None)
 
     def withdraw(self) -> list[Claim]:
         """Take back the jobs that no slot has begun."""
-        claims = list(self.ready)
+        claims = [*self.ready, *self._suspects]
         self.ready.clear()
+        self._suspects.clear()
         return claims
+
+    def withdraw_suspects(self, before: float) -> list[Claim]:
+        """Take back suspects that wait for another since before that monotonic time."""
+        if not self._suspects or self._suspects[0].claimed > before:
+            return []
+        claims = list(self._suspects)
+        self._suspects.clear()
+        return claims
+
+    def forget(self, claim: Claim) -> bool:
+        """Take one back that no slot has begun; False when it does not wait here."""
+        for waiting in (self.ready, self._suspects):
+            if claim in waiting:
+                waiting.remove(claim)
+                return True
+        return False
+
+    def trust_until(self, moment: float) -> None:
+        """Jobs may be started until that monotonic time; what waits for trust goes on."""
+        self._trusted_until = moment
+        self._wake(len(self._waiting))
 
     def running(self) -> list[Slot]:
         """The slots that run a job."""
@@ -116,22 +154,30 @@ class Runner:
                 slot.deadline = now + INSIST_EVERY
                 slot.ask_to_stop("timeout")
 
+    def overrun(self, now: float) -> bool:
+        """Whether every slot is held by a job that has outlasted its timeout by over `OVERRUN` seconds (functions in
+        threads, which cannot be stopped): then nothing runs here any more."""
+        return all(
+            slot.claim is not None and now - slot.started > slot.claim.row["timeout"] + OVERRUN for slot in self.slots
+        )
+
     async def _run(self, slot: Slot) -> None:
         assert self._loop is not None
-        loop, ready, handlers, monotonic = self._loop, self.ready, self._handlers, time.monotonic
+        loop, handlers, monotonic = self._loop, self._handlers, time.monotonic
         job_log, pace, database, limit = self._log, self._pace, self._database, self._result_limit
         yielded = monotonic()
         while True:
-            while not ready:
+            started = monotonic()
+            claim = self._next(started)
+            while claim is None:
                 self._idle()
                 future = loop.create_future()
                 self._waiting.append(future)
                 await future
-                yielded = monotonic()
-            claim = ready.popleft()
+                yielded = started = monotonic()
+                claim = self._next(started)
             row, kind = claim.row, claim.kind
             handler = handlers[kind]
-            started = monotonic()
             slot.started = started
             slot.deadline = started + row["timeout"]
             slot.claim = claim
@@ -139,7 +185,7 @@ class Runner:
             context = AttemptContext(row, slot, database, limit)
             end: End | None
             try:
-                if handler.mode == "async":
+                if handler.mode == "async" and not claim.suspect:
                     arguments = load(handler.job, row["args"], row["version"])
                     value = await handler.function(arguments, context)
                 else:
@@ -156,6 +202,9 @@ class Runner:
                     self._ended(end)
                     raise
             slot.free()
+            if claim.suspect:
+                self._suspect_runs = False
+                self._wake(1)
             finished = monotonic()
             pace.observe(kind, finished - started)
             if type(end) is Succeeded:
@@ -164,6 +213,15 @@ class Runner:
             if finished - yielded > YIELD_EVERY:
                 await asyncio.sleep(0)
                 yielded = monotonic()
+
+    def _next(self, now: float) -> Claim | None:
+        """The next job to begin, if there is one and this worker may begin any."""
+        if now >= self._trusted_until:
+            return None
+        if self._suspects and not self._suspect_runs:
+            self._suspect_runs = True
+            return self._suspects.popleft()
+        return self.ready.popleft() if self.ready else None
 
     def _unusual(self, slot: Slot, claim: Claim, context: AttemptContext, what: Any, seconds: float) -> End:
         """The end of an attempt that did not simply return: stopped, completed in a transaction, an outcome or an error."""
@@ -251,7 +309,8 @@ class Runner:
             assert self._loop is not None
             asyncio.run_coroutine_threadsafe(context.progress(fraction, note), self._loop)
 
-        if handler.mode == "thread":
+        apart = handler.mode == "process" or claim.suspect
+        if not apart:
             arguments = load(handler.job, claim.row["args"], claim.row["version"])
             slot.stop_with = lambda why: None  # the function sees it in ctx.cancelled
             work = self._threads.submit(handler.function, arguments, ThreadContext(context, report))
@@ -263,21 +322,26 @@ class Runner:
         future = asyncio.wrap_future(work)
         # Only the end of the worker cancels this wait; the thread itself cannot be stopped.
         answer = await future
-        return answer if handler.mode == "thread" else _unpacked(answer)
+        if not apart:
+            return answer
+        context.completed = answer.get("completed", False)
+        return _unpacked(answer)
 
     def _request(self, handler: Handler, claim: Claim) -> dict[str, Any]:
         row = claim.row
         return {
             "id": str(claim.id),
+            "fence": claim.fence,
             "kind": claim.kind,
             "args": row["args"],
             "version": row["version"],
-            "attempt": claim.attempt,
+            "attempt": row["attempt"],
             "max_attempts": row["max_attempts"],
             "timeout": row["timeout"],
-            "deadline": row["deadline_at"].isoformat(),
-            "memory_limit": handler.memory_limit,
+            "deadline_at": row["deadline_at"].isoformat(),
+            "memory_limit": handler.memory_limit or (suspect_memory_limit() if claim.suspect else None),
             "result_limit": self._result_limit,
+            "database_url": self._database.url,
         }
 
 
@@ -317,6 +381,8 @@ def _unpacked(answer: Mapping[str, Any]) -> Any:
     import orjson
 
     match answer:
+        case {"completed": True}:
+            return None
         case {"result": result}:
             return None if result is None else orjson.Fragment(result)
         case {"outcome": "retry", "reason": reason, "after": after}:

@@ -11,7 +11,7 @@ Stop = Literal["timeout", "cancelled", "drain", "lost"]
 class Claim:
     """A claimed job in hand: the row of claim.sql, and the hint's own bytes to push back if it is not started."""
 
-    __slots__ = ("attempt", "claimed", "fence", "id", "kind", "raw", "row")
+    __slots__ = ("attempt", "claimed", "fence", "id", "kind", "raw", "row", "suspect")
 
     def __init__(self, row: Any, raw: bytes, claimed: float) -> None:
         self.row = row
@@ -19,6 +19,7 @@ class Claim:
         self.kind: str = row["kind"]
         self.fence: int = row["fence"]
         self.attempt: int = row["attempt"] + 1
+        self.suspect: bool = row["suspect"]
         self.raw = raw
         self.claimed = claimed
 

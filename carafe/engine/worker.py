@@ -255,6 +255,8 @@ class Checks:
         now = time.monotonic()
         if self._engine.stopped.is_set():
             return "the engine has ended"
+        if self._engine.runner.overrun(now):
+            return "every slot is held by a function that outlasts its timeout and cannot be stopped"
         for name, tick in (("runner", self._engine.loop_tick), ("consumer", self._engine.consumer_tick)):
             if now - tick > STALE:
                 return f"the {name}'s loop has not turned for {now - tick:.0f} s"

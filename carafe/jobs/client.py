@@ -52,6 +52,9 @@ if TYPE_CHECKING:
 RESUMED_AT_ONCE = 1000
 """Jobs that get their hints from `Client.resume` itself; the steward goes on from there."""
 
+COMMAND_TIMEOUT = 5.0
+"""Seconds that a client of a process (`Client.from_settings`) waits for one statement: its callers are waiting too."""
+
 
 class Client:
     """Enqueue, get, find, cancel, retry, wait, pause, resume. Use it as an async context manager, or `close` it."""
@@ -82,7 +85,12 @@ class Client:
         if settings.database_url is None or settings.redis_url is None:
             raise InvalidOption("settings", "DATABASE_URL and REDIS_URL must be set")
         return cls(
-            Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size, name="carafe"),
+            Database(
+                settings.database_url.get_secret_value(),
+                pool_size=settings.database_pool_size,
+                name="carafe",
+                command_timeout=COMMAND_TIMEOUT,
+            ),
             Queue(settings.redis_url.get_secret_value(), timeout=settings.redis_timeout),
             limits=limits,
         )
@@ -257,6 +265,8 @@ class Client:
         Raises `JobNotFound`, `NotAllowedInState` (it has ended), `HookFailed`, `Unavailable`.
         """
         rows = await act(self.database, CANCEL, [job_id], (State.CANCELLED,), reason=reason)
+        if any(row["state"] == State.RUNNING for row in rows):
+            await self.queue.announce_cancel()
         return await self._pushed("cancelled", job_id, rows)
 
     async def retry(self, job_id: UUID) -> JobRecord:

@@ -4,6 +4,7 @@ A push that does not succeed within the timeout opens a breaker, so that a dead 
 not one a call; the steward pushes what was missed.
 """
 
+import contextlib
 import time
 from collections.abc import Sequence
 
@@ -16,6 +17,9 @@ from redis.exceptions import RedisError
 from carafe.jobs.hints import QUEUE, Hint, encode
 
 log = structlog.stdlib.get_logger("carafe.queue")
+
+CANCELS = "carafe:cancels"
+"""The pub/sub channel that says: look at your running jobs, somebody wants one cancelled."""
 
 PUSH_AT_ONCE = 1000
 """Hints in one LPUSH."""
@@ -75,6 +79,12 @@ class Queue:
             log.warning("the list of a paused queue is not emptied; the steward will do it", error=type(error).__name__)
             return False
         return True
+
+    async def announce_cancel(self) -> None:
+        """Tell the workers to look for running jobs that somebody wants cancelled. Best effort."""
+        if time.monotonic() >= self._closed_until:
+            with contextlib.suppress(RedisError, OSError, TimeoutError):
+                await self.redis.publish(CANCELS, b"")
 
     async def close(self) -> None:
         """Close the connections."""

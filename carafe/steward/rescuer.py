@@ -1,15 +1,19 @@
-"""Rescues the jobs of lost workers: each spends an attempt and is queued again, or is dead with its reason.
+"""Rescues the jobs of lost workers: what may have been running spends an attempt and runs alone from then on, the rest
+goes back at no cost.
 
-A worker is lost by count of *successful* rounds without a new beat, so that an outage of Postgres, which silences everybody
-at once, rescues nobody: the count goes on only while this service itself reaches the database.
+A worker is lost at once when its process is known to be gone (see carafe.incarnation), or by count of *successful* rounds
+without a new beat: an outage of Postgres, which silences everybody at once, rescues nobody, because the count goes on only
+while this service itself reaches the database, and begins anew after any gap in its own rounds.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, cast
 from uuid import UUID
 
 from carafe.database import Database
+from carafe.incarnation import known_gone
 from carafe.jobs.fingerprint import fingerprint
 from carafe.jobs.hooks import hooked_kinds
 from carafe.jobs.moves import Connection
@@ -19,55 +23,70 @@ from carafe.jobs.states import State
 from carafe.steward.promoter import hints_of, run_hooks_apart
 from carafe.steward.service import Service, log
 
-ROUNDS = 5
+ROUNDS = 15
 """Successful rounds without a beat after which a worker is lost: about 15 s."""
+
+GAP = 3.0
+"""Seconds between two successful rounds that make a gap: then every count begins anew."""
+
+FREE_RELEASES = 10
+"""Rescues that cost a job nothing, at most; then each counts."""
 
 
 class Rescuer(Service):
     """See the module."""
 
     name = "rescuer"
-    interval: ClassVar[float] = 3.0
+    interval: ClassVar[float] = 1.0
 
     def __init__(self, database: Database, queue: Queue) -> None:
         super().__init__()
         self._database, self._queue = database, queue
         self._seen: dict[UUID, tuple[datetime, int]] = {}
+        self._last = 0.0
         self.rescued = 0
 
     async def work(self) -> bool:
         async with self._database.connection() as connection:
             workers = await connection.fetch(WORKERS_SILENT.positional)
+        now = time.monotonic()
+        if now - self._last > GAP:
+            self._seen = {}
+        self._last = now
         seen: dict[UUID, tuple[datetime, int]] = {}
         for worker in workers:
             beat, silent = self._seen.get(worker["id"], (None, 0))
             silent = silent + 1 if beat == worker["beat_at"] else 0
             seen[worker["id"]] = (worker["beat_at"], silent)
-            if silent >= ROUNDS or worker["state"] in ("stopped", "lost"):
-                await self._rescue(worker)
+            if worker["state"] in ("stopped", "lost"):
+                await self._rescue(worker, "its process has ended")
+            elif known_gone(worker["incarnation"]):
+                await self._rescue(worker, "its process is gone")
+            elif silent >= ROUNDS:
+                await self._rescue(worker, f"no beat since {worker['beat_at']:%Y-%m-%d %H:%M:%S} UTC")
         self._seen = seen
         return False
 
-    async def _rescue(self, worker: Mapping[str, Any]) -> None:
+    async def _rescue(self, worker: Mapping[str, Any], why: str) -> None:
         if any(hooked_kinds(state) for state in (State.QUEUED, State.DEAD, State.CANCELLED)):
             async with self._database.hooked() as transaction:
-                rows = await _fetch(transaction.connection, worker)
+                rows = await _fetch(transaction.connection, worker, why)
                 for row in rows:
                     await run_hooks_apart(transaction.session, row)
         else:
             async with self._database.connection() as connection:
-                rows = await _fetch(connection, worker)
-        log.warning("worker lost", worker=worker["name"], last_beat=worker["beat_at"].isoformat(), jobs=len(rows))
+                rows = await _fetch(connection, worker, why)
+        log.warning("worker lost", worker=worker["name"], why=why, jobs=len(rows))
         self.rescued += len(rows)
         await self._queue.push(hints_of(rows))
 
 
-async def _fetch(connection: Connection, worker: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    error = f"worker lost: {worker['name']} was last heard of at {worker['beat_at']:%Y-%m-%d %H:%M:%S} UTC"
+async def _fetch(connection: Connection, worker: Mapping[str, Any], why: str) -> Sequence[Mapping[str, Any]]:
     arguments = RESCUE.arguments(
         worker=worker["id"],
         worker_name=worker["name"],
-        error=error,
+        error=f"worker lost: {worker['name']}: {why}",
         fingerprint=fingerprint("", "WorkerLost", "worker lost"),
+        free_releases=FREE_RELEASES,
     )
     return cast(Sequence[Mapping[str, Any]], await connection.fetch(RESCUE.positional, *arguments))

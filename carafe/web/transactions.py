@@ -18,6 +18,7 @@ async def transaction(client: Client) -> AsyncIterator[AsyncSession]:
     Raises `Unavailable` when Postgres cannot be reached, `OutcomeUnknown` when it is lost while committing. An OSError
     or TimeoutError of the block counts as Postgres's: keep other input and output out of it.
     """
+    client.database.require()
     async with client.database.sessions()() as session:
         try:
             yield session

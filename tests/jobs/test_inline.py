@@ -125,7 +125,8 @@ async def test_jobs_for_later_and_jobs_without_a_handler_stay(carafe_client: Cli
 
     assert (await carafe_client.get(later.id)).state is State.SCHEDULED
     assert (await carafe_client.get(unknown.id)).state is State.QUEUED
-    assert any("no handler for kind 'tests.unhandled'" in line["event"] for line in lines), lines
+    [line] = [line for line in lines if line.get("job_id") == str(unknown.id)]
+    assert "no handler for kind 'tests.unhandled'" in line["reason"]
 
 
 def test_it_works_for_the_synchronous_client(carafe_sync_client: SyncClient, carafe_database_url: str) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from asyncpg import ConnectionDoesNotExistError
 
 from carafe.database import migrate
 from carafe.embedded import EmbeddedPostgres
@@ -13,6 +14,7 @@ from carafe.steward.repairer import Repairer
 from tests.jobs.by_hand import count
 from tests.jobs.kinds import Greet
 from tests.proxy import Proxy, proxy_to
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -37,6 +39,14 @@ async def client(postgres: Proxy, redis: Proxy) -> AsyncIterator[Client]:
         yield client
 
 
+async def is_queued(client: Client, job_id: UUID) -> bool:
+    """Whether the client finds the job waiting; not while it finds no Postgres."""
+    try:
+        return (await client.get(job_id)).state is State.QUEUED
+    except Unavailable:
+        return False
+
+
 async def test_a_stopped_postgres_is_unavailable_and_the_client_recovers(tmp_path: Path, carafe_redis_url: str) -> None:
     server = EmbeddedPostgres(tmp_path, durable=False).start()
     port, url = server.port, server.url
@@ -56,9 +66,48 @@ async def test_a_stopped_postgres_is_unavailable_and_the_client_recovers(tmp_pat
             with pytest.raises(Unavailable):
                 await client.cancel(before.id)
         with EmbeddedPostgres(tmp_path, port=port, durable=False):
-            assert (await client.get(before.id)).state is State.QUEUED
+            await eventually(lambda: is_queued(client, before.id))
             await client.enqueue(Greet(name="after"))
             assert [job.args["name"] for job in (await client.find()).jobs] == ["after", "before"]
+
+
+async def test_a_connection_that_was_in_use_when_postgres_went_does_not_keep_the_client_away(
+    postgres: Proxy, carafe_redis_url: str
+) -> None:
+    async with Client.connect(database_url=postgres.url, redis_url=carafe_redis_url) as client:
+        accepted = await client.enqueue(Greet(name="before"))
+        async with client.database.connection() as held:
+            await held.execute("select 1")
+            await postgres.refuse()
+            with pytest.raises(Unavailable):
+                await client.get(accepted.id)
+            await eventually(lambda: is_known_to_be_away(client))
+            await postgres.listen()
+
+            await eventually(lambda: is_queued(client, accepted.id))
+
+
+async def test_a_statement_that_loses_its_connection_says_how(postgres: Proxy, carafe_redis_url: str) -> None:
+    async with Client.connect(database_url=postgres.url, redis_url=carafe_redis_url) as client:
+
+        async def lose_it() -> None:
+            async with client.database.connection() as connection:
+                await postgres.refuse()
+                await connection.execute("select 1")
+
+        with pytest.raises(ConnectionDoesNotExistError):
+            await lose_it()
+        # And that is when one looks whether Postgres is away.
+        await eventually(lambda: is_known_to_be_away(client))
+
+
+def is_known_to_be_away(client: Client) -> bool:
+    """Whether everybody is told so at once."""
+    try:
+        client.database.require()
+    except Unavailable:
+        return True
+    return False
 
 
 @pytest.mark.parametrize("key", [None, "k"])

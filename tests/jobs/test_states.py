@@ -14,6 +14,9 @@ from carafe.steward.promoter import Promoter
 from tests.jobs.by_hand import ByHand, make_due, row_of, run
 from tests.jobs.kinds import Fail, Greet
 
+FREE = 2
+"""Rescues that cost a job nothing, at most."""
+
 
 class Scene:
     """A job that has been claimed once, in a given state."""
@@ -50,7 +53,7 @@ class Scene:
 
     async def rescue(self) -> None:
         values = {"worker": self.worker.id, "worker_name": "by hand", "error": "worker lost", "fingerprint": "x"}
-        await run(self.client.database, RESCUE, **values)
+        await run(self.client.database, RESCUE, free_releases=FREE, **values)
 
 
 ACTIONS: dict[str, Callable[[Scene], Awaitable[object]]] = {
@@ -114,16 +117,55 @@ async def test_each_action_does_what_the_table_says_and_nothing_else(
 async def test_a_rescue_with_no_attempt_left_ends_dead(carafe_client: Client, worker: ByHand) -> None:
     scene = Scene(carafe_client, worker)
     scene.job_id = (await carafe_client.enqueue(Fail())).id
-    for _ in range(3):
-        await worker.claim(scene.job_id)
-        await scene.rescue()
+    for _ in range(2):
+        [claim] = await worker.claim(scene.job_id)
+        await worker.fail(claim)
+        await carafe_client.retry(scene.job_id)
+    await worker.claim(scene.job_id)
+    await scene.rescue()
 
     record = await carafe_client.get(scene.job_id)
     assert (record.state, record.attempt, record.error_class) == (State.DEAD, 3, "WorkerLost")
-    assert [attempt.cause for attempt in record.attempts] == ["worker lost"] * 3
+    assert [attempt.cause for attempt in record.attempts] == ["error", "error", "worker lost"]
 
 
-@pytest.mark.parametrize("way", ["error", "rescue", "stop"])
+async def test_a_rescue_makes_a_suspect_which_the_next_ones_do_not_charge_until_there_were_too_many(
+    carafe_client: Client, worker: ByHand
+) -> None:
+    scene = Scene(carafe_client, worker)
+    scene.job_id = (await carafe_client.enqueue(Fail())).id
+
+    told: list[tuple[bool, int, int]] = []
+    for _ in range(FREE + 2):
+        [claim] = await worker.claim(scene.job_id)
+        await scene.rescue()
+        record = await carafe_client.get(scene.job_id)
+        told.append((claim.suspect, record.attempt, record.releases))
+
+    assert told == [(False, 1, 0), (True, 1, 1), (True, 1, 2), (True, 2, 2)]
+    [claim] = await worker.claim(scene.job_id)
+    await worker.fail(claim)
+    record = await carafe_client.get(scene.job_id)
+    assert record.state is State.DEAD
+    assert [attempt.cause for attempt in record.attempts] == ["worker lost", "worker lost", "error"]
+
+
+async def test_a_suspect_stays_one_however_it_is_put_back(carafe_client: Client, worker: ByHand) -> None:
+    scene = Scene(carafe_client, worker)
+    scene.job_id = (await carafe_client.enqueue(Fail())).id
+    await worker.claim(scene.job_id)
+    await scene.rescue()
+
+    for put_back in (worker.snooze, worker.release, worker.fail):
+        [claim] = await worker.claim(scene.job_id)
+        assert claim.suspect
+        await put_back(claim)
+        if await scene.state() is not State.QUEUED:
+            await scene.promote()
+    assert (await row_of(carafe_client.database, scene.job_id))["suspect"]
+
+
+@pytest.mark.parametrize("way", ["error", "rescue", "stop", "snooze", "release"])
 async def test_a_running_job_that_was_asked_to_stop_ends_cancelled(carafe_client: Client, worker: ByHand, way: str) -> None:
     scene = Scene(carafe_client, worker)
     await scene.set(State.RUNNING)
@@ -133,7 +175,9 @@ async def test_a_running_job_that_was_asked_to_stop_ends_cancelled(carafe_client
 
     await ACTIONS[way](scene)
 
-    assert await scene.state() is State.CANCELLED
+    record = await carafe_client.get(scene.job_id)
+    # To be put back costs nothing, also when it comes to an end by that.
+    assert (record.state, record.attempt) == (State.CANCELLED, 0 if way in ("snooze", "release") else 1)
 
 
 async def test_a_dead_job_retried_keeps_its_past(carafe_client: Client, worker: ByHand) -> None:

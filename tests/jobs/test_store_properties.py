@@ -11,7 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -63,6 +63,10 @@ KINDS: tuple[type[Job], ...] = (Plain, Hooked)
 ATTEMPTS = {"property.plain": 3, "property.hooked": 2}
 HOUR = 3600.0
 FEW = 4
+SLOTS = (1, 2)
+"""How many slots each of the two workers has: fewer than there are jobs, so that some are claimed and not begun."""
+FREE_RELEASES = 2
+"""Few enough to be used up in a story."""
 NUMBER = st.integers(0, 7)
 WHAT = st.sampled_from(["succeed", "fail now", "fail later", "fail for good", "cancel", "snooze", "release", "give back"])
 
@@ -83,6 +87,8 @@ class Model:
     failures: int = 0
     snoozes: int = 0
     releases: int = 0
+    suspect: bool = False
+    started_at: datetime | None = None
     seen: list[str] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -132,9 +138,10 @@ class Store(RuleBasedStateMachine):
             Ledger(self.world.database, worker, "worker", [kind.job_options.kind for kind in KINDS])
             for worker in self.workers
         ]
-        tables = "carafe.jobs", "carafe.jobs_ended", "carafe.attempts", "carafe.statistics_deltas", "property_hooks"
-        for table in tables:
+        for table in TABLES:
             self.world.execute(f"delete from {table}")
+        for worker, slots in zip(self.workers, SLOTS, strict=True):
+            self.world.execute(ANNOUNCED, worker, slots)
         self.world.redis.delete(QUEUE)
 
     def pick(self, number: int) -> Model:
@@ -216,7 +223,7 @@ class Store(RuleBasedStateMachine):
         self.world.run(self.world.client.retry(job.id))
         if job.state is State.DEAD:
             job.max_attempts = max(job.max_attempts, job.attempt + ATTEMPTS[job.kind])
-            job.cancel_requested = False
+            job.cancel_requested = job.suspect = False
         job.enter(State.QUEUED)
 
     # -- workers
@@ -236,7 +243,8 @@ class Store(RuleBasedStateMachine):
             job.enter(State.RUNNING)
             job.fence += 1
             job.worker = self.workers[worker]
-            assert (row["fence"], row["attempt"]) == (job.fence, job.attempt)
+            job.started_at = row["started_at"]
+            assert (row["fence"], row["attempt"], row["suspect"]) == (job.fence, job.attempt, job.suspect)
             self.claims.append(Claim(row, b"", 0.0))
 
     # Several rules for what is one thing, since Hypothesis gives each rule the same share.
@@ -259,8 +267,19 @@ class Store(RuleBasedStateMachine):
     @precondition(lambda self: len(self.current()) > 1)
     @rule(worker=st.integers(0, 1), ends=st.lists(st.tuples(NUMBER, WHAT), min_size=2, max_size=4))
     def write_a_batch(self, worker: int, ends: list[tuple[int, str]]) -> None:
-        """By whichever worker: its fence is what counts."""
+        """By whichever worker: its fence is what counts, and handing back alone takes the owner."""
         self.write(worker, self.current(), ends)
+
+    @precondition(lambda self: self.current())
+    @rule(worker=st.integers(0, 1), numbers=st.lists(NUMBER, min_size=1, max_size=4))
+    def hand_back(self, worker: int, numbers: list[int]) -> None:
+        """What a worker finds running under it without having heard of it."""
+        wanted = {job.id: job for job in map(self.pick, numbers)}
+        rows = self.world.run(self.ledgers[worker].hand_back(list(wanted)))
+        own = [job for job in wanted.values() if self.owns(worker, job)]
+        assert {row["id"] for row in rows} == {job.id for job in own}
+        for job in own:
+            self.follow(job, "give back")
 
     @precondition(lambda self: self.stale())
     @rule(worker=st.integers(0, 1), ends=st.lists(st.tuples(NUMBER, WHAT), min_size=1, max_size=2))
@@ -277,6 +296,9 @@ class Store(RuleBasedStateMachine):
         lost = [claim for claim in self.claims if not self.holds(claim)]
         return [claim for claim in lost if self.jobs[claim.id].state is State.RUNNING] or lost
 
+    def owns(self, worker: int, job: Model) -> bool:
+        return job.state is State.RUNNING and job.worker == self.workers[worker]
+
     def holds(self, claim: Claim) -> bool:
         job = self.jobs[claim.id]
         return job.state is State.RUNNING and job.fence == claim.fence
@@ -289,8 +311,10 @@ class Store(RuleBasedStateMachine):
         batch = [(candidates[at], what) for at, what in chosen.items()]
         self.world.run(self.ledgers[worker].write([_end(claim, what) for claim, what in batch]))
         for claim, what in batch:
-            if self.holds(claim):
-                self.follow(self.jobs[claim.id], what)
+            job = self.jobs[claim.id]
+            # Handing back is for the worker itself.
+            if self.holds(claim) and (what not in ("release", "give back") or self.owns(worker, job)):
+                self.follow(job, what)
 
     def follow(self, job: Model, what: str) -> None:
         match what:
@@ -311,6 +335,8 @@ class Store(RuleBasedStateMachine):
                     job.attempt += 1
                     self.ends["retrying"] += 1
                     job.enter(State.RETRYING)
+            case "snooze" | "release" | "give back" if job.cancel_requested:
+                self.end(job, State.CANCELLED, spends=False)
             case "snooze":
                 job.snoozes += 1
                 job.enter(State.SCHEDULED)
@@ -326,18 +352,21 @@ class Store(RuleBasedStateMachine):
     # -- the steward
 
     def rescue(self, worker: int) -> None:
-        lost = {"id": self.workers[worker], "name": "worker", "beat_at": datetime.now(UTC)}
-        self.world.run(self.world.rescuer._rescue(lost))
-        for job in self.jobs.values():
-            if job.state is State.RUNNING and job.worker == self.workers[worker]:
-                job.failures += 1
-                if job.cancel_requested:
-                    self.end(job, State.CANCELLED)
-                elif job.attempt + 1 >= job.max_attempts:
-                    self.end(job, State.DEAD)
-                else:
-                    job.attempt += 1
-                    job.enter(State.QUEUED)
+        self.world.run(self.world.rescuer._rescue({"id": self.workers[worker], "name": "worker"}, "it is a test"))
+        held = [job for job in self.jobs.values() if self.owns(worker, job)]
+        for place, job in enumerate(sorted(held, key=_begun)):
+            # The slots take claims in order: what lies behind them had not begun, and suspects run apart.
+            charged = (place < SLOTS[worker] and not job.suspect) or job.releases >= FREE_RELEASES
+            job.failures += charged
+            if job.cancel_requested:
+                self.end(job, State.CANCELLED, spends=charged)
+            elif charged and job.attempt + 1 >= job.max_attempts:
+                self.end(job, State.DEAD)
+            else:
+                job.attempt += charged
+                job.releases += not charged
+                job.suspect = job.suspect or charged
+                job.enter(State.QUEUED)
 
     def promote(self) -> None:
         """Time passes: whatever waits is due."""
@@ -375,6 +404,7 @@ class Store(RuleBasedStateMachine):
             assert row["cancel_requested"] is job.cancel_requested
             assert row["unique_key"] == job.unique_key
             if not state.ended:
+                assert row["suspect"] is job.suspect
                 assert row["worker"] == job.worker
                 assert (row["worker"] is not None) == (state is State.RUNNING)
                 live_keys.update([job.unique_key] if job.unique_key else [])
@@ -386,12 +416,26 @@ class Store(RuleBasedStateMachine):
         assert counted == self.ends
 
 
+TABLES = (
+    "carafe.jobs",
+    "carafe.jobs_ended",
+    "carafe.attempts",
+    "carafe.statistics_deltas",
+    "carafe.workers",
+    "property_hooks",
+)
+
+ANNOUNCED = """
+    insert into carafe.workers (id, name, host, pid, incarnation, version, kinds, concurrency, state)
+    values ($1, 'worker', 'here', 1, 'x', '0', '{}', $2, 'running')
+"""
+
 EVERYTHING = """
     with everything as (
-        select id, 'live' as source, state, fence, attempt, max_attempts, snoozes, releases, unique_key, worker,
+        select id, 'live' as source, state, fence, attempt, max_attempts, snoozes, releases, unique_key, worker, suspect,
             cancel_requested_at is not null as cancel_requested from carafe.jobs
         union all
-        select id, 'ended', state, fence, attempt, max_attempts, snoozes, releases, unique_key, worker,
+        select id, 'ended', state, fence, attempt, max_attempts, snoozes, releases, unique_key, worker, null,
             cancel_requested_at is not null from carafe.jobs_ended
     )
     select *,
@@ -401,6 +445,11 @@ EVERYTHING = """
 """
 
 COUNTED = "select outcome, sum(count)::int as count from carafe.statistics_deltas group by outcome"
+
+
+def _begun(job: Model) -> tuple[datetime, UUID]:
+    assert job.started_at is not None
+    return job.started_at, job.id
 
 
 def _end(claim: Claim, what: str) -> End:
@@ -424,6 +473,13 @@ def quiet() -> Iterator[None]:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     yield
     structlog.configure(**before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_free_releases() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("carafe.steward.rescuer.FREE_RELEASES", FREE_RELEASES)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -467,8 +523,17 @@ def broken(statement: Statement, change: Callable[[str], str]) -> Iterator[None]
         object.__setattr__(statement, "positional", sound)
 
 
-def changed(part: str, into: str = "") -> Callable[[str], str]:
-    return lambda text: text.replace(part, into)
+def changed(*parts: str | tuple[str, str]) -> Callable[[str], str]:
+    """Each part replaced, or left out; each has to be there."""
+
+    def change(text: str) -> str:
+        for part in parts:
+            old, new = part if isinstance(part, tuple) else (part, "")
+            assert old in text
+            text = text.replace(old, new)
+        return text
+
+    return change
 
 
 # Steps of a story, told by the machine's own rules; the newest job is number 0.
@@ -504,12 +569,25 @@ def cancel_running(store: Store) -> None:
     store.operate("cancel a running one", 0)
 
 
+def cancel_both(store: Store) -> None:
+    for job in store.jobs.values():
+        store.cancel_running(job)
+
+
 def retry(store: Store) -> None:
     store.operate("retry", 0)
 
 
+def lose_the_worker(store: Store) -> None:
+    store.operate("rescue", 0)
+
+
 def lose_the_other_worker(store: Store) -> None:
     store.operate("rescue", 1)
+
+
+def hand_back(store: Store) -> None:
+    store.hand_back(0, [0])
 
 
 def current(what: str) -> Step:
@@ -521,12 +599,17 @@ def stale(what: str) -> Step:
 
 
 LOST = (enqueue, claim, current("release"), claim_elsewhere)
+HELD_AGAIN = (enqueue, claim, current("release"), claim)
+UNWANTED = (enqueue, claim, cancel_running)
+SUSPECT = (enqueue, claim, lose_the_worker)
 DEAD = (enqueue, claim, current("fail for good"))
+AGAIN = ("and j.cancel_requested_at is null", ("j.cancel_requested_at is not null", "false"))
+SLOTS_OF_THE_LOST = "coalesce((select concurrency from carafe.workers w where w.id = $1), 5)"
 FAULTS: dict[str, tuple[Statement, Callable[[str], str], tuple[Step, ...]]] = {
     "an end without a fence": (FINISH, changed("and j.fence = g.fence"), (*LOST, stale("succeed"))),
     "an end of what does not run": (
         FINISH,
-        changed("and j.state = 'running'"),
+        changed("and j.state || '' = 'running'"),
         (enqueue, claim, current("fail later"), stale("succeed")),
     ),
     "a failure without a fence": (FAIL, changed("and j.fence = g.fence"), (*LOST, stale("fail later"))),
@@ -537,45 +620,98 @@ FAULTS: dict[str, tuple[Statement, Callable[[str], str], tuple[Step, ...]]] = {
     ),
     "a failure that is not written down": (
         FAIL,
-        changed("started_at from failed", "started_at from failed where false"),
+        changed(("started_at from failed", "started_at from failed where false")),
         (enqueue, claim, current("fail later")),
     ),
     "a cancelled job that retries": (
         FAIL,
         changed("and j.cancel_requested_at is null"),
-        (enqueue, claim, cancel_running, current("fail later")),
+        (*UNWANTED, current("fail later")),
     ),
     "a claim of any state": (CLAIM, changed("and state = 'queued'"), (enqueue_for_later, enqueue, claim)),
     "a claim that keeps the fence": (CLAIM, changed("fence = fence + 1,"), (enqueue, claim)),
     "a snooze that spends": (
         SNOOZE,
-        changed("snoozes = j.snoozes + 1", "snoozes = j.snoozes + 1, attempt = j.attempt + 1"),
+        changed(("snoozes = j.snoozes + 1", "snoozes = j.snoozes + 1, attempt = j.attempt + 1")),
         (enqueue, claim, current("snooze")),
     ),
-    "a release without a fence": (RELEASE, changed("and j.fence = g.fence"), (*LOST, stale("release"))),
+    "a snooze that lets a cancelled job run again": (SNOOZE, changed(*AGAIN), (*UNWANTED, current("snooze"))),
+    "a snooze without a fence": (SNOOZE, changed("and j.fence = g.fence"), (*LOST, stale("snooze"))),
+    "a release without a fence": (
+        RELEASE,
+        changed("and (g.fence is null or j.fence = g.fence)"),
+        (*HELD_AGAIN, stale("release")),
+    ),
+    "a release of what another worker runs": (
+        RELEASE,
+        changed(("and j.worker = $4", "and $4::uuid is not null")),
+        (enqueue, claim_elsewhere, hand_back),
+    ),
+    "a release that spends": (
+        RELEASE,
+        changed(("set state = 'queued',", "set state = 'queued', attempt = j.attempt + 1,")),
+        (enqueue, claim, current("release")),
+    ),
+    "a release that lets a cancelled job run again": (RELEASE, changed(*AGAIN), (*UNWANTED, current("release"))),
+    "a release whose cancelled job is not counted": (
+        RELEASE,
+        changed(("from cancelled group by kind", "from cancelled where false group by kind")),
+        (*UNWANTED, current("give back")),
+    ),
     "a rescue from every worker": (
         RESCUE,
-        changed("worker = $1 and state", "state"),
+        changed(("where worker = $1 and", "where"), "and j.worker = $1"),
         (enqueue, claim, lose_the_other_worker),
     ),
+    "a rescue that charges what was never begun": (
+        RESCUE,
+        changed((SLOTS_OF_THE_LOST, "100")),
+        (enqueue, enqueue, claim, lose_the_worker),
+    ),
+    "a rescue that charges nobody": (RESCUE, changed((SLOTS_OF_THE_LOST, "0")), (enqueue, claim, lose_the_worker)),
+    "a rescue that charges the last": (
+        RESCUE,
+        changed(("order by started_at, id", "order by started_at desc, id desc")),
+        (enqueue, enqueue, claim, lose_the_worker),
+    ),
+    "a rescue that charges a suspect": (RESCUE, changed("and not j.suspect"), (*SUSPECT, claim, lose_the_worker)),
+    "a rescue that suspects nobody": (
+        RESCUE,
+        changed(("suspect = j.suspect or g.charged", "suspect = j.suspect")),
+        SUSPECT,
+    ),
+    "a rescue that is free for ever": (
+        RESCUE,
+        changed(("j.releases >= $2::integer", "($2::integer < 0)")),
+        (*SUSPECT, *(claim, lose_the_worker) * 3),
+    ),
+    "a rescue that lets a cancelled job run again": (RESCUE, changed(*AGAIN), (*UNWANTED, lose_the_worker)),
+    "a rescue that charges what was never begun as it ends cancelled": (
+        RESCUE,
+        changed(("j.attempt + case when g.charged then 1 else 0 end as spent", "j.attempt + 1 as spent")),
+        (enqueue, enqueue, claim, cancel_both, lose_the_worker),
+    ),
+    "a claim that hides a suspect": (CLAIM, changed(("trace, suspect", "trace, false as suspect")), (*SUSPECT, claim)),
     "a cancel that is not counted": (
         CANCEL,
-        changed("from ended group by kind", "from ended where false group by kind"),
+        changed(("from ended group by kind", "from ended where false group by kind")),
         (enqueue, cancel),
     ),
     "a cancel that leaves the row": (
         CANCEL,
-        changed("delete from carafe.jobs where", "select * from carafe.jobs where"),
+        changed(
+            ("delete from carafe.jobs where", "select * from carafe.jobs where"), ("'retrying') returning *", "'retrying')")
+        ),
         (enqueue, cancel),
     ),
     "a retry that lowers the fence": (
         RETRY,
-        changed("attempt + $2::integer), fence,", "attempt + $2::integer), fence - 1,"),
+        changed(("attempt + $2::integer), fence,", "attempt + $2::integer), fence - 1,")),
         (*DEAD, retry),
     ),
     "a retry that forgets attempts": (
         RETRY,
-        changed("args, secrets, version, attempt,\n", "args, secrets, version, 0,\n"),
+        changed(("args, secrets, version, attempt,\n", "args, secrets, version, 0,\n")),
         (*DEAD, retry),
     ),
 }
@@ -594,8 +730,8 @@ def test_the_model_notices_a_broken_statement(world: World, fault: str) -> None:
     statement, change, story = FAULTS[fault]
     tell(world, story)
 
-    # Any way of noticing counts: Postgres's own constraints are part of the store.
-    with broken(statement, change), pytest.raises((AssertionError, asyncpg.PostgresError)):
+    # Postgres's own constraints are part of the store.
+    with broken(statement, change), pytest.raises((AssertionError, asyncpg.IntegrityConstraintViolationError)):
         tell(world, story)
 
 

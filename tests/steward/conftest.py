@@ -1,13 +1,18 @@
 """What these tests share: a worker by hand, the list in Redis, and time that passes when a test says so."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from uuid import UUID
 
 import pytest
 
+from carafe.engine.slot import Claim
 from carafe.jobs import Client
+from carafe.jobs.statements import WORKER_BEAT, WORKER_START
 from carafe.steward import Steward
-from tests.jobs.by_hand import ByHand
+from tests.jobs.by_hand import ByHand, run
 from tests.jobs.conftest import hinted, worker
+from tests.steward.processes import Child
 
 __all__ = ["hinted", "worker"]
 
@@ -33,12 +38,51 @@ def steward(carafe_client: Client) -> Steward:
     return Steward(carafe_client.database, carafe_client.queue, name="by hand")
 
 
-async def announce(worker: ByHand, *, kinds: list[str] | None = None) -> None:
-    """The worker's row, as its heartbeat writes it."""
-    async with worker.database.connection() as connection:
-        await connection.execute(
-            """insert into carafe.workers (id, name, host, pid, incarnation, version, kinds, concurrency, state)
-               values ($1, 'by hand', 'here', 1, 'x', '0', $2, 5, 'running')""",
-            worker.id,
-            kinds or [],
-        )
+@pytest.fixture
+def child() -> Iterator[Child]:
+    """A process to look for, and to kill."""
+    with Child() as child:
+        yield child
+
+
+async def announce(
+    worker: ByHand, *, kinds: Sequence[str] = (), concurrency: int = 5, incarnation: str = "x", pod: str = ""
+) -> None:
+    """What a worker says of itself at its start."""
+    await run(
+        worker.database,
+        WORKER_START,
+        id=worker.id,
+        name="by hand",
+        host="here",
+        pid=1,
+        incarnation=incarnation,
+        pod=pod,
+        version="0",
+        kinds=list(kinds),
+        concurrency=concurrency,
+    )
+
+
+Findings = dict[str, set[tuple[UUID, int | None]]]
+
+
+async def beat(worker: ByHand, *held: Claim, claiming: Sequence[UUID] = (), since: datetime | None = None) -> Findings:
+    """One heartbeat of a worker that holds these claims: what it is told, as (id, fence). No ``beat``: it was declared lost.
+
+    `since` is the time of the beat before; None: everything was claimed before it.
+    """
+    rows = await run(
+        worker.database,
+        WORKER_BEAT,
+        id=worker.id,
+        state="running",
+        ids=[claim.id for claim in held],
+        fences=[claim.fence for claim in held],
+        claiming=list(claiming),
+        since=since or datetime(9999, 1, 1, tzinfo=UTC),
+    )
+    findings: Findings = {}
+    for row in rows:
+        findings.setdefault(row["what"], set()).add((row["id"], row["fence"]))
+    return findings

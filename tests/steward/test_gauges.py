@@ -31,7 +31,7 @@ async def test_a_sample_counts_each_state_and_the_workers(carafe_client: Client,
     await worker.fail(dead, final=True)
     await worker.fail(retrying)
     await worker.snooze(snoozed)
-    announced = {"host": "here", "pid": 1, "incarnation": "1", "version": "1", "kinds": [], "concurrency": 5}
+    announced = {"host": "here", "pid": 1, "incarnation": "1", "version": "1", "kinds": [], "concurrency": 5, "pod": ""}
     await run(database, WORKER_START, id=worker.id, name="by hand", **announced)
     await run(database, WORKER_START, id=uuid7(), name="another", **announced)
     await carafe_client.pause()

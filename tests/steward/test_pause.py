@@ -88,7 +88,8 @@ async def test_whatever_becomes_queued_gets_no_hint(carafe_client: Client, worke
     await Promoter(database, queue).round()
     assert (await carafe_client.retry(dead)).state is State.QUEUED
     assert (await carafe_client.retry(hastened)).state is State.QUEUED
-    rows = await run(database, RESCUE, worker=worker.id, worker_name="by hand", error="lost", fingerprint="")
+    lost_worker = {"worker": worker.id, "worker_name": "by hand", "error": "lost", "fingerprint": "", "free_releases": 10}
+    rows = await run(database, RESCUE, **lost_worker)
     assert [(row["id"], row["state"], row["hinted_at"]) for row in rows] == [(lost, "queued", None)]
     await Repairer(database, queue).round()
 

@@ -7,4 +7,5 @@ where id = any(:ids::uuid[])
     and state = 'queued'
     and kind = any(:kinds::text[])
     and queue <> all (array(select name from carafe.queues where paused_at is not null))
-returning id, kind, cast(args as text) as args, version, fence, attempt, max_attempts, timeout, due_at, started_at, deadline_at, trace
+returning id, kind, cast(args as text) as args, version, fence, attempt, max_attempts, timeout, due_at, started_at,
+    deadline_at, trace, suspect

@@ -1,5 +1,5 @@
 -- Spends the attempt of running jobs, each only under its own fence: the failure is recorded, and the job retries after
--- its delay, or is dead when none is left or the failure is final.
+-- its delay, or is dead when none is left or the failure is final. The state is compared as in finish.
 with given as (
     select * from unnest(:ids::uuid[], :fences::bigint[], :causes::text[], :error_classes::text[], :errors::text[],
         :tracebacks::text[], :fingerprints::text[], :delays::float8[], :finals::boolean[])
@@ -10,7 +10,7 @@ retrying as (
     set state = 'retrying', attempt = j.attempt + 1, worker = null, deadline_at = null,
         due_at = now() + g.delay * interval '1 second'
     from given g
-    where j.id = g.id and j.fence = g.fence and j.state = 'running'
+    where j.id = g.id and j.fence = g.fence and j.state || '' = 'running'
         and not g.final and j.attempt + 1 < j.max_attempts and j.cancel_requested_at is null
     returning j.id, j.kind, j.attempt, j.max_attempts, j.fence, j.started_at, j.args, g.cause, g.error_class, g.error,
         g.traceback
@@ -18,7 +18,7 @@ retrying as (
 ended as (
     delete from carafe.jobs j
     using given g
-    where j.id = g.id and j.fence = g.fence and j.state = 'running'
+    where j.id = g.id and j.fence = g.fence and j.state || '' = 'running'
         and (g.final or j.attempt + 1 >= j.max_attempts or j.cancel_requested_at is not null)
     returning j.*, g.cause, g.error_class, g.error, g.traceback, g.fingerprint,
         case when g.final or j.cancel_requested_at is null then 'dead' else 'cancelled' end as outcome

@@ -1,36 +1,57 @@
--- Takes everything from a worker that is lost: each of its running jobs spends an attempt and is queued again, or is dead
--- when none is left. The fence stays; the next claim raises it, and until then no row is running, so a late write of the
--- old owner changes nothing. Those of a paused queue come back without `hinted_at`: they get no hint.
-with requeued as (
-    update carafe.jobs
-    set state = 'queued', attempt = attempt + 1, worker = null, deadline_at = null, hinted_at = clock_timestamp(),
-        due_at = now()
-    where worker = :worker and state = 'running' and attempt + 1 < max_attempts and cancel_requested_at is null
-    returning id, kind, attempt, max_attempts, fence, started_at, args,
-        case when queue <> all (array(select name from carafe.queues where paused_at is not null)) then hinted_at end as hinted_at
+-- Takes everything from a worker that is lost. Jobs begin in the order of their claims, so the first rows, as many as the
+-- worker had slots, are those that may have been running: each spends an attempt and runs alone from now on (suspect), or
+-- is dead when none was left; one that somebody wants cancelled ends so. The others were never begun and spend nothing; nor does a suspect, which ran in a process of
+-- its own and cannot have been the cause. Such free rescues are counted as releases, and capped: then they count.
+-- The fence stays; the next claim raises it, and until then no row is running, so a late write of the old owner changes
+-- nothing. Those of a paused queue come back without `hinted_at`: they get no hint.
+with ranked as (
+    select id, row_number() over (order by started_at, id) as place
+    from carafe.jobs where worker = :worker and state = 'running'
+),
+judged as (
+    select r.id,
+        (r.place <= coalesce((select concurrency from carafe.workers w where w.id = :worker), 5) and not j.suspect)
+            or j.releases >= :free_releases::integer as charged
+    from ranked r join carafe.jobs j on j.id = r.id
+),
+requeued as (
+    update carafe.jobs j
+    set state = 'queued', attempt = j.attempt + case when g.charged then 1 else 0 end, worker = null, deadline_at = null,
+        hinted_at = clock_timestamp(), suspect = j.suspect or g.charged,
+        releases = j.releases + case when g.charged then 0 else 1 end
+    from judged g
+    where j.id = g.id and j.worker = :worker and j.state = 'running' and j.cancel_requested_at is null
+        and (not g.charged or j.attempt + 1 < j.max_attempts)
+    returning j.id, j.kind, j.attempt, j.max_attempts, j.fence, j.started_at, j.args, g.charged,
+        case when j.queue <> all (array(select name from carafe.queues where paused_at is not null)) then j.hinted_at end
+            as hinted_at
 ),
 ended as (
-    delete from carafe.jobs
-    where worker = :worker and state = 'running' and (attempt + 1 >= max_attempts or cancel_requested_at is not null)
-    returning *, case when cancel_requested_at is null then 'dead' else 'cancelled' end as outcome
+    delete from carafe.jobs j
+    using judged g
+    where j.id = g.id and j.worker = :worker and j.state = 'running'
+        and (j.cancel_requested_at is not null or (g.charged and j.attempt + 1 >= j.max_attempts))
+    returning j.*, j.attempt + case when g.charged then 1 else 0 end as spent, g.charged,
+        case when j.cancel_requested_at is null then 'dead' else 'cancelled' end as outcome
 ),
 moved as (
     insert into carafe.jobs_ended (id, kind, queue, state, args, secrets, version, attempt, max_attempts, fence, snoozes,
         releases, timeout, unique_key, worker, created_at, due_at, started_at, trace, created_by, progress, progress_note,
         cancel_requested_at, ended_at, error_class, error, error_fingerprint)
-    select id, kind, queue, outcome, args, secrets, version, attempt + 1, max_attempts, fence, snoozes,
+    select id, kind, queue, outcome, args, secrets, version, spent, max_attempts, fence, snoozes,
         releases, timeout, unique_key, worker, created_at, due_at, started_at, trace, created_by, progress, progress_note,
         cancel_requested_at, now(), 'WorkerLost', :error, :fingerprint
     from ended
 ),
 lost as (
-    select id, kind, attempt, max_attempts, fence, started_at, args, hinted_at, 'queued' as state from requeued
+    select id, kind, attempt, max_attempts, fence, started_at, args, hinted_at, 'queued' as state, charged from requeued
     union all
-    select id, kind, attempt + 1, max_attempts, fence, started_at, args, null, outcome from ended
+    select id, kind, spent, max_attempts, fence, started_at, args, null, outcome, charged from ended
 ),
 recorded as (
     insert into carafe.attempts (job_id, kind, attempt, fence, cause, error_class, error, worker, worker_name, started_at)
-    select id, kind, attempt, fence, 'worker lost', 'WorkerLost', :error, :worker, :worker_name, started_at from lost
+    select id, kind, attempt, fence, 'worker lost', 'WorkerLost', :error, :worker, :worker_name, started_at
+    from lost where charged
 ),
 counted as (
     insert into carafe.statistics_deltas (kind, outcome, wait_bucket, run_bucket, count, wait_seconds, run_seconds)

@@ -1,0 +1,1 @@
+"""Deliberately broken builds: the suite must catch each of them. See `chaos.broken.builds`."""

@@ -1,0 +1,74 @@
+"""The broken builds. Each takes away one thing that a promise rests on, in the process that calls it.
+
+A statement is changed in place, and only if it holds what is to be taken away: when the SQL changes, the broken build says
+so instead of passing for the real one.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from carafe.jobs import statements
+from carafe.jobs.statements import Statement
+
+
+def _change(statement: Statement, pattern: str, replacement: str) -> None:
+    for field in ("text", "positional"):
+        changed, count = re.subn(pattern, replacement, getattr(statement, field))
+        if not count:
+            raise RuntimeError(f"{statement.name}.sql has nothing like {pattern!r} any more: mend this broken build")
+        object.__setattr__(statement, field, changed)
+
+
+def no_fence() -> None:
+    """An end is written whoever owns the job by now."""
+    _change(statements.FINISH, r"and j\.fence = g\.fence", "")
+
+
+def no_repair() -> None:
+    """A hint that Redis has lost stays lost."""
+    from carafe.steward.repairer import Repairer
+
+    async def nothing(self: Repairer) -> None:
+        self.rounds += 1
+        self.round_done.set()
+
+    Repairer.round = nothing  # type: ignore[method-assign]
+
+
+def two_transactions() -> None:
+    """A job's change of state and its hooks are committed one after the other."""
+    from carafe.jobs import State, moves
+
+    async def apart(database: Any, items: Sequence[Any], run: Any, states: Sequence[Any]) -> list[Any]:
+        async with database.hooked() as transaction:
+            rows = list(await run(transaction.connection, items))
+        async with database.hooked() as transaction:
+            for row in rows:
+                if row.get("state", State.RUNNING) in states:
+                    await moves.run_hooks(transaction.session, row)
+        return rows
+
+    moves._with_hooks = apart
+
+
+def forgetful_release() -> None:
+    """A job that is handed back is queued, and nobody is ever told."""
+    from carafe.engine.engine import Engine
+
+    _change(statements.RELEASE, r"hinted_at = clock_timestamp\(\)", "hinted_at = null")
+
+    async def push_back(self: Engine, messages: Sequence[bytes]) -> None:
+        return None
+
+    Engine._push_back = push_back  # type: ignore[method-assign]
+
+
+def greedy_claim() -> None:
+    """A claim takes a job in whatever state it is."""
+    _change(statements.CLAIM, r"and state = 'queued'", "")
+
+
+BUILDS: dict[str, Callable[[], None]] = {
+    build.__name__: build for build in (no_fence, no_repair, two_transactions, forgetful_release, greedy_claim)
+}
