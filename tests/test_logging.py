@@ -31,7 +31,7 @@ def test_json_is_one_object_a_line_from_everybody() -> None:
     stream = io.StringIO()
     configure_logging(Settings(log_format="json"), stream)
     get_logger("carafe.steward").info("lease taken", holder="web-1")
-    logging.getLogger("alembic.runtime.migration").info("Running upgrade %s", "0001")
+    logging.getLogger("alembic.runtime.migration").warning("Running upgrade %s", "0001")
     own, alembic = lines(stream)
     assert list(own)[:4] == ["timestamp", "level", "event", "logger"]
     assert own["timestamp"].endswith("Z")

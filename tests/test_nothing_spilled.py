@@ -50,7 +50,6 @@ async def test_redis_is_restarted_again_and_again_and_every_worker_consumes(tmp_
     assert not outcome.causes
 
 
-@pytest.mark.skip(reason="waits for suspects (DESIGN.md rule 7)")
 async def test_a_job_that_crashes_its_worker_dies_alone(tmp_path: Path) -> None:
     async with small(tmp_path, workers=2, slots=5) as world:
         outcome = tell(await poisoned(world))

@@ -1,5 +1,5 @@
-"""Rescues the jobs of lost workers: what may have been running spends an attempt and runs alone from then on, the rest
-goes back at no cost.
+"""Rescues the jobs of lost workers: what may have been running runs alone from then on, and spends an attempt if it was the
+only one; the rest goes back at no cost.
 
 A worker is lost at once when its process is known to be gone (see carafe.incarnation), or by count of *successful* rounds
 without a new beat: an outage of Postgres, which silences everybody at once, rescues nobody, because the count goes on only

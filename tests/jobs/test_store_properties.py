@@ -354,9 +354,11 @@ class Store(RuleBasedStateMachine):
     def rescue(self, worker: int) -> None:
         self.world.run(self.world.rescuer._rescue({"id": self.workers[worker], "name": "worker"}, "it is a test"))
         held = [job for job in self.jobs.values() if self.owns(worker, job)]
-        for place, job in enumerate(sorted(held, key=_begun)):
-            # The slots take claims in order: what lies behind them had not begun, and suspects run apart.
-            charged = (place < SLOTS[worker] and not job.suspect) or job.releases >= FREE_RELEASES
+        # The slots take claims in order: what lies behind them had not begun, and suspects run apart.
+        begun = [job for job in sorted(held, key=_begun)[: SLOTS[worker]] if not job.suspect]
+        for job in held:
+            # Which of several was to blame nobody knows.
+            charged = begun == [job] or job.releases >= FREE_RELEASES
             job.failures += charged
             if job.cancel_requested:
                 self.end(job, State.CANCELLED, spends=charged)
@@ -365,7 +367,7 @@ class Store(RuleBasedStateMachine):
             else:
                 job.attempt += charged
                 job.releases += not charged
-                job.suspect = job.suspect or charged
+                job.suspect = job.suspect or job in begun or charged
                 job.enter(State.QUEUED)
 
     def promote(self) -> None:
@@ -674,15 +676,15 @@ FAULTS: dict[str, tuple[Statement, Callable[[str], str], tuple[Step, ...]]] = {
         changed(("order by started_at, id", "order by started_at desc, id desc")),
         (enqueue, enqueue, claim, lose_the_worker),
     ),
-    "a rescue that charges a suspect": (RESCUE, changed("and not j.suspect"), (*SUSPECT, claim, lose_the_worker)),
+    "a rescue that charges a suspect": (RESCUE, changed(("not suspect and ", "")), (*SUSPECT, claim, lose_the_worker)),
     "a rescue that suspects nobody": (
         RESCUE,
-        changed(("suspect = j.suspect or g.charged", "suspect = j.suspect")),
+        changed(("suspect = j.suspect or g.begun or g.charged", "suspect = j.suspect")),
         SUSPECT,
     ),
     "a rescue that is free for ever": (
         RESCUE,
-        changed(("j.releases >= $2::integer", "($2::integer < 0)")),
+        changed(("releases >= $2::integer", "($2::integer < 0)")),
         (*SUSPECT, *(claim, lose_the_worker) * 3),
     ),
     "a rescue that lets a cancelled job run again": (RESCUE, changed(*AGAIN), (*UNWANTED, lose_the_worker)),

@@ -21,20 +21,19 @@ async def test_a_silent_worker_loses_its_jobs_after_so_many_rounds(
     carafe_client: Client, steward: Steward, worker: ByHand, hinted: Hinted
 ) -> None:
     await announce(worker)
-    jobs = await carafe_client.enqueue_many([Greet(name="Ada"), Fail(), Greet(name="waits")])
-    claims = await worker.claim(jobs[0].id, jobs[1].id)
+    jobs = await carafe_client.enqueue_many([Greet(name="Ada"), Greet(name="waits")])
+    claims = await worker.claim(jobs[0].id)
 
     for _ in range(ROUNDS):
         await steward.rescuer.round()
         assert (await carafe_client.get(jobs[0].id)).state is State.RUNNING
     await steward.rescuer.round()
 
-    for job in jobs[:2]:
-        record = await carafe_client.get(job.id)
-        assert (record.state, record.attempt, record.worker) == (State.QUEUED, 1, None)
-        assert (record.attempts[0].cause, record.attempts[0].worker) == ("worker lost", "by hand")
-        assert hinted().count(job.id) == 2
-    assert hinted().count(jobs[2].id) == 1
+    record = await carafe_client.get(jobs[0].id)
+    assert (record.state, record.attempt, record.worker) == (State.QUEUED, 1, None)
+    assert (record.attempts[0].cause, record.attempts[0].worker) == ("worker lost", "by hand")
+    assert hinted().count(jobs[0].id) == 2
+    assert hinted().count(jobs[1].id) == 1
     # The worker comes back: what it held is no longer its own, and it has to announce itself anew.
     assert "beat" not in await beat(worker)
     before = await row_of(carafe_client.database, jobs[0].id)
@@ -91,7 +90,7 @@ async def test_a_gap_in_the_rounds_begins_the_count_anew(carafe_client: Client, 
     assert (await carafe_client.get(job.id)).state is State.QUEUED
 
 
-async def test_only_what_may_have_been_running_is_charged_and_suspected(
+async def test_only_what_may_have_been_running_is_suspected_and_one_of_several_is_not_charged(
     carafe_client: Client, steward: Steward, worker: ByHand, hinted: Hinted
 ) -> None:
     await announce(worker, concurrency=2)
@@ -104,12 +103,24 @@ async def test_only_what_may_have_been_running_is_charged_and_suspected(
     await steward.rescuer.round()
 
     for job in jobs:
-        begun = job in jobs[2:]
         record, row = await carafe_client.get(job), await row_of(carafe_client.database, job)
-        assert record.state is State.QUEUED
-        assert (record.attempt, record.releases, row["suspect"]) == ((1, 0, True) if begun else (0, 1, False))
-        assert [attempt.cause for attempt in record.attempts] == ["worker lost"] * begun
+        assert (record.state, record.attempt, record.releases, record.attempts) == (State.QUEUED, 0, 1, ())
+        assert row["suspect"] is (job in jobs[2:])
         assert hinted().count(job) == 2
+
+
+async def test_one_that_was_running_alone_is_charged(carafe_client: Client, steward: Steward, worker: ByHand) -> None:
+    await announce(worker, concurrency=1)
+    jobs = [job.id for job in await carafe_client.enqueue_many([Fail()] * 2)]
+    for job in jobs:
+        await worker.claim(job)
+    await say_lost(worker)
+
+    await steward.rescuer.round()
+
+    alone, waiting = [await carafe_client.get(job) for job in jobs]
+    assert (alone.attempt, [attempt.cause for attempt in alone.attempts]) == (1, ["worker lost"])
+    assert (waiting.attempt, waiting.releases) == (0, 1)
 
 
 async def test_what_was_never_begun_and_is_unwanted_ends_for_nothing(

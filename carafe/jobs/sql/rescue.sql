@@ -1,23 +1,23 @@
 -- Takes everything from a worker that is lost. Jobs begin in the order of their claims, so the first rows, as many as the
--- worker had slots, are those that may have been running: each spends an attempt and runs alone from now on (suspect), or
--- is dead when none was left; one that somebody wants cancelled ends so. The others were never begun and spend nothing; nor does a suspect, which ran in a process of
--- its own and cannot have been the cause. Such free rescues are counted as releases, and capped: then they count.
+-- worker had slots, are those that may have been running: each is a suspect from now on and runs alone. Which of several was
+-- to blame nobody knows, so that none is charged; one that was alone spends an attempt, and is dead when none was left. The
+-- others were never begun and spend nothing; nor does a suspect, which ran in a process of its own. Such free rescues are
+-- counted as releases, and capped: then they count. One that somebody wants cancelled ends so.
 -- The fence stays; the next claim raises it, and until then no row is running, so a late write of the old owner changes
 -- nothing. Those of a paused queue come back without `hinted_at`: they get no hint.
 with ranked as (
-    select id, row_number() over (order by started_at, id) as place
+    select id, releases, not suspect and row_number() over (order by started_at, id)
+        <= coalesce((select concurrency from carafe.workers w where w.id = :worker), 5) as begun
     from carafe.jobs where worker = :worker and state = 'running'
 ),
 judged as (
-    select r.id,
-        (r.place <= coalesce((select concurrency from carafe.workers w where w.id = :worker), 5) and not j.suspect)
-            or j.releases >= :free_releases::integer as charged
-    from ranked r join carafe.jobs j on j.id = r.id
+    select id, begun, (begun and count(*) filter (where begun) over () = 1) or releases >= :free_releases::integer as charged
+    from ranked
 ),
 requeued as (
     update carafe.jobs j
     set state = 'queued', attempt = j.attempt + case when g.charged then 1 else 0 end, worker = null, deadline_at = null,
-        hinted_at = clock_timestamp(), suspect = j.suspect or g.charged,
+        hinted_at = clock_timestamp(), suspect = j.suspect or g.begun or g.charged,
         releases = j.releases + case when g.charged then 0 else 1 end
     from judged g
     where j.id = g.id and j.worker = :worker and j.state = 'running' and j.cancel_requested_at is null
