@@ -28,7 +28,18 @@ def known_gone(other: str) -> bool:
     if not process or place != _place():
         return False
     pid, _, started = process.partition(" ")
-    return pid.isdigit() and start_time(int(pid)) != started
+    if not pid.isdigit():
+        return False
+    now = start_time(int(pid))
+    if now:
+        return now != started
+    try:
+        os.kill(int(pid), 0)
+    except PermissionError:
+        return False  # there is such a process, of another user whose processes /proc does not show us
+    except OSError:
+        pass
+    return True
 
 
 def _place() -> str:

@@ -241,10 +241,10 @@ class Engine:
         try:
             rows, failed = await self.ledger.claim(batch)
             now = time.monotonic()
-            # In the order of the hints: the first come are begun first, and rescue.sql judges by that order.
-            found = {row["id"]: row for row in rows}
-            claims = [Claim(row, hint.raw, now) for hint in batch if (row := found.pop(hint.id, None)) is not None]
-            raws = {hint.id: hint.raw for hint in batch} if failed else {}
+            raws = {hint.id: hint.raw for hint in batch}
+            claims = [Claim(row, raws[row["id"]], now) for row in rows]
+            # In the order of their ids, which is that of their creation: rescue.sql judges by it what has been begun.
+            claims.sort(key=_by_id)
             bad = [(Claim(row, raws[row["id"]], now), error) for row, error in failed]
         except Exception:
             # Nobody foresaw it. What the claim may have taken is unheld, and the heartbeat hands it back.
@@ -493,6 +493,10 @@ class Engine:
     def held_up(self) -> bool:
         """Whether the engine has ended and its loop cannot be closed: a handler left a thread of the loop's running."""
         return self._thread is not None and self._thread.is_alive()
+
+
+def _by_id(claim: Claim) -> bytes:
+    return claim.id.bytes
 
 
 def _hinted(claim: Claim) -> Hinted:

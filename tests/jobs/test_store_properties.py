@@ -224,6 +224,7 @@ class Store(RuleBasedStateMachine):
         if job.state is State.DEAD:
             job.max_attempts = max(job.max_attempts, job.attempt + ATTEMPTS[job.kind])
             job.cancel_requested = job.suspect = False
+            job.releases = 0
         job.enter(State.QUEUED)
 
     # -- workers

@@ -6,7 +6,7 @@ with back as (
 insert into carafe.jobs (id, kind, queue, state, args, secrets, version, attempt, max_attempts, fence, snoozes, releases,
     timeout, unique_key, created_at, due_at, hinted_at, trace, created_by)
 select id, kind, queue, 'queued', args, secrets, version, attempt,
-    greatest(max_attempts, attempt + :grant_attempts::integer), fence, snoozes, releases, timeout, unique_key, created_at,
+    greatest(max_attempts, attempt + :grant_attempts::integer), fence, snoozes, 0, timeout, unique_key, created_at,
     now(), clock_timestamp(), trace, created_by
 from back
 order by unique_key nulls last, id
