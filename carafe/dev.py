@@ -176,7 +176,8 @@ def _run(settings: Settings, signals: _Signals) -> int:
     from carafe.web.server import WebServer, load_application
 
     web = WebServer(load_application(settings), settings)
-    worker = WorkerThread(settings)
+    # The web process beside it carries the steward.
+    worker = WorkerThread(settings.model_copy(update={"steward": False}))
     make_loop = None
     if sys.platform != "win32":
         import uvloop

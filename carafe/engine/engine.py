@@ -112,6 +112,7 @@ class Engine:
             name=f"carafe worker {name}",
             command_timeout=COMMAND_TIMEOUT,
         )
+        self._settings = settings
         self._ends: list[End] = []
         self._writing = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -201,7 +202,7 @@ class Engine:
         ]
         self.intake.closed = False
         self._started.set()
-        await self._stop.wait()
+        await self._keep_up_until_stopped()
         for service in services:
             service.cancel()
         await self.runner.stop()
@@ -212,6 +213,23 @@ class Engine:
         await self._database.close()
         # Before the loop is closed, which waits for threads of its own that handlers may have left running.
         self.stopped.set()
+
+    async def _keep_up_until_stopped(self) -> None:
+        """Carry a steward, on connections of its own, until the engine is stopped: with no web process one of us leads."""
+        from carafe.jobs.queue import Queue
+        from carafe.steward.hosted import hosted
+
+        settings = self._settings
+        assert settings.database_url is not None
+        assert settings.redis_url is not None
+        database = Database(settings.database_url.get_secret_value(), pool_size=2, name=f"carafe steward {self.name}")
+        queue = Queue(settings.redis_url.get_secret_value(), timeout=settings.redis_timeout)
+        try:
+            async with hosted(settings, database, queue, "worker"):
+                await self._stop.wait()
+        finally:
+            await queue.close()
+            await database.close()
 
     def _spawn(self, coroutine: Any) -> asyncio.Task[Any]:
         task = asyncio.create_task(coroutine)

@@ -80,8 +80,10 @@ def carafe_lifespan(client: Client, settings: Settings, inner: Lifespan | None =
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
+        from carafe.steward.hosted import hosted
+
         try:
-            async with _upkeep(client, settings):
+            async with hosted(settings, client.database, client.queue, "web"):
                 if inner is None:
                     yield None
                 else:
@@ -94,19 +96,3 @@ def carafe_lifespan(client: Client, settings: Settings, inner: Lifespan | None =
             await client.close()
 
     return lifespan
-
-
-@asynccontextmanager
-async def _upkeep(client: Client, settings: Settings) -> AsyncIterator[None]:
-    if not settings.steward:
-        yield
-        return
-    from carafe.steward.pruner import Retention
-    from carafe.steward.steward import Steward
-
-    steward = Steward(client.database, client.queue, name="web", retention=Retention.of(settings))
-    steward.start()
-    try:
-        yield
-    finally:
-        await steward.stop()
