@@ -128,7 +128,7 @@ class BatchChannel(redis_transport.Channel):
             self.engine.take(hints)
 
     def _sort(self, queue: str, raw: bytes, hints: list[Hinted]) -> None:
-        """A message that is not in our own writing: a hint all the same, or something for Celery. Raises for neither."""
+        """A message not in our own writing: a hint all the same, or something for Celery. Raises what decoding raises."""
         message = orjson.loads(raw)
         headers = message["headers"]
         if headers.get("task") == TASK:
