@@ -1,6 +1,8 @@
 """One steward leads at a time, by a lease on Postgres's clock."""
 
 import asyncio
+import sys
+from asyncio.subprocess import PIPE
 
 from carafe.jobs import Client
 from carafe.jobs.identifiers import uuid7
@@ -53,6 +55,20 @@ async def test_an_expired_lease_is_taken_over_under_a_new_term(carafe_client: Cl
         assert tuple(row) == ("second", 2)
 
 
+async def test_nobody_waits_for_a_leader_whose_process_is_gone(carafe_client: Client) -> None:
+    first, second = lease(carafe_client, "first"), lease(carafe_client, "second")
+    await first.renew()
+    async with carafe_client.database.connection() as connection:
+        gone = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", "from carafe.incarnation import incarnation; print(incarnation())", stdout=PIPE
+        )
+        said, _ = await gone.communicate()
+        for incarnation, taken in (("", False), ("pod 1 1 1", False), (said.decode().strip(), True)):
+            await connection.execute("update carafe.leases set incarnation = $1", incarnation)
+            assert await second.renew() is taken
+        assert not await first.renew()
+
+
 async def test_a_steward_leads_works_and_hands_over_when_it_stops(carafe_client: Client) -> None:
     stewards = [Steward(carafe_client.database, carafe_client.queue, name=name) for name in ("first", "second")]
     for steward in stewards:
@@ -76,4 +92,4 @@ async def test_a_steward_leads_works_and_hands_over_when_it_stops(carafe_client:
             await steward.stop()
 
     async with carafe_client.database.connection() as connection:
-        assert await connection.fetchval("select count(*) from carafe.leases") == 0
+        assert await connection.fetchval("select count(*) from carafe.leases where expires_at > now()") == 0

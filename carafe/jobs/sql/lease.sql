@@ -1,8 +1,8 @@
 -- Takes or renews a lease on Postgres time; a row comes back only to the one who holds it now.
-insert into carafe.leases (name, holder, holder_name, term, acquired_at, expires_at)
-values (:name, :holder, :holder_name, 1, now(), now() + cast(:ttl as float8) * interval '1 second')
+insert into carafe.leases (name, holder, holder_name, incarnation, term, acquired_at, expires_at)
+values (:name, :holder, :holder_name, :incarnation, 1, now(), now() + cast(:ttl as float8) * interval '1 second')
 on conflict (name) do update
-set holder = excluded.holder, holder_name = excluded.holder_name,
+set holder = excluded.holder, holder_name = excluded.holder_name, incarnation = excluded.incarnation,
     term = case when leases.holder = excluded.holder then leases.term else leases.term + 1 end,
     acquired_at = case when leases.holder = excluded.holder then leases.acquired_at else now() end,
     expires_at = excluded.expires_at
