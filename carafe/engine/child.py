@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import os
 import resource
+import select
 import sys
 import threading
 from datetime import datetime
@@ -95,6 +96,11 @@ def _say(answers: Any, message: dict[str, Any]) -> None:
     answers.flush()
 
 
+def _parent_is_gone() -> bool:
+    """Whether standard input has ended: after the request that is all that can be read there."""
+    return bool(select.select([sys.stdin.fileno()], [], [], 0)[0])
+
+
 def _end_with_parent() -> None:
     """Nothing more ever comes on standard input: its end is the parent's end."""
     sys.stdin.buffer.read()
@@ -117,6 +123,9 @@ def main() -> None:
     load_handlers(handler_modules)
     line = sys.stdin.buffer.readline()
     if not line:
+        return
+    if _parent_is_gone():
+        # It died while we were starting: its job may be another's by now, and must not begin here.
         return
     request = orjson.loads(line)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -1,0 +1,52 @@
+"""A child process begins its job only while there is a parent to answer to."""
+
+import os
+import subprocess
+import sys
+
+import orjson
+import pytest
+
+from carafe.jobs.identifiers import uuid7
+from tests.engine.jobs import ProcessDo
+from tests.engine.worker_process import ROOT, bare_environment
+
+pytestmark = pytest.mark.process
+
+REQUEST = {
+    "id": str(uuid7()),
+    "fence": 1,
+    "kind": "engine.process",
+    "args": ProcessDo(what="exit").model_dump_json(),
+    "version": 1,
+    "attempt": 0,
+    "max_attempts": 4,
+    "timeout": 60,
+    "deadline_at": "2026-01-01T00:00:00+00:00",
+    "memory_limit": None,
+    "result_limit": 1000,
+    "database_url": "postgresql://unused",
+}
+
+
+@pytest.mark.parametrize(("parent", "code"), [("waits", 7), ("dies", 0)])
+def test_a_child_whose_parent_died_while_it_started_begins_nothing(parent: str, code: int) -> None:
+    reading, writing = os.pipe()
+    modules = orjson.dumps([["tests.engine.jobs"], ["tests.engine.handlers"]]).decode()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "carafe.engine.child", str(writing), modules],
+        stdin=subprocess.PIPE,
+        pass_fds=(writing,),
+        cwd=ROOT,
+        env=bare_environment(),
+    )
+    os.close(writing)
+    assert child.stdin is not None
+    # Long before it has imported its modules, let alone reads: the handler would end it with code 7.
+    child.stdin.write(orjson.dumps(REQUEST) + b"\n")
+    child.stdin.flush()
+    if parent == "dies":
+        child.stdin.close()
+    assert child.wait(60) == code
+    child.stdin.close()
+    os.close(reading)
