@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test lint bench chaos lock clean
+.PHONY: help dev test lint bench chaos soak lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ bench: .venv/stamp ## Benchmarks against plain Celery and others; ONLY=drain run
 
 chaos: .venv/stamp ## Break everything at random for MINUTES (10) and check that nothing is spilled; SEED= repeats a run
 	@$(BIN)/python -m chaos --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+
+soak: .venv/stamp ## A steady load for MINUTES (30): nothing may grow, no memory, files, threads, connections, keys
+	@$(BIN)/python -m chaos.soak --minutes $(or $(MINUTES),30)
 
 lock: ## Resolve the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
