@@ -23,6 +23,7 @@ from carafe.jobs.errors import InvalidArguments, PayloadTooLarge
 from carafe.jobs.handlers import handlers
 from carafe.jobs.modules import load_handlers, load_jobs
 from carafe.jobs.outcomes import Cancel, Discard, Outcome, Retry, Snooze
+from carafe.kubernetes.pod import in_pod
 
 
 class ChildContext:
@@ -74,7 +75,11 @@ def answer(request: dict[str, Any], answers: Any) -> dict[str, Any]:
     except InvalidArguments as error:
         return {"cause": "validation", "error": describe(error)}
     except BaseException as error:
-        return {"cause": "error", "error": describe(error)}
+        _give_room()
+        name, message, traceback = describe(error)
+        if isinstance(error, MemoryError):
+            message = _out_of_memory(message, request["memory_limit"])
+        return {"cause": "error", "error": (name, message, traceback)}
 
 
 async def _run_async(function: Any, job: Any, row: dict[str, Any]) -> tuple[Any, bool]:
@@ -107,12 +112,26 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
+ROOM = 32 << 20
+"""Bytes beyond the limit that are left to say how the job failed: what it filled the memory with may still be there."""
+
+
 def _limit_memory(limit: int | None) -> None:
     if limit is None:
         return
     with open("/proc/self/statm") as statm:
         now = int(statm.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (now + limit, now + limit))
+    resource.setrlimit(resource.RLIMIT_AS, (now + limit, now + limit + ROOM))
+
+
+def _give_room() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+
+
+def _out_of_memory(message: str, limit: int | None) -> str:
+    reached = "" if limit is None else f"the job's process may grow by {limit / (1 << 20):.0f} MiB"
+    return f"out of memory: {'; '.join(part for part in (message, reached) if part) or 'MemoryError'}{in_pod()}"
 
 
 def main() -> None:

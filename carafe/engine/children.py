@@ -14,6 +14,9 @@ from typing import Any
 
 import orjson
 
+from carafe.engine import cgroup
+from carafe.kubernetes.pod import in_pod
+
 
 class ChildDied(Exception):
     """The child ended without an answer; the text says how."""
@@ -77,6 +80,7 @@ class Child:
 
     def run(self, request: dict[str, Any], report: Callable[[float, str], None]) -> Any:
         assert self._process.stdin is not None
+        kills = cgroup.oom_kills()
         try:
             self._process.stdin.write(orjson.dumps(request) + b"\n")
             self._process.stdin.flush()
@@ -87,7 +91,7 @@ class Child:
                 report(*answer["progress"])
         except OSError:
             pass  # it died while we wrote: told below, with how
-        raise ChildDied(_how(self._process.wait()))
+        raise ChildDied(how(self._process.wait(), kills))
 
     def kill(self) -> None:
         """End it at once, whatever it is doing."""
@@ -114,25 +118,21 @@ def suspect_memory_limit() -> int | None:
 
     None where no memory limit is set.
     """
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            with open(path) as file:
-                text = file.read().strip()
-        except OSError:
-            continue
-        limit = int(text) if text.isdigit() else 0
-        if 0 < limit < 1 << 50:
-            with open("/proc/self/statm") as statm:
-                ours = int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-            return max(64 << 20, int((limit - ours) * 0.9))
-    return None
+    left = cgroup.memory_left()
+    return None if left is None else max(64 << 20, int(left * 0.9))
 
 
-def _how(code: int) -> str:
+def how(code: int, kills_before: int | None) -> str:
+    """How a child ended before it had answered, by its exit code (as `subprocess` gives it) and the kernel's counter of
+    kills for lack of memory, as it was when the child began."""
     if code >= 0:
-        return f"the job's process exited with code {code} before it had answered"
+        return f"the job's process exited with code {code} before it had answered{in_pod()}"
+    if code == -signal.SIGKILL and kills_before is not None and (cgroup.oom_kills() or 0) > kills_before:
+        limit = cgroup.memory_limit()
+        reached = "" if limit is None else f" (container limit {limit / (1 << 20):.0f} MiB)"
+        return f"out of memory: the job's process was killed by the kernel{reached}{in_pod()}"
     try:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
-    return f"the job's process was killed by {name}"
+    return f"the job's process was killed by {name}{in_pod()}"

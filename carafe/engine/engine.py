@@ -28,6 +28,7 @@ from carafe.engine.ledger import Hinted, Ledger
 from carafe.engine.pace import Pace
 from carafe.engine.requests import CancelRequests
 from carafe.engine.runner import Completed, Runner
+from carafe.engine.scaling import Scaling
 from carafe.engine.slot import Claim, Slot
 from carafe.errors import CarafeError
 from carafe.jobs.actions import act
@@ -140,6 +141,7 @@ class Engine:
         self.intake = Intake(self, self._pace, self.kinds, self.counts, self._wake_consumer)
         self.room = self.intake.room
         self.heartbeat = Heartbeat(self, settings)
+        self.scaling = Scaling(self, settings)
         self._requests = CancelRequests(settings, self.heartbeat.beat_now)
 
     @property
@@ -196,6 +198,7 @@ class Engine:
         self.runner.trust_until(time.monotonic() + TRUST)
         self.runner.start()
         self.heartbeat.start()
+        self.scaling.start()
         services = [
             self._spawn(service)
             for service in (self._claim_arrivals(), self._write_ends(), self._tick(), self._requests.listen())
@@ -207,6 +210,7 @@ class Engine:
             service.cancel()
         await self.runner.stop()
         await self._write_rest()
+        await asyncio.to_thread(self.scaling.stop)
         await asyncio.to_thread(self._children.close)
         await asyncio.to_thread(self.heartbeat.stop)
         self._job_log.flush()
@@ -473,7 +477,7 @@ class Engine:
         self.draining = self.intake.closed = True
         if self.consumer is not None:
             self.consumer.stop_taking()
-
+        self.scaling.tell_now()
         self.call(self._withdraw)
         if self._wait_until_idle(timeout):
             return True

@@ -37,18 +37,21 @@ class Repairer(Service):
         super().__init__()
         self._database, self._queue = database, queue
         self.repaired = 0
-        self._before: datetime | None = None
+        self._following = FOREVER
+        self._began: datetime | None = None
 
     async def round(self) -> None:
-        """One look at the list decides for the whole round, since the pushes of the round itself change it."""
+        """One look at the list, and one at the clock, decide for the whole round: its own pushes change the list, and what
+        it has pushed must not count as lost again, however long the round takes."""
         try:
-            self._before = await self._oldest_expected()
+            self._following = await self._stamp_of_the_next_hint()
         except (RedisError, OSError, TimeoutError):
             return  # Redis is away: nothing could be pushed
+        self._began = None
         await super().round()
 
-    async def _oldest_expected(self) -> datetime:
-        """The stamp below which a hint is lost."""
+    async def _stamp_of_the_next_hint(self) -> datetime:
+        """Older stamps are those of hints that are lost."""
         following = await self._queue.redis.lindex(QUEUE, -1)
         if following is None:
             return FOREVER
@@ -61,10 +64,11 @@ class Repairer(Service):
         return moment_of(hint.stamp)
 
     async def work(self) -> bool:
-        assert self._before is not None
-        before = self._before if self._before is FOREVER else self._before - timedelta(seconds=GRACE)
         async with self._database.connection() as connection:
-            arguments = REPUSH.arguments(queue=QUEUE, grace=GRACE, before=before, limit=BATCH)
+            if self._began is None:
+                self._began = await connection.fetchval("select clock_timestamp()")
+            before = min(self._began, self._following) - timedelta(seconds=GRACE)
+            arguments = REPUSH.arguments(queue=QUEUE, before=before, limit=BATCH)
             rows = await connection.fetch(REPUSH.positional, *arguments)
         pushed = await self._queue.push(hints_of(rows))
         self.repaired += len(rows)

@@ -4,6 +4,10 @@ only one; the rest goes back at no cost.
 A worker is lost at once when its process is known to be gone (see carafe.incarnation), or by count of *successful* rounds
 without a new beat: an outage of Postgres, which silences everybody at once, rescues nobody, because the count goes on only
 while this service itself reaches the database, and begins anew after any gap in its own rounds.
+
+On Kubernetes two rounds are enough when its pod or container is known to have ended (carafe.steward.cluster). One that still
+beats is left alone whatever is said of its pod: the word may be a successor's or a predecessor's, and a pod deleted by force
+may run on for a while. The error says the cause of the death where it is known.
 """
 
 import time
@@ -20,6 +24,7 @@ from carafe.jobs.moves import Connection
 from carafe.jobs.queue import Queue
 from carafe.jobs.statements import RESCUE, WORKERS_SILENT
 from carafe.jobs.states import State
+from carafe.steward.pods import death_in
 from carafe.steward.promoter import hints_of, run_hooks_apart
 from carafe.steward.service import Service, log
 
@@ -28,6 +33,10 @@ ROUNDS = 15
 
 GAP = 3.0
 """Seconds between two successful rounds that make a gap: then every count begins anew."""
+
+SURE = 2
+"""The same for a worker whose pod or container is known to have ended. So long, too, the jobs of a worker in a watched pod
+that its successor has declared lost wait for the cause of its death, which the cluster tells a moment later."""
 
 FREE_RELEASES = 10
 """Rescues that cost a job nothing, at most; then each counts."""
@@ -59,15 +68,22 @@ class Rescuer(Service):
             silent = silent + 1 if beat == worker["beat_at"] else 0
             seen[worker["id"]] = (worker["beat_at"], silent)
             if worker["state"] in ("stopped", "lost"):
-                await self._rescue(worker, "its process has ended")
+                cause_comes = worker["state"] == "lost" and worker["watched"] and worker["death_reason"] is None
+                if silent >= SURE or not cause_comes:
+                    await self._rescue(worker, "its process has ended")
             elif known_gone(worker["incarnation"]):
                 await self._rescue(worker, "its process is gone")
+            elif worker["pod_over"] and silent >= SURE:
+                await self._rescue(worker, "its pod has ended")
             elif silent >= ROUNDS:
                 await self._rescue(worker, f"no beat since {worker['beat_at']:%Y-%m-%d %H:%M:%S} UTC")
         self._seen = seen
         return False
 
     async def _rescue(self, worker: Mapping[str, Any], why: str) -> None:
+        death = death_in(worker)
+        if death is not None:
+            why = death.words(worker["pod"], worker["node"])
         if any(hooked_kinds(state) for state in (State.QUEUED, State.DEAD, State.CANCELLED)):
             async with self._database.hooked() as transaction:
                 rows = await _fetch(transaction.connection, worker, why)
@@ -86,7 +102,8 @@ async def _fetch(connection: Connection, worker: Mapping[str, Any], why: str) ->
         worker=worker["id"],
         worker_name=worker["name"],
         error=f"worker lost: {worker['name']}: {why}",
-        fingerprint=fingerprint("", "WorkerLost", "worker lost"),
+        # Deaths of one cause are one group, whatever pod it was.
+        fingerprint=fingerprint("", "WorkerLost", " ".join(["worker lost", worker["death_reason"] or ""]).strip()),
         free_releases=FREE_RELEASES,
     )
     return cast(Sequence[Mapping[str, Any]], await connection.fetch(RESCUE.positional, *arguments))

@@ -12,6 +12,7 @@ import structlog
 from carafe.database import AWAY, Database
 from carafe.jobs.identifiers import uuid7
 from carafe.jobs.queue import Queue
+from carafe.steward.cluster import Cluster
 from carafe.steward.gauges import Sampler
 from carafe.steward.lease import RENEW, Lease
 from carafe.steward.partitions import Partitioner
@@ -45,6 +46,7 @@ class Steward:
         self.pruner = Pruner(database, retention)
         self.sampler = Sampler(database)
         self.folder = Folder(database)
+        self.cluster = Cluster.here(database)
         self.services: tuple[Service, ...] = (
             self.promoter,
             self.repairer,
@@ -54,6 +56,7 @@ class Steward:
             self.pruner,
             self.sampler,
             self.folder,
+            *([self.cluster] if self.cluster is not None else []),
         )
         self.leading = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -70,6 +73,8 @@ class Steward:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.cluster is not None:
+            self.cluster.stop()
         try:
             async with asyncio.timeout(1):
                 await self.lease.release()

@@ -214,7 +214,7 @@ async def commit(job: Commit, ctx: Context) -> str:
 
 @handler(OnRedis)
 async def on_redis(job: OnRedis, ctx: Context) -> str:
-    redis = Redis.from_url(os.environ["REDIS_URL"])
+    redis = Redis.from_url(os.environ["REDIS_URL"], socket_timeout=None)  # it waits for as long as the test wants
     try:
         await redis.blpop([job.gate], timeout=0)
     finally:

@@ -94,6 +94,7 @@ async def test_a_process_is_held_to_its_memory_limit(once: Client) -> None:
     assert (await once.wait(modest.id, timeout=20)).result == 8 * 1024 * 1024
     record = await once.wait(greedy.id, timeout=20)
     assert (record.state, record.error_class) == (State.DEAD, "MemoryError")
+    assert record.error == "out of memory: the job's process may grow by 64 MiB"
     assert record.attempts[0].cause == "error"
 
 

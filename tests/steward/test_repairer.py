@@ -1,15 +1,17 @@
 """A hint that Redis has lost is pushed again; one that is only waiting its turn is not."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
+import pytest
 from redis import Redis
 
 from carafe.engine.ledger import Hinted as HintInHand
 from carafe.jobs import Client
 from carafe.jobs.hints import QUEUE
 from carafe.jobs.statements import UNDEFER
-from carafe.steward import Steward
+from carafe.steward import Steward, repairer
 from tests.jobs.by_hand import ByHand, run
 from tests.jobs.kinds import Greet, Unhandled
 from tests.steward.conftest import Later
@@ -46,6 +48,26 @@ async def test_after_a_wipe_every_queued_job_is_hinted_again_in_order(
     assert sorted(hinted()) == ids
     await steward.repairer.round()
     assert len(hinted()) == 2_500  # once is enough
+
+
+async def test_a_round_pushes_each_hint_once_however_long_it_takes(
+    carafe_client: Client,
+    steward: Steward,
+    hinted: Hinted,
+    later: Later,
+    carafe_redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ids = await enqueue(carafe_client, 2_500)
+    forget(carafe_redis_url)
+    await later()
+    # A round that takes longer than the grace: the first batch is past it when the last one is read.
+    monkeypatch.setattr(repairer, "GRACE", 0.0)
+
+    async with asyncio.timeout(60):
+        await steward.repairer.round()
+
+    assert sorted(hinted()) == ids
 
 
 async def test_a_lost_hint_is_found_while_newer_jobs_flow(

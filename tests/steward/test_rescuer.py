@@ -1,15 +1,22 @@
 """What a dead worker held is given to others, and no living worker is robbed."""
 
+import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from carafe.jobs import Client, State
+from carafe.jobs.statements import PODS_REMEMBER
+from carafe.kubernetes.presence import presence_of
 from carafe.steward import Steward
-from carafe.steward.rescuer import GAP, ROUNDS
-from tests.jobs.by_hand import ByHand, row_of
+from carafe.steward.cluster import pod_row
+from carafe.steward.rescuer import GAP, ROUNDS, SURE
+from tests.jobs.by_hand import ByHand, row_of, run
 from tests.jobs.kinds import Fail, Greet
+from tests.kubernetes.pods import COMPLETED, CREATING, ERROR, OOM, RUNNING, pod
 from tests.steward.conftest import announce, beat
 from tests.steward.processes import Child
 from tests.waiting import eventually
@@ -179,8 +186,8 @@ async def test_a_worker_of_the_same_pod_declares_its_predecessors_lost(
     elsewhere, next_door, successor = (ByHand(carafe_client.database) for _ in range(3))
     held: dict[ByHand, UUID] = {}
     places = {worker: "pod 1 ", next_door: "pod 11 ", elsewhere: ""}
-    for one, pod in places.items():
-        await announce(one, incarnation=f"{pod}7 100", pod=pod)
+    for one, place in places.items():
+        await announce(one, incarnation=f"{place}7 100", pod=place)
         held[one] = (await carafe_client.enqueue(Greet(name="Ada"))).id
         await one.claim(held[one])
 
@@ -226,3 +233,183 @@ async def say_lost(worker: ByHand, state: str = "lost") -> None:
     """The worker's row says that it has ended; what it held is still under its name."""
     async with worker.database.connection() as connection:
         await connection.execute("update carafe.workers set state = $2, stopped_at = now() where id = $1", worker.id, state)
+
+
+# On Kubernetes
+
+KNOWN = "out of memory: OOMKilled (exit code 137), pod 'carafe-worker-7d9c-x2x4k' on node 'kit'"
+
+
+def at(state: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """The state of a container that ended so many seconds from now."""
+    when = datetime.now(UTC) + timedelta(seconds=seconds)
+    return {"terminated": {**state["terminated"], "finishedAt": when.strftime("%Y-%m-%dT%H:%M:%SZ")}}
+
+
+async def tell(client: Client, seen: dict[str, Any], *, gone: bool = False) -> None:
+    """The cluster says this of a pod now."""
+    await run(
+        client.database, PODS_REMEMBER, pods=json.dumps([pod_row(presence_of(seen, gone=gone))], default=datetime.isoformat)
+    )
+
+
+async def in_pod(client: Client, worker: ByHand, uid: str = "u1") -> UUID:
+    """The worker runs in a pod, and has a job in hand."""
+    await announce(worker, incarnation=f"pod {uid} 7 100", pod=f"pod {uid} ")
+    await tell(client, pod(RUNNING, uid=uid))
+    job = await client.enqueue(Greet(name="Ada"))
+    await worker.claim(job.id)
+    return job.id
+
+
+def just_now(seen: dict[str, Any]) -> dict[str, Any]:
+    """The pod, whose container has ended just now if it has."""
+    for container in seen["status"].get("containerStatuses", []):
+        for which in ("state", "lastState"):
+            if "terminated" in container[which]:
+                container[which] = at(container[which], 0)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("seen", "gone", "error"),
+    [
+        (pod(OOM, uid="u1"), False, KNOWN),
+        (pod(CREATING, OOM, uid="u1", restarts=1), False, KNOWN),
+        (pod(RUNNING, OOM, uid="u1", restarts=1), False, KNOWN),
+        (pod(OOM, uid="u1"), True, KNOWN),
+        (pod(RUNNING, uid="u1"), True, "Deleted, pod 'carafe-worker-7d9c-x2x4k' on node 'kit'"),
+        (
+            pod(None, uid="u1", phase="Failed", reason="Evicted", message="The node was low on resource: memory."),
+            False,
+            "Evicted: The node was low on resource: memory., pod 'carafe-worker-7d9c-x2x4k' on node 'kit'",
+        ),
+    ],
+)
+async def test_a_worker_whose_pod_is_known_to_have_ended_is_rescued_at_once_with_the_cause(
+    carafe_client: Client, steward: Steward, worker: ByHand, seen: dict[str, Any], gone: bool, error: str
+) -> None:
+    job = await in_pod(carafe_client, worker)
+    await steward.rescuer.round()
+    await tell(carafe_client, just_now(seen), gone=gone)
+
+    for _ in range(SURE):
+        assert (await carafe_client.get(job)).state is State.RUNNING
+        await steward.rescuer.round()
+
+    record = await carafe_client.get(job)
+    assert (record.state, record.attempt) == (State.QUEUED, 1)
+    assert record.attempts[0].error == f"worker lost: by hand: {error}"
+
+
+@pytest.mark.parametrize(
+    ("seen", "gone"), [(pod(OOM, uid="u1"), False), (pod(RUNNING, uid="u1"), True), (pod(ERROR, uid="u1"), True)]
+)
+async def test_one_that_beats_is_robbed_of_nothing_whatever_is_said_of_its_pod(
+    carafe_client: Client, steward: Steward, worker: ByHand, seen: dict[str, Any], gone: bool
+) -> None:
+    job = await in_pod(carafe_client, worker)
+    await tell(carafe_client, just_now(seen), gone=gone)
+
+    for _ in range(2 * ROUNDS):
+        await steward.rescuer.round()
+        assert "beat" in await beat(worker)
+
+    assert (await carafe_client.get(job)).state is State.RUNNING
+
+
+async def test_a_death_of_a_predecessor_is_not_ones_own(carafe_client: Client, steward: Steward, worker: ByHand) -> None:
+    await tell(carafe_client, pod(at(OOM, -60), uid="u1"))
+    await tell(carafe_client, pod(RUNNING, at(OOM, -60), uid="u1", restarts=1))
+    job = await in_pod(carafe_client, worker)
+    await tell(carafe_client, pod(RUNNING, at(OOM, -60), uid="u1", restarts=1))
+
+    for _ in range(ROUNDS):
+        await steward.rescuer.round()
+        assert (await carafe_client.get(job)).state is State.RUNNING
+    await steward.rescuer.round()
+
+    # Then it is lost because it is silent, and nobody knows why.
+    assert "no beat since" in str((await carafe_client.get(job)).attempts[0].error)
+
+
+async def test_a_successor_waits_out_what_was_said_before_it_began(
+    carafe_client: Client, steward: Steward, worker: ByHand
+) -> None:
+    await tell(carafe_client, pod(CREATING, at(OOM, -60), uid="u1", restarts=1))
+    await announce(worker, incarnation="pod u1 7 200", pod="pod u1 ")
+    job = await carafe_client.enqueue(Greet(name="Ada"))
+    await worker.claim(job.id)
+
+    for _ in range(ROUNDS):
+        await steward.rescuer.round()
+
+    assert (await carafe_client.get(job.id)).state is State.RUNNING
+
+
+async def test_a_silent_worker_says_what_is_known_of_its_death(
+    carafe_client: Client, steward: Steward, worker: ByHand
+) -> None:
+    job = await in_pod(carafe_client, worker)
+    await tell(carafe_client, pod(RUNNING, at(OOM, 0), uid="u1", restarts=1))
+    async with carafe_client.database.connection() as connection:
+        await connection.execute("update carafe.pods set death_seen_at = now() - interval '10 minutes'")
+
+    for _ in range(ROUNDS + 1):
+        await steward.rescuer.round()
+
+    assert (await carafe_client.get(job)).attempts[0].error == f"worker lost: by hand: {KNOWN}"
+
+
+async def test_when_a_successor_has_declared_it_lost_the_cause_is_waited_for(
+    carafe_client: Client, steward: Steward, worker: ByHand
+) -> None:
+    job = await in_pod(carafe_client, worker)
+    await announce(ByHand(carafe_client.database), incarnation="pod u1 7 200", pod="pod u1 ")
+    await steward.rescuer.round()
+    assert (await carafe_client.get(job)).state is State.RUNNING
+
+    await tell(carafe_client, pod(RUNNING, at(OOM, 0), uid="u1", restarts=1))
+    await steward.rescuer.round()
+
+    assert (await carafe_client.get(job)).attempts[0].error == f"worker lost: by hand: {KNOWN}"
+
+
+async def test_but_not_for_long_nor_where_nobody_watches(carafe_client: Client, steward: Steward, worker: ByHand) -> None:
+    job = await in_pod(carafe_client, worker)
+    other = ByHand(carafe_client.database)
+    unwatched = await in_pod(carafe_client, other, uid="u2")
+    async with carafe_client.database.connection() as connection:
+        await connection.execute("update carafe.pods set confirmed_at = now() - interval '1 minute' where uid = 'u2'")
+    for uid in ("u1", "u2"):
+        await announce(ByHand(carafe_client.database), incarnation=f"pod {uid} 7 200", pod=f"pod {uid} ")
+
+    await steward.rescuer.round()
+    assert (await carafe_client.get(unwatched)).state is State.QUEUED
+    for _ in range(SURE):
+        assert (await carafe_client.get(job)).state is State.RUNNING
+        await steward.rescuer.round()
+
+    assert (await carafe_client.get(job)).attempts[0].error == "worker lost: by hand: its process has ended"
+
+
+async def test_deaths_of_one_cause_are_one_group(carafe_client: Client, steward: Steward) -> None:
+    jobs: list[UUID] = []
+    for number, state in enumerate([OOM, OOM, ERROR, COMPLETED]):
+        worker = ByHand(carafe_client.database)
+        await announce(worker, incarnation=f"pod u{number} 7 100", pod=f"pod u{number} ")
+        job = await carafe_client.enqueue(Fail())
+        for _ in range(2):
+            [claim] = await worker.claim(job.id)
+            await worker.fail(claim)
+            await carafe_client.retry(job.id)
+        await worker.claim(job.id)
+        await tell(carafe_client, just_now(pod(state, uid=f"u{number}", name=f"worker-{number}")))
+        jobs.append(job.id)
+
+    for _ in range(SURE + 1):
+        await steward.rescuer.round()
+
+    prints = [(await row_of(carafe_client.database, job))["error_fingerprint"] for job in jobs]
+    assert prints[0] == prints[1]
+    assert len(set(prints)) == 3

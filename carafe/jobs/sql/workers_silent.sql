@@ -1,9 +1,23 @@
 -- The workers that should be alive, with their last beat, and those gone with rows still running under them; those that
--- ended a day ago are forgotten.
+-- ended a day ago are forgotten. On Kubernetes with what is known of their pods: `pod_over` when the worker's container or
+-- the whole pod has ended since the worker began, `death_…` when it is this worker's death, `watched` when a death would be
+-- known within seconds.
+-- The cluster's clocks are compared only to tell this worker's death from one long before it, and for a minute; a container
+-- that is seen running again may be a successor's, which Postgres's own times cannot tell apart.
 with forgotten as (
     delete from carafe.workers where stopped_at < now() - interval '1 day'
         and not exists (select from carafe.jobs j where j.worker = workers.id and j.state = 'running')
 )
-select id, name, incarnation, beat_at, state from carafe.workers
-where state in ('running', 'draining')
-    or exists (select from carafe.jobs j where j.worker = workers.id and j.state = 'running')
+select w.id, w.name, w.incarnation, w.beat_at, w.state, p.name as pod, p.node,
+    coalesce(p.confirmed_at > now() - interval '30 seconds', false) as watched,
+    coalesce(p.ended and w.started_at < p.seen_at, false)
+        or coalesce(d.its and p.death_seen_at > now() - interval '1 minute', false) as pod_over,
+    case when d.its then p.death_reason end as death_reason, p.death_exit_code, p.death_signal, p.death_message,
+    p.death_container, p.death_container_id, p.death_started_at, p.death_finished_at
+from carafe.workers w
+left join carafe.pods p on starts_with(w.incarnation, 'pod ') and p.uid = split_part(w.incarnation, ' ', 2)
+left join lateral (
+    select coalesce(p.death_finished_at + interval '1 second', p.death_seen_at) >= w.started_at as its
+) as d on true
+where w.state in ('running', 'draining')
+    or exists (select from carafe.jobs j where j.worker = w.id and j.state = 'running')

@@ -1,0 +1,90 @@
+"""Tells the ReplicaSet which pods to remove last: a busy worker's own pod gets a higher deletion cost.
+
+Guarantees: at most one patch in `EVERY` seconds, and none without a change; best effort, from a thread of its own.
+Must never hold up or fail who wants a cost. Where the API server does not permit it, it is off, but for a try now and then.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+
+from carafe.kubernetes.api import Api
+from carafe.kubernetes.pod import Pod
+from carafe.kubernetes.refusals import NotInstalled, NotPermitted, refused_pause, words_for_off
+
+log = structlog.stdlib.get_logger("carafe.kubernetes")
+
+EVERY = 5.0
+"""Seconds between two patches, at least."""
+
+AT_LEISURE = 10.0
+"""Seconds until the first patch when it says 0. A pod is made without a cost, but a container that was killed while it was
+busy leaves its own behind; a worker that has just started has better things to do than to import the client."""
+
+
+class DeletionCost:
+    """The deletion cost of one pod, its own. `patch` writes it (default: as the pod's service account)."""
+
+    def __init__(self, pod: Pod, *, patch: Callable[[int], None] | None = None) -> None:
+        self._patch = patch or Api(pod).set_deletion_cost
+        self._changed = threading.Condition()
+        self._wanted: int | None = None
+        self._written: int | None = None
+        self._began = time.monotonic()
+        self._tried: float | None = None
+        self._refusals = 0
+        self._complained = False
+        self._thread: threading.Thread | None = None
+        self.off = False
+
+    def want(self, cost: int) -> None:
+        """Let the pod's cost be this, soon. Returns at once; the last wish counts."""
+        with self._changed:
+            if self.off or cost == self._wanted:
+                return
+            self._wanted = cost
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="carafe deletion cost", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def wait(self, now: float) -> float | None:
+        """Seconds from the monotonic time `now` until the next patch is due; None when there is nothing to write."""
+        if self._wanted is None or self._wanted == self._written:
+            return None
+        if self._tried is not None:
+            pause = refused_pause(self._refusals) if self._refusals else EVERY
+            return max(0.0, self._tried + pause - now)
+        return 0.0 if self._wanted else max(0.0, self._began + AT_LEISURE - now)
+
+    def _run(self) -> None:
+        while not self.off:
+            with self._changed:
+                while (wait := self.wait(time.monotonic())) != 0.0:
+                    self._changed.wait(wait)
+                cost = self._wanted
+            assert cost is not None
+            self._write(cost)
+
+    def _write(self, cost: int) -> None:
+        self._tried = time.monotonic()
+        try:
+            self._patch(cost)
+        except NotInstalled as error:
+            self.off = True
+            log.info("deletion cost is off, busy pods may be scaled in first", why=words_for_off(error))
+        except NotPermitted as error:
+            if not self._refusals:
+                log.info("deletion cost is off, busy pods may be scaled in first", why=words_for_off(error))
+            self._refusals += 1
+        except Exception as error:
+            # The API server is away, restarting, overloaded: whatever it is, the next try may work.
+            if not self._complained:
+                log.info("deletion cost not written, trying again", error=type(error).__name__)
+            self._complained = True
+        else:
+            if self._refusals:
+                log.info("deletion cost is permitted after all")
+            self._written, self._refusals, self._complained = cost, 0, False
