@@ -45,8 +45,8 @@ class Finding:
     advice: str | None = None
 
 
-def examine() -> list[Finding]:
-    """Looks at everything: the settings, the modules they name, Postgres, Redis."""
+def examine(*, worker: bool = False) -> list[Finding]:
+    """Looks at everything: the settings, the modules they name, Postgres, Redis; `worker` leaves out what none needs."""
     try:
         settings = load_settings()
     except SettingsError as error:
@@ -55,14 +55,14 @@ def examine() -> list[Finding]:
     try:
         settings = with_servers(settings)
     except NoServers as error:
-        return [*findings, *_modules(settings), Finding(Level.BROKEN, "servers", str(error))]
-    return [*findings, *_modules(settings), *asyncio.run(_servers(settings))]
+        return [*findings, *_modules(settings, worker), Finding(Level.BROKEN, "servers", str(error))]
+    return [*findings, *_modules(settings, worker), *asyncio.run(_servers(settings))]
 
 
 # The application's modules.
 
 
-def _modules(settings: Settings) -> Iterator[Finding]:
+def _modules(settings: Settings, worker: bool) -> Iterator[Finding]:
     from carafe.jobs.definition import kinds
     from carafe.jobs.handlers import handlers
     from carafe.jobs.modules import ModuleNotUsable, load_handlers, load_jobs
@@ -85,7 +85,10 @@ def _modules(settings: Settings) -> Iterator[Finding]:
             yield Finding(Level.BROKEN, "handlers", str(error), advice)
     else:
         yield from _handled(set(declared), set(handlers()), set(kinds()))
-    yield from _target("web", "WEB_APPLICATION", settings.web_application)
+        if worker and not handlers():
+            yield Finding(Level.BROKEN, "handlers", "HANDLER_MODULES register no handler: nothing could ever run", advice)
+    if not worker:
+        yield from _target("web", "WEB_APPLICATION", settings.web_application)
     # Imported, it would set up Celery: enough that it is there.
     yield from _package("worker", "WORKER_APPLICATION", settings.worker_application.partition(":")[0])
     for package in settings.migrations:
@@ -190,9 +193,30 @@ async def _postgres(url: str, migrations: Sequence[str], findings: list[Finding]
         apart = f"{abs(skew):.3f} s {'ahead of' if skew > 0 else 'behind'}"
         findings.append(Finding(Level.NOTE, "clock", f"Postgres is {apart} this host; only its clock decides"))
         await _workers(connection, findings)
+        statements = await _statements(connection)
     finally:
         await connection.close(timeout=1)
     await _schema(url, migrations, findings)
+    findings += statements
+
+
+async def _statements(connection: "asyncpg.Connection[Any]") -> list[Finding]:
+    """Whether Postgres understands every statement of this version on the schema as it stands; nothing is executed."""
+    import asyncpg
+
+    from carafe.jobs import statements
+
+    every = [value for value in vars(statements).values() if isinstance(value, statements.Statement)]
+    refused = []
+    for statement in every:
+        try:
+            await connection.prepare(statement.positional)
+        except asyncpg.PostgresError as error:
+            refused.append(f"{statement.name}.sql: {error}")
+    if not refused:
+        return [Finding(Level.OK, "statements", f"all {len(every)} fit the schema")]
+    text = f"{len(refused)} of {len(every)} do not fit the schema, such as {refused[0]}"
+    return [Finding(Level.BROKEN, "statements", text, "run `carafe migrate`")]
 
 
 def _durability(row: Any) -> Iterator[Finding]:

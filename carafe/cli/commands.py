@@ -41,8 +41,15 @@ def run(arguments: Sequence[str]) -> int:
 @app.command()
 def serve(
     worker: Annotated[bool, typer.Option("--worker", help="Run a worker instead of the web process.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only see that a worker would run; code 1 if not.")] = False,
 ) -> None:
     """Run the web process, or with --worker a worker, until SIGTERM or Ctrl-C."""
+    if check:
+        from carafe.cli.serving import check_worker
+
+        if not worker:
+            raise typer.BadParameter("goes with --worker: `carafe serve --worker --check`", param_hint="--check")
+        raise typer.Exit(check_worker())
     from carafe.cli.serving import serve_web, serve_worker
 
     raise typer.Exit(serve_worker() if worker else serve_web())

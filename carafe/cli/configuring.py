@@ -36,11 +36,11 @@ def make_token(name: str, role: Role, *, as_json: bool) -> Exit:
     return Exit.OK
 
 
-def show_findings(*, as_json: bool) -> Exit:
-    """Prints what `carafe.doctor` found; FAILED when something is broken."""
+def show_findings(*, as_json: bool, worker: bool = False) -> Exit:
+    """Prints what `carafe.doctor` found, for a `worker` alone or for everything; FAILED when something is broken."""
     from carafe.doctor import Level, examine
 
-    findings = examine()
+    findings = examine(worker=worker)
     if as_json:
         show_json(findings)
     else:

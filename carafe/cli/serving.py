@@ -15,6 +15,23 @@ def serve_worker() -> int:
     return run_worker(settings)
 
 
+def check_worker() -> int:
+    """What a canary runs: whether a worker of this image would run here, the Celery application included. Takes no job.
+
+    Returns 1 when something is broken, told in words.
+    """
+    from carafe.cli.configuring import show_findings
+    from carafe.cli.exits import say
+
+    code = int(show_findings(as_json=False, worker=True))
+    if code == 0:
+        from carafe.engine.application import application_of
+
+        application_of(with_servers(load_settings()))  # raises what `serve --worker` would end with
+        say("a worker would run")
+    return code
+
+
 def serve_web() -> int:
     """The web process, until SIGTERM or Ctrl-C. Imports no Celery. In development the schema is upgraded first."""
     settings = with_servers(load_settings())

@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from carafe.embedded import start_embedded
 from tests.cli.conftest import Command, application
 from tests.cli.running import Running, running
 
@@ -54,6 +55,28 @@ def test_a_running_job_is_asked_to_stop(worker: Running, carafe: Command) -> Non
     worker.says(f"job started .*{job_id}")
     assert carafe("jobs", "cancel", job_id).code == 0
     assert carafe("jobs", "wait", job_id, "--timeout", "20").code == 7
+
+
+def test_a_canary_sees_what_would_keep_a_worker_from_running(
+    carafe: Command, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    assert carafe("serve", "--check").code == 2
+    no_handlers = carafe("serve", "--worker", "--check", HANDLER_MODULES="json")
+    assert no_handlers.code == 1
+    assert "HANDLER_MODULES register no handler" in no_handlers.out
+    with start_embedded(tmp_path_factory.mktemp("durable")) as servers:
+        urls = {"DATABASE_URL": servers.database_url, "REDIS_URL": servers.redis_url}
+        before = carafe("serve", "--worker", "--check", **urls)
+        assert before.code == 1
+        assert "run `carafe migrate`" in before.out
+        assert carafe("migrate", **urls).code == 0
+        after = carafe("serve", "--worker", "--check", **urls)
+        assert (after.code, after.err.strip()) == (0, "a worker would run"), after.out
+        assert "fit the schema" in after.out
+        assert "web" not in {line.split()[1] for line in after.out.splitlines()}
+        not_one = carafe("serve", "--worker", "--check", WORKER_APPLICATION="json:dumps", **urls)
+        assert not_one.code != 0
+        assert "WORKER_APPLICATION" in not_one.err
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
