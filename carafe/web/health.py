@@ -1,7 +1,9 @@
-"""``GET /health`` of a web process: whether it can accept jobs, and what it stands on.
+"""``GET /health`` of a web process: whether it can accept jobs, and what it stands on. ``GET /livez``: that it answers.
 
 200 *ok*; 200 *degraded* while Redis is down, since accepting goes on; 503 *down* when Postgres is. Needs no token, so
 it says no more than a few words about what is wrong, never an address or a message of a server (the log has those).
+
+Probes of a cluster belong on ``/livez``, which asks nobody: a web process whose Postgres is away must stay there to say so.
 """
 
 import asyncio
@@ -9,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
 from carafe.database import Database
@@ -97,8 +100,12 @@ class HealthCheck:
 
 
 def health_router(check: HealthCheck) -> APIRouter:
-    """The router with ``/health``."""
+    """The router with ``/health`` and ``/livez``."""
     router = APIRouter()
+
+    @router.get("/livez", include_in_schema=False)
+    async def livez() -> PlainTextResponse:
+        return PlainTextResponse("ok\n", headers={"Cache-Control": "no-store"})
 
     @router.get(
         "/health",

@@ -23,9 +23,11 @@ async def transaction(client: Client) -> AsyncIterator[AsyncSession]:
         try:
             yield session
         except DISCONNECTED as error:
+            client.database.doubt(error)
             raise Unavailable(error) from error
         except SQLAlchemyError as error:
             if lost(error):
+                client.database.doubt(error)
                 raise Unavailable(error) from error
             raise
         try:

@@ -37,6 +37,8 @@ async def test_without_postgres_it_is_down(serve: Serve) -> None:
         assert (health.status_code, health.json()["status"]) == (503, "down")
         assert health.json()["checks"]["postgres"]["status"] == "down"
         assert "hunter2" not in health.text
+        alive = await http.get("/livez")
+        assert (alive.status_code, alive.text) == (200, "ok\n")
         assert str(port) not in health.text
 
 
