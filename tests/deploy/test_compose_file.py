@@ -1,0 +1,82 @@
+"""docker-compose.yml against the code: names that are settings, times that fit together, nothing open to the network."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+from dotenv import dotenv_values
+
+from carafe.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+OURS = ("migrate", "web", "worker")
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, Any]:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    assert isinstance(services, dict)
+    return services
+
+
+def files(service: dict[str, Any]) -> list[str]:
+    return [file["path"] for file in service["env_file"]]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_name_that_it_sets_is_a_setting_and_every_value_fits(services: dict[str, Any], name: str) -> None:
+    service = services[name]
+    values: dict[str, Any] = {}
+    for file in files(service):
+        values |= dotenv_values(ROOT / file)
+    values |= service["environment"]
+    assert Settings(**{key.lower(): value for key, value in values.items()}).environment == "development"
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_env_local_is_read_and_may_be_missing(services: dict[str, Any], name: str) -> None:
+    last = services[name]["env_file"][-1]
+    assert last == {"path": "env.local", "required": False}
+
+
+def test_the_worker_asks_the_sample_webhook_that_web_serves_while_it_names_none(services: dict[str, Any]) -> None:
+    assert dotenv_values(ROOT / "deploy/compose/worker.env") == {
+        "BRIEFING_WEBHOOK_URL": f"http://web:{services['web']['environment']['PORT']}/sample-webhook"
+    }
+    assert files(services["web"]) == ["env.local"]
+    assert "BRIEFING_WEBHOOK_URL" not in services["web"]["environment"]
+
+
+def test_ports_are_published_to_this_machine_alone(services: dict[str, Any]) -> None:
+    ports = [port for service in services.values() for port in service.get("ports", [])]
+    assert "127.0.0.1:8080:8080" in ports
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+@pytest.mark.parametrize("name", ["web", "worker"])
+def test_a_stop_waits_for_the_drain(services: dict[str, Any], name: str) -> None:
+    seconds = re.fullmatch(r"(\d+)s", services[name]["stop_grace_period"])
+    assert seconds
+    assert int(seconds[1]) > Settings().drain_timeout
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_ours_run_as_restricted_as_in_the_cluster(services: dict[str, Any], name: str) -> None:
+    service = services[name]
+    assert service["user"] == "10001:10001"
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+
+
+def test_what_was_queued_is_kept(services: dict[str, Any]) -> None:
+    assert services["redis"]["command"][1:] == ["--appendonly", "yes", "--maxmemory-policy", "noeviction"]
+    assert services["redis"]["volumes"] == ["redis:/data"]
+    assert services["postgres"]["volumes"] == ["postgres:/var/lib/postgresql"]
+
+
+def test_web_and_worker_start_after_the_schema_is_there(services: dict[str, Any]) -> None:
+    for name in ("web", "worker"):
+        assert services[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
+    assert services["migrate"]["depends_on"]["postgres"] == {"condition": "service_healthy"}
