@@ -16,6 +16,7 @@ from carafe.errors import Unavailable
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
+    from sqlalchemy.engine import ExceptionContext
     from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 Record = asyncpg.Record
@@ -52,8 +53,17 @@ def lost(error: BaseException) -> bool:
     from sqlalchemy.exc import TimeoutError as PoolTimeout
 
     if isinstance(error, DBAPIError):
-        return error.connection_invalidated or isinstance(getattr(error.orig, "__cause__", None), DISCONNECTED)
+        return error.connection_invalidated or _ended_by(error.orig) is not None
     return isinstance(error, PoolTimeout) or (isinstance(error, PendingRollbackError) and error.code == "8s2b")
+
+
+def _ended_by(error: BaseException | None) -> BaseException | None:
+    """asyncpg's own error in this one (SQLAlchemy's adapter wraps some), if it makes a connection unfit for use."""
+    for found in (error, getattr(error, "__cause__", None)):
+        # A ValueError is asyncpg's word for a value that it cannot encode: nothing is wrong with the connection.
+        if isinstance(found, DISCONNECTED) and not isinstance(found, ValueError):
+            return found
+    return None
 
 
 def plain_dsn(url: str) -> str:
@@ -120,7 +130,7 @@ class Database:
         self._in_use.add(connection)
         try:
             yield connection
-        except DISCONNECTED as error:
+        except AWAY as error:
             if isinstance(error, ValueError):
                 raise  # asyncpg's word for a value that it cannot encode: nothing is wrong with the connection
             # Whatever it was, this connection is not to be trusted; giving it back properly could take for ever.
@@ -180,6 +190,7 @@ class Database:
     def engine(self) -> "AsyncEngine":
         """The SQLAlchemy engine (asyncpg driver), for sessions; made at first use, since SQLAlchemy is slow to import."""
         if self._engine is None:
+            from sqlalchemy import event
             from sqlalchemy.ext.asyncio import create_async_engine
 
             self._engine = create_async_engine(
@@ -190,7 +201,18 @@ class Database:
                 pool_timeout=2 * CONNECT_TIMEOUT,
                 pool_pre_ping=False,
             )
+            event.listen(self._engine.sync_engine, "handle_error", self._session_failed)
         return self._engine
+
+    def _session_failed(self, context: "ExceptionContext") -> None:
+        """A statement of a session has failed. SQLAlchemy does not count a statement without an answer as a lost connection:
+        it would wait for the same silence again to roll back, and give the connection to the next."""
+        error = _ended_by(context.original_exception)
+        if error is not None:
+            context.is_disconnect = True
+            if context.connection is not None and not context.connection.invalidated:
+                cast(Any, context.connection.connection.driver_connection).terminate()
+            self._lost(error)
 
     def sessions(self) -> "async_sessionmaker[AsyncSession]":
         """A factory of sessions that keep their objects usable after commit."""

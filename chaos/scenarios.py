@@ -6,6 +6,7 @@ return, but no time.
 
 import argparse
 import asyncio
+import re
 import signal
 import sys
 import tempfile
@@ -17,16 +18,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
+import httpx
 from redis.asyncio import Redis
 
 from carafe.jobs import Client
+from carafe.jobs.hints import QUEUE
 from chaos.jobs import Long, Plain, Poisoned, Tagged
 from chaos.journal import read
 from chaos.processes import now
+from chaos.proxy import HOST
 from chaos.world import World, world
 
 JOBS = 200
 MILLISECONDS = 50
+BULK = 10_000
+"""Jobs in one bulk at most (BULK_LIMIT)."""
+
 WITHIN = 120.0
 """Seconds after which a scenario gives up waiting."""
 
@@ -40,11 +47,15 @@ class Outcome:
     causes: Counter[str]
     seconds: dict[str, float] = field(default_factory=dict)
     codes: list[int | None] = field(default_factory=list)
+    dropped: int = 0
+    """Hints that led to no claim (duplicates and stale ones), where a scenario counts them."""
 
     def __str__(self) -> str:
         again = sum(1 for count in self.begins.values() if count > 1)
         measured = ", ".join(f"{what} {seconds:.2f} s" for what, seconds in self.seconds.items())
-        return f"{dict(self.states)}; ran more than once: {again}; failed attempts: {dict(self.causes)}; {measured}"
+        return f"{dict(self.states)}; ran more than once: {again}; failed attempts: {dict(self.causes)}; {measured}" + (
+            f"; hints dropped: {self.dropped}" if self.dropped else ""
+        )
 
 
 # -- the scenarios
@@ -123,6 +134,40 @@ async def redis_restarted(made: World, *, times: int, outage: float = 0.2, long_
     return await _outcome(made, ids, **{"slowest return": max(returns), "median return": sorted(returns)[len(returns) // 2]})
 
 
+async def backlog_wiped(made: World, *, jobs: int) -> Outcome:
+    """FLUSHALL with so many jobs queued, while a worker drains them."""
+    ids: list[UUID] = []
+    async with made.client("client") as client:
+        for begin in range(0, jobs, BULK):
+            batch = [Plain(tag="deep", milliseconds=1) for _ in range(min(BULK, jobs - begin))]
+            ids += [job.id for job in await client.enqueue_many(batch)]
+    async with Redis.from_url(made.valkey.url) as redis, made.truth() as connection:
+        wiped = await connection.fetchval("select clock_timestamp()")
+        flushed = now()
+        await redis.flushall()
+        queued = await connection.fetchval("select count(*) from carafe.jobs where state = 'queued'")
+
+        async def claimable() -> bool:
+            return bool(await redis.llen(QUEUE))
+
+        async def pushed() -> bool:
+            lost = "select exists(select from carafe.jobs where state = 'queued' and hinted_at < $1)"
+            return not await connection.fetchval(lost, wiped)
+
+        async def drained() -> bool:
+            return not await connection.fetchval("select exists(select from carafe.jobs)")
+
+        await _until(claimable, "the first hint after the wipe")
+        first = now() - flushed
+        await _until(pushed, "all hints to be pushed again")
+        last = now() - flushed
+        await _until(drained, "the backlog to be drained", 600.0)
+    seconds = {f"wipe of {queued} queued to the first hint": first, "to the last": last, "to the last end": now() - flushed}
+    outcome = await _outcome(made, ids, **seconds)
+    outcome.dropped = await _hints_dropped(made)
+    return outcome
+
+
 async def poisoned(made: World) -> Outcome:
     """A job that ends its process at each start, among neighbours that share its crashes."""
     began = now()
@@ -147,11 +192,24 @@ async def _enqueue(client: Client, count: int) -> list[UUID]:
     return [job.id for job in await client.enqueue_many(jobs)]
 
 
-async def _until(check: Callable[[], Awaitable[bool]], what: str) -> None:
-    deadline = time.monotonic() + WITHIN
+async def _hints_dropped(made: World) -> int:
+    """What the workers say that they have dropped."""
+    dropped = 0
+    async with httpx.AsyncClient() as http:
+        for worker in made.workers:
+            line = worker.said("worker starting")
+            assert line is not None
+            metrics = (await http.get(f"http://{HOST}:{line['probes']}/metrics")).text
+            found = re.search(r'^carafe_hints_total\{.*outcome="stale".*\} (\S+)$', metrics, re.MULTILINE)
+            dropped += int(float(found[1])) if found else 0
+    return dropped
+
+
+async def _until(check: Callable[[], Awaitable[bool]], what: str, within: float = WITHIN) -> None:
+    deadline = time.monotonic() + within
     while not await check():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {WITHIN:g} s for {what}")
+            raise TimeoutError(f"waited {within:g} s for {what}")
         await asyncio.sleep(0.05)
 
 
@@ -229,6 +287,7 @@ async def _measure() -> None:
             2,
         ),
         "a job that crashes its worker": (poisoned, 2, 5),
+        "deep backlog wiped": (lambda made: backlog_wiped(made, jobs=100_000), 1, 5),
     }
     for name, (scenario, workers, slots) in script.items():
         with tempfile.TemporaryDirectory(prefix="carafe-scenario-") as folder:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chaos.scenarios import JOBS, Outcome, flushed, killed, poisoned, redis_restarted, rolled, small
+from chaos.scenarios import JOBS, Outcome, backlog_wiped, flushed, killed, poisoned, redis_restarted, rolled, small
 
 pytestmark = pytest.mark.process
 
@@ -33,6 +33,14 @@ async def test_redis_is_flushed_and_all_is_done_once(tmp_path: Path) -> None:
     assert outcome.states == Counter({"chaos.plain succeeded": JOBS})
     assert set(outcome.begins.values()) == {1}
     assert not outcome.causes
+
+
+async def test_a_backlog_is_wiped_and_few_hints_are_pushed_twice(tmp_path: Path) -> None:
+    async with small(tmp_path, workers=1, slots=5) as world:
+        outcome = tell(await backlog_wiped(world, jobs=5_000))
+    assert outcome.states == Counter({"chaos.plain succeeded": 5_000})
+    assert set(outcome.begins.values()) == {1}
+    assert outcome.dropped < 5_000 * 0.02
 
 
 async def test_all_workers_are_replaced_under_load_and_no_attempt_is_spent(tmp_path: Path) -> None:
