@@ -1,18 +1,22 @@
 # Needs python3 (3.11 or newer, with venv) and make, nothing else. `make help` lists the targets.
 PYTHON ?= python3
 BIN := .venv/bin
+IMAGE ?= carafe:dev
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test lint bench chaos soak lock clean
+.PHONY: help dev test test-cluster lint bench chaos soak image deploy lock clean
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 dev: .venv/stamp ## Web :8080, dashboard, worker, Postgres and Valkey, all in one process; Ctrl-C stops everything
 	@$(BIN)/carafe dev
 
 test: lint ## Lint, then every test, against real Postgres and Valkey (ARGS= goes to pytest)
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-cluster: .venv/stamp ## The product on the cluster of KUBECONFIG: everything that can happen to it there (ARGS= goes to pytest)
+	@$(BIN)/python -m pytest -m cluster tests/cluster $(ARGS)
 
 lint: .venv/stamp ## Ruff, formatting, strict types, import contracts
 	@$(BIN)/ruff check .
@@ -28,6 +32,13 @@ chaos: .venv/stamp ## Break everything at random for MINUTES (10) and check that
 
 soak: .venv/stamp ## A steady load for MINUTES (30): nothing may grow, no memory, files, threads, connections, keys
 	@$(BIN)/python -m chaos.soak --minutes $(or $(MINUTES),30)
+
+image: ## The image carafe:dev, or IMAGE=; LOAD= is a command that gives it to the cluster, such as "kind load docker-image"
+	docker build --tag $(IMAGE) --build-arg REVISION=$(shell git rev-parse --short HEAD 2>/dev/null) .
+	$(if $(LOAD),$(LOAD) $(IMAGE))
+
+deploy: ## Onto the cluster of KUBECONFIG: OVERLAY=dev or production, then KEDA's part once Redis is ready (docs/deploy.md)
+	@deploy/apply $(or $(OVERLAY),dev)
 
 lock: ## Resolve the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
