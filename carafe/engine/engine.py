@@ -122,6 +122,7 @@ class Engine:
         self._children = Children(settings.job_modules, settings.handler_modules)
         self._job_log = open_job_log(settings)
         self._holdings = Holdings()
+        self._times_lost = 0
         self._pace = Pace(self.concurrency)
         self.ledger = Ledger(self._database, self.id, name, self.kinds)
         self.runner = Runner(
@@ -258,6 +259,7 @@ class Engine:
 
     async def _claim(self, batch: Sequence[Hinted]) -> None:
         self._holdings.claiming(batch)
+        times_lost = self._times_lost
         claims: list[Claim] = []
         bad: list[tuple[Claim, HookFailed]] = []
         try:
@@ -286,7 +288,8 @@ class Engine:
             # Enqueued by a newer release: left to workers that know it, like a kind that we do not have.
             claims = [claim for claim in claims if claim.row["version"] <= versions[claim.kind]]
             self._leave_to_others(newer)
-        if self.draining:
+        if self.draining or times_lost != self._times_lost:
+            # Declared lost while this claim was under way, it may have been taken from us before it reached us.
             self._give_back(claims)
         else:
             self._leave_to_others(self.runner.offer(claims), longest=SUSPECT_PAUSE)
@@ -433,6 +436,14 @@ class Engine:
     def missed(self, error: BaseException) -> None:
         """See `heartbeat.Beating`: statements that wait for an answer are not left to wait for ever."""
         self.call(lambda: self._database.doubt(error))
+
+    def declared_lost(self) -> None:
+        """See `heartbeat.Beating`."""
+
+        def apply() -> None:
+            self._times_lost += 1
+
+        self.call(apply)
 
     def _lose(self, job_id: UUID, fence: int) -> None:
         """A claim is no longer ours (rescued, cancelled, ended by another): stop it, start it never."""

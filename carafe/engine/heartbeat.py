@@ -70,6 +70,10 @@ class Beating(Protocol):
         """A beat has failed: Postgres does not answer."""
         ...
 
+    def declared_lost(self) -> None:
+        """This worker's jobs were given to others while it was away: a claim that is under way may be of before that."""
+        ...
+
 
 class Heartbeat:
     """The beating thread of one worker."""
@@ -175,8 +179,8 @@ class Heartbeat:
         )
         await connection.execute(WORKER_START.positional, *arguments)
         await connection.execute(UNDEFER.positional, engine.kinds)
-        if self._since is None:
-            self._since = await connection.fetchval("select now()")
+        # After the announcement: the next beat compares all that was claimed before it.
+        self._since = await connection.fetchval("select now()")
         self.announced.set()
 
     async def _once(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
@@ -206,6 +210,7 @@ class Heartbeat:
             # Declared lost while we were away (frozen, partitioned). What we claim from now on is ours again; what was
             # taken from us is fenced off, and the next beat says what that is.
             log.warning("this worker was declared lost and comes back")
+            engine.declared_lost()
             await self._announce(connection)
             self.beat_now()
             return

@@ -1,6 +1,7 @@
 """A worker that is frozen for longer than the steward's patience: its job runs elsewhere, and it writes nothing later."""
 
 import signal
+from typing import Any
 
 import pytest
 
@@ -8,7 +9,8 @@ from carafe.jobs import Client, State
 from carafe.steward import rescuer
 from carafe.steward.steward import Steward
 from tests.engine.conftest import Gates, StartWorker, Words
-from tests.engine.jobs import AsyncDo, NoOp
+from tests.engine.jobs import AsyncDo, Effect, NoOp
+from tests.engine.slow_claims import LATE
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.process
@@ -65,3 +67,37 @@ async def test_a_frozen_worker_loses_its_job_and_writes_nothing_over_the_new_own
     if woken == "while the new owner runs":
         assert await effects(job.id) == ["begun", "begun", "finished"]
     await frozen.stop()
+
+
+async def test_a_claim_that_was_under_way_when_its_worker_was_declared_lost_begins_nothing(
+    client: Client, database: Any, steward: Steward, start_worker: StartWorker, effects: Words
+) -> None:
+    async with database.acquire() as gate:
+        await gate.execute("select pg_advisory_lock($1)", LATE)
+        worker = await start_worker(HANDLER_MODULES="tests.engine.handlers,tests.engine.slow_claims")
+        job = await client.enqueue(Effect(word="run"))
+
+        async def running() -> bool:
+            return (await client.get(job.id)).state is State.RUNNING
+
+        await eventually(running)
+        # What a rescue does to a job that has not begun; and the job is paused, so that nobody else takes it meanwhile.
+        await client.pause(reason="test")
+        async with database.acquire() as connection, connection.transaction():
+            await connection.execute("update carafe.workers set state = 'lost' where pid = $1", worker.pid)
+            await connection.execute("update carafe.jobs set state = 'queued', worker = null where id = $1", job.id)
+        await eventually(lambda: worker.events("this worker was declared lost and comes back"))
+        beats = await database.fetchval("select beat_at from carafe.workers where pid = $1", worker.pid)
+
+        async def trusted_again() -> bool:
+            beat = await database.fetchval("select beat_at from carafe.workers where pid = $1", worker.pid)
+            return bool((beat - beats).total_seconds() > 1)
+
+        await eventually(trusted_again)
+        await gate.execute("select pg_advisory_unlock($1)", LATE)
+    await eventually(lambda: 'carafe_stale_writes_total{queue="default"} 1.0' in worker.probe("/metrics")[1])
+    assert await effects(job.id) == []
+    await client.resume()
+    assert (await client.wait(job.id, timeout=30)).state is State.SUCCEEDED
+    assert await effects(job.id) == ["run"]
+    assert (await client.get(job.id)).attempts == ()

@@ -1,0 +1,27 @@
+"""A fault: the reply of the first claim that takes something reaches the worker only when the gate `LATE` is open.
+
+Named in HANDLER_MODULES by the test that wants it; no network can be told to delay just this.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from carafe.engine.ledger import Hinted, Ledger
+from tests.engine.handlers import pass_gate_async
+
+LATE = 987_654
+
+_claim = Ledger.claim
+_delayed: list[Any] = []
+
+
+async def late(self: Ledger, hints: Sequence[Hinted]) -> Any:
+    """Claim, and let the reply wait."""
+    claimed = await _claim(self, hints)
+    if claimed[0] and not _delayed:
+        _delayed.append(claimed)
+        await pass_gate_async(LATE)
+    return claimed
+
+
+Ledger.claim = late  # type: ignore[method-assign]
