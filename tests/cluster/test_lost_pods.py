@@ -112,7 +112,7 @@ def test_a_worker_pod_is_deleted_by_force(deployment: Deployment, held: Held, re
     deployment.kubectl("delete", "pod", name_of(pod), "--grace-period=0", "--force")
     moved = until("the jobs run again", lambda: _elsewhere(deployment, held, name_of(pod)), 120)
     report.seconds("worker pod deleted by force: all its jobs run elsewhere after", time.monotonic() - began)
-    running, queued = held.end(180)
+    running, queued = held.end(300)
     assert {job["state"] for job in [*running, *queued]} == {"succeeded"}
     assert {job["attempt"] for job in queued} == {1}, "a job that had not begun was charged"
     report.add("worker pod deleted by force: what an interrupted job says", _words(deployment, str(moved[0]["id"])))

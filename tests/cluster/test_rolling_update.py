@@ -135,7 +135,7 @@ def _canaries(deployment: Deployment, image: str) -> None:
         # No old pod may go meanwhile.
         strategy = deployment.kubectl.get("deployment", name)["spec"]["strategy"]
         one = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
-        deployment.kubectl.patch("deployment", name, {"spec": {"strategy": one, "minReadySeconds": 600, "paused": False}})
+        deployment.kubectl.patch("deployment", name, {"spec": {"strategy": one, "minReadySeconds": 500, "paused": False}})
         until(f"a new pod of {name} is ready", partial(_runs, deployment, component, image), 120)
         deployment.kubectl.patch("deployment", name, {"spec": {"strategy": strategy, "minReadySeconds": 0, "paused": True}})
 

@@ -50,7 +50,10 @@ def test_keda_asks_for_the_keys_that_carafe_writes_and_its_user_may_read_no_othe
 
 
 def test_keda_waits_until_what_a_worker_has_said_is_no_longer_counted() -> None:
-    assert scaled_object()["cooldownPeriod"] >= 60 > scaling.COUNTS_FOR
+    # An outage of Redis for a minute, and what it takes until KEDA counts again.
+    assert scaled_object()["cooldownPeriod"] >= 120 > scaling.COUNTS_FOR
+    behavior = scaled_object()["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    assert behavior["scaleDown"]["stabilizationWindowSeconds"] >= 120
     assert scaled_object()["pollingInterval"] <= scaling.INTERVAL
     assert scaled_object()["fallback"]["replicas"] >= 1
 
