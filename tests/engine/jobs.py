@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
 
+LATE = 987_654
+"""The gate of `tests.engine.slow_claims`."""
+
+
 class Do(Job):
     """`what` names one of `tests.engine.handlers`'s acts; `gate` is a Postgres advisory lock that the act waits for."""
 

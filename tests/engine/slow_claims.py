@@ -8,8 +8,7 @@ from typing import Any
 
 from carafe.engine.ledger import Hinted, Ledger
 from tests.engine.handlers import pass_gate_async
-
-LATE = 987_654
+from tests.engine.jobs import LATE
 
 _claim = Ledger.claim
 _delayed: list[Any] = []

@@ -9,8 +9,7 @@ from carafe.jobs import Client, State
 from carafe.steward import rescuer
 from carafe.steward.steward import Steward
 from tests.engine.conftest import Gates, StartWorker, Words
-from tests.engine.jobs import AsyncDo, Effect, NoOp
-from tests.engine.slow_claims import LATE
+from tests.engine.jobs import LATE, AsyncDo, Effect, NoOp
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.process

@@ -353,7 +353,9 @@ class Store(RuleBasedStateMachine):
     # -- the steward
 
     def rescue(self, worker: int) -> None:
-        self.world.run(self.world.rescuer._rescue({"id": self.workers[worker], "name": "worker"}, "it is a test"))
+        self.world.run(
+            self.world.rescuer._rescue({"id": self.workers[worker], "name": "worker", "death_reason": None}, "it is a test")
+        )
         held = [job for job in self.jobs.values() if self.owns(worker, job)]
         # The slots take claims in order: what lies behind them had not begun, and suspects run apart.
         begun = [job for job in sorted(held, key=_begun)[: SLOTS[worker]] if not job.suspect]
