@@ -18,6 +18,16 @@ pytestmark = pytest.mark.cluster
 TOGETHER = 60.0
 """Seconds for which the old release and the new one run side by side on the new schema."""
 
+ALONE = 60.0
+"""Seconds of the same load with nothing else going on: whether this machine can carry it at all."""
+
+
+def test_the_load_alone_fails_nothing(deployment: Deployment, report: Report) -> None:
+    def nothing() -> None:
+        watch(ALONE, deployment.replicas)
+
+    change_under_load(deployment, report, "the same load without any change", nothing)
+
 
 def test_a_new_release_under_load_costs_nothing(deployment: Deployment, report: Report) -> None:
     new = images.load(images.build(images.product(), release="2"), deployment.kubectl)
