@@ -4,7 +4,7 @@ BIN := .venv/bin
 IMAGE ?= carafe:dev
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test test-cluster lint bench chaos soak image deploy lock clean
+.PHONY: help dev test test-cluster lint docs bench chaos soak image deploy lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,6 +13,8 @@ dev: .venv/stamp ## Web :8080, dashboard, worker, Postgres and Valkey, all in on
 	@$(BIN)/carafe dev
 
 test: lint ## Lint, then every test, against real Postgres and Valkey (ARGS= goes to pytest)
+	@.ci/prometheus
+	@.ci/chromium $(BIN)/python
 	@$(BIN)/python -m pytest $(ARGS)
 
 test-cluster: .venv/stamp ## The product on the cluster of KUBECONFIG: everything that can happen to it there (ARGS= goes to pytest)
@@ -23,6 +25,9 @@ lint: .venv/stamp ## Ruff, formatting, strict types, import contracts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+docs: .venv/stamp ## The documentation as a site, in site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 bench: .venv/stamp ## Benchmarks against plain Celery and others; ONLY=drain runs a part
 	@$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
@@ -44,12 +49,12 @@ lock: ## Resolve the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --custom-compile-command "make lock" \
 		--upgrade --quiet -o requirements.lock
-	uv pip compile pyproject.toml --extra kubernetes --universal --python-version 3.11 --generate-hashes \
+	uv pip compile pyproject.toml --extra kubernetes --extra tracing --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --custom-compile-command "make lock" \
 		--constraint requirements.lock --quiet -o requirements-runtime.lock
 
 clean: ## Remove the environment, caches and builds; the data in .carafe stays
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
+	rm -rf .venv site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment, made anew whenever the lock changes, so that nothing of an older one stays behind.

@@ -6,7 +6,7 @@ several processes start together. Never commits on a caller's session.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
@@ -74,16 +74,25 @@ def plain_dsn(url: str) -> str:
 class Database:
     """One process's access to Postgres. Open it inside the event loop that uses it."""
 
-    def __init__(self, url: str, *, pool_size: int = 10, name: str = "carafe", command_timeout: float | None = 30.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 10,
+        name: str = "carafe",
+        command_timeout: float | None = 30.0,
+        server_settings: Mapping[str, str] | None = None,
+    ) -> None:
         """`pool_size` connections at most for the system's statements and as many for sessions; `name` is shown by
-        ``pg_stat_activity``; `command_timeout` in seconds bounds each statement of the pool (None: unbounded)."""
+        ``pg_stat_activity``; `command_timeout` in seconds bounds each statement of the pool (None: unbounded);
+        `server_settings` are Postgres's own, for each connection."""
         self.url = url
         self._dsn = plain_dsn(url)
         self._pool_size = pool_size
         self._options: dict[str, Any] = {
             "timeout": CONNECT_TIMEOUT,
             "command_timeout": command_timeout,
-            "server_settings": {"application_name": name, "jit": "off"},
+            "server_settings": {"application_name": name, "jit": "off", **(server_settings or {})},
         }
         self._pool: asyncpg.Pool[Record] | None = None
         self._opening = asyncio.Lock()

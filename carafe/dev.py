@@ -1,7 +1,7 @@
-"""`carafe dev`: Postgres, Valkey, web and worker in one process, for development.
+"""`carafe dev`: Postgres, Valkey, web, dashboard and worker in one process, for development.
 
 1. servers: embedded ones, data kept in DATA_DIR, where the URLs are not set; then the schema
-2. web in the main thread's event loop, the worker in threads of its own
+2. web and dashboard in the main thread's event loop, the worker in threads of its own
 3. Ctrl-C or SIGTERM: the worker drains while the web still answers (handlers may be calling it), then the web finishes
    its requests, last of all the servers stop; a second Ctrl-C stops what still runs
 
@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from carafe import __version__
+from carafe import __version__, tracing
 from carafe.development import Announcement, Servers, with_urls
 from carafe.settings import Settings, SettingsError, redact_url
 
 if TYPE_CHECKING:
     from carafe.engine.worker import WorkerThread
-    from carafe.web.server import WebServer
+    from carafe.web.server import WebServers
 
 log = structlog.stdlib.get_logger("carafe.dev")
 
@@ -96,17 +96,19 @@ class _Signals:
 def _with_free_ports(settings: Settings) -> Settings:
     """The settings with a real port for the web (0 becomes a free one). Raises SettingsError for one that is taken."""
     faults = []
-    port = settings.port
-    try:
-        port = _free(settings.host, settings.port)
-    except OSError as error:
-        faults.append(_taken("PORT", settings.host, settings.port, error))
-    try:
-        _free(settings.probe_host, settings.probe_port)
-    except OSError as error:
-        faults.append(_taken("PROBE_PORT", settings.probe_host, settings.probe_port, error))
+    free = {}
+    asked = [("PORT", settings.host), ("PROBE_PORT", settings.probe_host)]
+    if settings.dashboard:
+        asked.insert(1, ("DASHBOARD_PORT", settings.host))
+    for setting, host in asked:
+        number: int = getattr(settings, setting.lower())
+        try:
+            free[setting] = _free(host, number)
+        except OSError as error:
+            faults.append(_taken(setting, host, number, error))
     if faults:
         raise SettingsError(faults)
+    port = free["PORT"]
     os.environ["PORT"] = str(port)  # for an application that reads its settings itself
     return settings.model_copy(update={"port": port})
 
@@ -172,10 +174,18 @@ def _prepare(settings: Settings) -> None:
 
 
 def _run(settings: Settings, signals: _Signals) -> int:
-    from carafe.engine.worker import WorkerThread
-    from carafe.web.server import WebServer, load_application
+    tracing.start(settings, "carafe")
+    try:
+        return _run_all(settings, signals)
+    finally:
+        tracing.stop()
 
-    web = WebServer(load_application(settings), settings)
+
+def _run_all(settings: Settings, signals: _Signals) -> int:
+    from carafe.engine.worker import WorkerThread
+    from carafe.web.server import WebServers, load_application
+
+    web = WebServers(load_application(settings), settings)
     # The web process beside it carries the steward.
     worker = WorkerThread(settings.model_copy(update={"steward": False}))
     make_loop = None
@@ -187,7 +197,7 @@ def _run(settings: Settings, signals: _Signals) -> int:
         return runner.run(_serve(web, worker, settings, signals))
 
 
-async def _serve(web: "WebServer", worker: "WorkerThread", settings: Settings, signals: _Signals) -> int:
+async def _serve(web: "WebServers", worker: "WorkerThread", settings: Settings, signals: _Signals) -> int:
     """The story: web, worker, banner; then wait for a signal, drain the worker, finish the web."""
     loop = asyncio.get_running_loop()
     listening, stopping = asyncio.Event(), asyncio.Event()
@@ -222,7 +232,7 @@ async def _serve(web: "WebServer", worker: "WorkerThread", settings: Settings, s
 
 
 async def _attend(
-    web: "WebServer", worker: "WorkerThread", ended: "asyncio.Future[bool]", settings: Settings, stopping: asyncio.Event
+    web: "WebServers", worker: "WorkerThread", ended: "asyncio.Future[bool]", settings: Settings, stopping: asyncio.Event
 ) -> int:
     """Prints the banner once the worker takes jobs, then waits until somebody asks to stop or the worker ends."""
     ready = _in_thread(lambda: worker.ready(WORKER_START))
@@ -230,8 +240,12 @@ async def _attend(
     if ready.done() and not ended.done() and not stopping.is_set():
         if not ready.result():
             log.warning("the worker does not take jobs yet; the log says why")
-        print(banner(web.url, worker.probe_port, settings), flush=True)  # noqa: T201
+        print(banner(web.url, web.dashboard_url, worker.probe_port, settings), flush=True)  # noqa: T201
         await _first(ended, stopping.wait())
+    if ended.done() and not stopping.is_set() and worker.exit_code == 0:
+        log.warning("the worker was asked to drain and has ended: nothing runs jobs until the next start")
+        await stopping.wait()
+        return 0
     if ended.done() and not stopping.is_set():
         log.error("the worker has ended by itself; the log says why")
         return worker.exit_code or 1
@@ -265,18 +279,19 @@ async def _first(*waits: "Coroutine[Any, Any, Any] | asyncio.Future[Any]") -> No
             task.cancel()
 
 
-def _hurry(web: "WebServer", worker: "WorkerThread") -> None:
+def _hurry(web: "WebServers", worker: "WorkerThread") -> None:
     worker.drain()
     web.stop(hurry=True)
 
 
-def banner(url: str, probe_port: int, settings: Settings) -> str:
+def banner(url: str, dashboard: str | None, probe_port: int, settings: Settings) -> str:
     """What is where, for the terminal."""
     assert settings.database_url is not None
     assert settings.redis_url is not None
     probes = f"http://{settings.probe_host}:{probe_port}"
     lines = [
         ("web", url),
+        *([("dashboard", dashboard)] if dashboard else []),
         ("API docs", f"{url}/docs"),
         ("health", f"{url}/health"),
         ("worker", f"{settings.worker_concurrency} slots; {probes}/readyz and {probes}/metrics"),

@@ -31,14 +31,15 @@ _EVENTS: dict[str, tuple[str, Level]] = {
     "released": ("job released", "INFO"),
 }
 
-# time (UNIX, s), event, job id, kind, attempt, duration (s), error or reason, delay (s)
-_Line = tuple[float, str, object, str, int, float | None, str | None, float | None]
+# time (UNIX, s), event, job id, kind, attempt, duration (s), error or reason, delay (s), trace id
+_Line = tuple[float, str, object, str, int, float | None, str | None, float | None, str | None]
 
 
 class JobLog:
     """Collects the lines of jobs and writes them to `stream` in batches.
 
-    `job_id` is a UUID or its text; durations and delays are seconds; `error` is `Class: message`, without a traceback.
+    `job_id` is a UUID or its text; durations and delays are seconds; `error` is `Class: message`, without a traceback;
+    `trace` is the trace's id, where there is one.
     Lines below `level` cost one comparison.
     """
 
@@ -51,44 +52,67 @@ class JobLog:
         self._warning = least <= _SEVERITY["WARNING"]
         self._error = least <= _SEVERITY["ERROR"]
 
-    def started(self, job_id: object, kind: str, attempt: int) -> None:
+    def started(self, job_id: object, kind: str, attempt: int, trace: str | None = None) -> None:
         """An attempt begins; the first is 1."""
         if self._info:
-            self._pending.append((time.time(), "started", job_id, kind, attempt, None, None, None))
+            self._pending.append((time.time(), "started", job_id, kind, attempt, None, None, None, trace))
 
-    def completed(self, job_id: object, kind: str, attempt: int, duration: float) -> None:
+    def completed(self, job_id: object, kind: str, attempt: int, duration: float, trace: str | None = None) -> None:
         """The job succeeded."""
         if self._info:
-            self._pending.append((time.time(), "completed", job_id, kind, attempt, duration, None, None))
+            self._pending.append((time.time(), "completed", job_id, kind, attempt, duration, None, None, trace))
 
-    def retried(self, job_id: object, kind: str, attempt: int, duration: float, error: str, delay: float) -> None:
+    def retried(
+        self,
+        job_id: object,
+        kind: str,
+        attempt: int,
+        duration: float,
+        error: str,
+        delay: float,
+        trace: str | None = None,
+    ) -> None:
         """The attempt failed and another follows after `delay`."""
         if self._warning:
-            self._pending.append((time.time(), "retried", job_id, kind, attempt, duration, error, delay))
+            self._pending.append((time.time(), "retried", job_id, kind, attempt, duration, error, delay, trace))
 
-    def failed(self, job_id: object, kind: str, attempt: int, duration: float, error: str) -> None:
+    def failed(self, job_id: object, kind: str, attempt: int, duration: float, error: str, trace: str | None = None) -> None:
         """The job is dead: no attempt is left, or it was discarded."""
         if self._error:
-            self._pending.append((time.time(), "failed", job_id, kind, attempt, duration, error, None))
+            self._pending.append((time.time(), "failed", job_id, kind, attempt, duration, error, None, trace))
 
     def cancelled(
-        self, job_id: object, kind: str, attempt: int, duration: float | None = None, reason: str | None = None
+        self,
+        job_id: object,
+        kind: str,
+        attempt: int,
+        duration: float | None = None,
+        reason: str | None = None,
+        trace: str | None = None,
     ) -> None:
         """The job was cancelled, by its handler or from outside."""
         if self._info:
-            self._pending.append((time.time(), "cancelled", job_id, kind, attempt, duration, reason, None))
+            self._pending.append((time.time(), "cancelled", job_id, kind, attempt, duration, reason, None, trace))
 
-    def snoozed(self, job_id: object, kind: str, attempt: int, duration: float, delay: float) -> None:
+    def snoozed(
+        self, job_id: object, kind: str, attempt: int, duration: float, delay: float, trace: str | None = None
+    ) -> None:
         """The handler put the job off by `delay`; no attempt was spent."""
         if self._info:
-            self._pending.append((time.time(), "snoozed", job_id, kind, attempt, duration, None, delay))
+            self._pending.append((time.time(), "snoozed", job_id, kind, attempt, duration, None, delay, trace))
 
     def released(
-        self, job_id: object, kind: str, attempt: int, duration: float | None = None, reason: str | None = None
+        self,
+        job_id: object,
+        kind: str,
+        attempt: int,
+        duration: float | None = None,
+        reason: str | None = None,
+        trace: str | None = None,
     ) -> None:
         """The job went back to the queue, for instance at drain; no attempt was spent."""
         if self._info:
-            self._pending.append((time.time(), "released", job_id, kind, attempt, duration, reason, None))
+            self._pending.append((time.time(), "released", job_id, kind, attempt, duration, reason, None, trace))
 
     def flush(self) -> int:
         """Writes the pending lines with one write, and returns how many there were.
@@ -139,7 +163,7 @@ class _Json:
     def __call__(self, lines: list[_Line]) -> str:
         rendered: list[str] = []
         heads, kinds, clock = self._heads, self._kinds, self._clock
-        for at, event, job_id, kind, attempt, duration, error, delay in lines:
+        for at, event, job_id, kind, attempt, duration, error, delay, trace in lines:
             second = int(at)
             quoted = kinds.get(kind)
             if quoted is None:
@@ -149,6 +173,8 @@ class _Json:
                 tail += f',"delay":{delay:.3f}'
             if error is not None:
                 tail += f',"error":{_quoted(error)}'
+            if trace is not None:
+                tail += f',"trace_id":"{trace}"'
             micros = int((at - second) * 1_000_000)
             rendered.append(f'{{"timestamp":"{clock(second)}.{micros:06d}{heads[event]}{job_id}{quoted}{attempt}{tail}}}\n')
         return "".join(rendered)
@@ -163,13 +189,15 @@ class _Text:
 
     def __call__(self, lines: list[_Line]) -> str:
         rendered: list[str] = []
-        for at, event, job_id, kind, attempt, duration, error, delay in lines:
+        for at, event, job_id, kind, attempt, duration, error, delay, trace in lines:
             second = int(at)
             tail = f" duration={duration:.3f}s" if duration is not None else ""
             if delay is not None:
                 tail += f" delay={delay:.1f}s"
             if error is not None:
                 tail += f" error={_one_line(error)}"
+            if trace is not None:
+                tail += f" trace_id={trace}"
             millis = int((at - second) * 1_000)
             rendered.append(
                 f"{self._clock(second)}.{millis:03d} {self._heads[event]} {_one_line(kind)} "

@@ -12,7 +12,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, TextIO
 
 import orjson
@@ -52,7 +52,7 @@ def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
         structlog.processors.StackInfoRenderer(),
     ]
-    render: list[structlog.typing.Processor] = [structlog.processors.format_exc_info]
+    render: list[structlog.typing.Processor] = [_whose, structlog.processors.format_exc_info]
     render += [_in_order, _json] if settings.log_format == "json" else [_Text(colours=stream.isatty())]
 
     handler = logging.StreamHandler(stream)
@@ -93,6 +93,17 @@ def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:
     )
 
 
+_sources: dict[str, Callable[[], Mapping[str, Any]]] = {}
+
+
+def annotate(name: str, source: Callable[[], Mapping[str, Any]]) -> None:
+    """Give every line what `source` says of the code that logs it: asked for each line, in the context that logs it.
+
+    A later source of the same `name` takes the place of an earlier one. What a line says itself stands.
+    """
+    _sources[name] = source
+
+
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     """The logger of a module: `log = get_logger(__name__)`, then `log.info("lease taken", holder=…)`."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
@@ -114,6 +125,14 @@ def _failed_requests_only(record: logging.LogRecord) -> bool:
             record.msg, record.args = "request failed: %s %s answered %s", (method, str(path).partition("?")[0], status)
             return True
     return False
+
+
+def _whose(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """What the sources of `annotate` say. Here, where the line is rendered: what others keep of it has none."""
+    for source in _sources.values():
+        for key, value in source().items():
+            event.setdefault(key, value)
+    return event
 
 
 def _in_order(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

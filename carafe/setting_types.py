@@ -9,10 +9,11 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, Secret
+from pydantic import AfterValidator, BeforeValidator, Field, Secret, SecretStr
 
 Role = Literal["view", "operate"]
 
@@ -31,6 +32,15 @@ class ApiToken:
     name: str
     role: Role
     digest: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DashboardUser:
+    """Somebody who may sign in to the dashboard, by a password of which only an argon2 hash is kept."""
+
+    name: str
+    role: Role
+    password_hash: str = field(repr=False)
 
 
 def hash_token(token: str) -> str:
@@ -131,6 +141,26 @@ def _http(value: str) -> str:
     return value
 
 
+def _trace_url(value: str) -> str:
+    wants = "must be a URL with {trace_id} in it, such as https://tempo.example.org/trace/{trace_id}"
+    parts = urlsplit(value.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{wants} (got {redact_url(value)!r})")
+    if "{trace_id}" not in value or set(re.findall(r"\{[^{}]*\}", value)) != {"{trace_id}"}:
+        raise ValueError(f"{wants}, and no other name in braces")
+    return value.strip()
+
+
+def _otlp_headers(value: SecretStr) -> SecretStr:
+    for part in value.get_secret_value().split(","):
+        name, equals, _ = part.strip().partition("=")
+        if part.strip() and (not equals or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name.strip())):
+            raise ValueError(
+                "must be name=value, separated by commas, with values URL-encoded (an entry is not of that form)"
+            )
+    return value
+
+
 _ROLES: dict[str, Role] = {"view": "view", "operate": "operate"}
 _TOKEN_FORM = (
     "must be name:role:digest, separated by commas, with role view or operate and digest the SHA-256 of the token "
@@ -160,13 +190,95 @@ def _tokens(value: tuple[ApiToken, ...]) -> tuple[ApiToken, ...]:
     return value
 
 
+_USER_FORM = (
+    "must be name:role:hash, separated by commas, with role view or operate and an argon2 hash of the password; "
+    "`carafe dashboard hash-password NAME ROLE` makes an entry"
+)
+_ARGON2 = re.compile(r"\$argon2(id|i|d)\$v=\d+\$m=\d+,t=\d+,p=\d+\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}")
+
+
+def _listed_users(value: object) -> object:
+    """Like `_listed`; a hash has commas of its own, so a new entry is a comma or line break before `name:`."""
+    if isinstance(value, str) and not value.strip().startswith("["):
+        return [part for part in re.split(r"\s*[,\n]\s*(?=[^,:$\n]+:)", value.strip().strip(",")) if part]
+    return _listed(value)
+
+
+def _user(value: object) -> object:
+    if isinstance(value, DashboardUser):
+        return value
+    parts = value.split(":", 2) if isinstance(value, str) else []
+    if len(parts) != 3 or not parts[0].strip():
+        raise ValueError(f"{_USER_FORM} (an entry is not of that form)")
+    name, role, hashed = (part.strip() for part in parts)
+    if role not in _ROLES:
+        raise ValueError(f"{_USER_FORM} (the role of {name!r} is neither)")
+    if not _ARGON2.fullmatch(hashed):
+        eaten = (
+            "; its $ signs are gone: shells and compose files want it in single quotes"
+            if hashed.startswith("argon2")
+            else ""
+        )
+        raise ValueError(f"{_USER_FORM} (what {name!r} has is no argon2 hash{eaten}; never put the password itself here)")
+    return DashboardUser(name, _ROLES[role], hashed)
+
+
+def _users(value: tuple[DashboardUser, ...]) -> tuple[DashboardUser, ...]:
+    names = [user.name for user in value]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"must name each user once (twice: {', '.join(twice)})")
+    return value
+
+
+SECRET_KEY_LENGTH = 32
+"""Characters of a key of DASHBOARD_SECRET_KEYS at least."""
+
+
+def _secret_key(value: SecretStr) -> SecretStr:
+    if len(value.get_secret_value()) < SECRET_KEY_LENGTH:
+        raise ValueError(
+            f"must be keys of {SECRET_KEY_LENGTH} random characters or more, separated by commas; "
+            "`carafe dashboard secret-key` makes one"
+        )
+    return value
+
+
+def _network(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return ip_network(value)
+    except ValueError:
+        raise ValueError(
+            f"must be networks such as 10.0.0.0/8 or single addresses, separated by commas (got {value!r}"
+            + (": the address has bits beyond the network's)" if "/" in value else ")")
+        ) from None
+
+
+def _header(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9-]+", value):
+        raise ValueError(f"must be the name of a header such as X-Forwarded-User (got {value!r})")
+    return value
+
+
 DatabaseUrl = Annotated[SecretUrl, AfterValidator(_postgres)]
 RedisUrl = Annotated[SecretUrl, AfterValidator(_url(("redis", "rediss"), "redis://:password@host:6379/0"))]
 HttpUrl = Annotated[str, AfterValidator(_http)]
+TraceUrl = Annotated[str, AfterValidator(_trace_url)]
+OtlpHeaders = Annotated[SecretStr, AfterValidator(_otlp_headers)]
+Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 ModuleNames = Annotated[tuple[Annotated[str, AfterValidator(_module)], ...], BeforeValidator(_listed)]
 Target = Annotated[str, AfterValidator(_target)]
 Tokens = Annotated[
     tuple[Annotated[ApiToken, BeforeValidator(_token)], ...], BeforeValidator(_listed), AfterValidator(_tokens)
 ]
+DashboardUsers = Annotated[
+    tuple[Annotated[DashboardUser, BeforeValidator(_user)], ...], BeforeValidator(_listed_users), AfterValidator(_users)
+]
+SecretKeys = Annotated[tuple[Annotated[SecretStr, AfterValidator(_secret_key)], ...], BeforeValidator(_listed)]
+Networks = Annotated[tuple[Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)], ...], BeforeValidator(_listed)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+HeaderName = Annotated[str, AfterValidator(_header)]
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65_535)]

@@ -12,7 +12,7 @@ shell it runs in.
 import difflib
 import os
 from collections.abc import Callable, Iterable, Mapping
-from ipaddress import ip_address
+from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
@@ -33,15 +33,24 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from carafe.setting_types import (
     ApiToken,
+    DashboardUser,
+    DashboardUsers,
     DatabaseUrl,
+    HeaderName,
     HttpUrl,
     ModuleNames,
+    Names,
+    Networks,
+    OtlpHeaders,
     Port,
+    Ratio,
     RedisUrl,
     Seconds,
+    SecretKeys,
     SecretUrl,
     Target,
     Tokens,
+    TraceUrl,
     hash_token,
     lower_case,
     redact_url,
@@ -115,6 +124,34 @@ class _Values(BaseSettings):
         description="How a log line looks. Default: text in development, json in production.",
     )
 
+    # Traces. The names that begin with OTEL_ are OpenTelemetry's own; its other ones are read by its SDK.
+    tracing_sample_ratio: Ratio = Field(
+        0,
+        description="Share of the requests and jobs traced with OpenTelemetry, unless whoever calls has decided it. "
+        "0: tracing is off, and costs nothing.",
+    )
+    otel_exporter_otlp_endpoint: HttpUrl | None = Field(
+        None,
+        description="Where spans are sent, by OTLP, such as http://collector:4317. Unset: port 4317 of this machine, or "
+        "4318 for http/protobuf.",
+    )
+    otel_exporter_otlp_protocol: Annotated[Literal["grpc", "http/protobuf"], BeforeValidator(lower_case)] = Field(
+        "grpc", description="How spans are sent."
+    )
+    otel_exporter_otlp_headers: OtlpHeaders | None = Field(
+        None, description="Headers that go with the spans, a token for instance: name=value, separated by commas."
+    )
+    otel_service_name: str | None = Field(
+        None,
+        min_length=1,
+        description="What traces call this process. Unset: carafe-web, carafe-worker; carafe for `carafe dev`.",
+    )
+    trace_url_template: TraceUrl | None = Field(
+        None,
+        description="Where the dashboard finds a trace, with {trace_id} for its id, such as "
+        "https://tempo.example.org/trace/{trace_id}. Unset: no link.",
+    )
+
     # The application.
     job_modules: ModuleNames = Field(
         ("briefings.jobs",), description="Modules that declare jobs and hooks, separated by commas."
@@ -177,10 +214,15 @@ class _Values(BaseSettings):
     probe_host: str = Field(
         default_factory=_by_environment("127.0.0.1", "0.0.0.0"),
         min_length=1,
-        description="Address that a worker's health server listens on. "
+        description="Address that a worker's health server listens on, and /metrics of any process. "
         "Default: 127.0.0.1 in development, 0.0.0.0 in production.",
     )
     probe_port: Port = Field(8082, description="Port of a worker's health server; 0 picks a free one.")
+    metrics_port: Port = Field(
+        default_factory=lambda earlier: 8083 if earlier.get("environment") == "production" else 0,
+        description="Port of /metrics of the web process and of `carafe steward` (a worker has it on PROBE_PORT); 0 picks a "
+        "free one, and the log says which. Default: 0 in development, 8083 in production.",
+    )
     api_tokens: Tokens = Field(
         (),
         description="Who may use the HTTP API: name:role:digest, separated by commas, role view or operate. "
@@ -190,6 +232,55 @@ class _Values(BaseSettings):
         False,
         description="In development, lets an API without tokens listen beyond this machine: "
         "everybody who reaches it may do everything.",
+    )
+
+    # The dashboard.
+    dashboard: bool = Field(
+        True,
+        description="Whether the web process serves the dashboard on DASHBOARD_PORT too. false where it runs alone "
+        "(`carafe serve --dashboard`) or is mounted in the application.",
+    )
+    dashboard_users: DashboardUsers = Field(
+        (),
+        description="Who may sign in to the dashboard: name:role:hash, separated by commas, role view or operate. "
+        "`carafe dashboard hash-password NAME ROLE` makes an entry.",
+    )
+    dashboard_secret_keys: SecretKeys = Field(
+        (),
+        description="Keys that sign the dashboard's cookies, the same for all replicas, separated by commas. The first "
+        "signs, all verify, so a new one goes in front and the old one out 12 hours later. `carafe dashboard secret-key` "
+        "makes one. Empty in development: a new one at each start.",
+    )
+    dashboard_user_header: HeaderName | None = Field(
+        None,
+        description="Header with the name of whoever looks, set by a proxy that signs people in, such as X-Forwarded-User. "
+        "It counts only from DASHBOARD_PROXY_NETWORKS.",
+    )
+    dashboard_proxy_networks: Networks = Field(
+        (),
+        description="Networks of the proxies in front of the dashboard, such as 10.0.0.0/8, separated by commas. Only they "
+        "are believed DASHBOARD_USER_HEADER, X-Forwarded-Proto, X-Forwarded-Host and X-Forwarded-For.",
+    )
+    dashboard_operators: Names = Field(
+        (),
+        description="Names of DASHBOARD_USER_HEADER with the role operate, separated by commas; * is everybody. "
+        "The others may view.",
+    )
+    dashboard_open: Annotated[Literal["never", "localhost", "everybody"], BeforeValidator(lower_case)] | None = Field(
+        None,
+        description="Who may do everything without signing in, while neither DASHBOARD_USERS nor DASHBOARD_USER_HEADER is "
+        "set: whoever asks for it as localhost (say so only where no other machine reaches the port), or everybody who "
+        "reaches it. Unset: localhost in development while HOST is this machine's own, else never.",
+    )
+    dashboard_args: Annotated[Literal["view", "operate", "never"], BeforeValidator(lower_case)] = Field(
+        "view",
+        description="From which role on the dashboard shows arguments and results of jobs. Secret fields are never shown.",
+    )
+    dashboard_streams: int = Field(
+        100, ge=1, le=10_000, description="Open pages of one process that are told of changes at once; the others poll."
+    )
+    dashboard_pool_size: int = Field(
+        4, ge=1, le=100, description="Connections to Postgres, read-only, with which one process reads for the dashboard."
     )
 
     # The briefing service.
@@ -224,6 +315,18 @@ class Settings(_Values):
         if faults:
             raise ValueError("\n".join(faults))
         return self
+
+    @property
+    def dashboard_closed(self) -> bool:
+        """Whether nobody may use the dashboard on its own port."""
+        return not self.dashboard_users and self.dashboard_user_header is None and self.dashboard_opens_to == "never"
+
+    @property
+    def dashboard_opens_to(self) -> Literal["never", "localhost", "everybody"]:
+        """DASHBOARD_OPEN, or what it is while unset."""
+        if self.dashboard_open is not None:
+            return self.dashboard_open
+        return "localhost" if self.environment == "development" and _is_loopback(self.host) else "never"
 
     def effective(self) -> list[tuple[str, str, Source]]:
         """Every setting as (NAME, what may be shown of it, where it came from), in the order of the docs."""
@@ -324,6 +427,10 @@ _RESTS_ON = {
     "host": ("environment", "api_tokens", "allow_open_api"),
     "job_retry_cap": ("job_retry_base",),
     "dashboard_port": ("port",),
+    "dashboard_secret_keys": ("environment", "dashboard_users", "dashboard_user_header", "dashboard_open"),
+    "dashboard_proxy_networks": ("dashboard_user_header",),
+    "dashboard_operators": ("dashboard_user_header",),
+    "metrics_port": ("environment", "port", "dashboard_port"),
 }
 
 
@@ -346,14 +453,50 @@ def _faults_between(settings: _Values) -> list[tuple[str, str]]:
                 f"{settings.host!r} is reachable from other machines while API_TOKENS is empty; {_CLOSE_OR_OPEN}",
             )
         )
+    faults += _dashboard_faults(settings)
     if settings.job_retry_cap < settings.job_retry_base:
         faults.append(("job_retry_cap", f"must be JOB_RETRY_BASE ({settings.job_retry_base:g} s) or more"))
     taken: dict[int, str] = {}
-    for name in ("port", "dashboard_port"):
+    for name in ("port", "dashboard_port", "metrics_port"):
         number: int = getattr(settings, name)
         if number and number in taken:
             faults.append((name, f"must differ from {taken[number]} (both {number})"))
         taken.setdefault(number, name.upper())
+    return faults
+
+
+def _dashboard_faults(settings: _Values) -> list[tuple[str, str]]:
+    faults: list[tuple[str, str]] = []
+    header, networks = settings.dashboard_user_header, settings.dashboard_proxy_networks
+    if header is not None and not networks:
+        faults.append(
+            (
+                "dashboard_proxy_networks",
+                f"is required with DASHBOARD_USER_HEADER: the networks whose {header} is believed; anybody can write one",
+            )
+        )
+    if settings.dashboard_operators and header is None:
+        faults.append(("dashboard_operators", "goes with DASHBOARD_USER_HEADER, which is not set"))
+    if settings.environment == "production" and not settings.dashboard_secret_keys:
+        opened = next(
+            (
+                name
+                for name, given in (
+                    ("DASHBOARD_USERS", settings.dashboard_users),
+                    ("DASHBOARD_USER_HEADER", header),
+                    ("DASHBOARD_OPEN", settings.dashboard_open not in (None, "never")),
+                )
+                if given
+            ),
+            None,
+        )
+        if opened:
+            faults.append(
+                (
+                    "dashboard_secret_keys",
+                    f"is required in production with {opened}; `carafe dashboard secret-key` makes one for all replicas",
+                )
+            )
     return faults
 
 
@@ -416,13 +559,24 @@ def _is_list(info: FieldInfo) -> bool:
 
 def _is_secret(info: FieldInfo) -> bool:
     kinds = _kinds(info.annotation)
-    return any(isinstance(kind, type) and issubclass(kind, (Secret, SecretStr)) for kind in kinds) or any(
-        get_origin(kind) is tuple and ApiToken in _kinds(get_args(kind)[0]) for kind in kinds
+    inner = [part for kind in kinds if get_origin(kind) is tuple for part in _kinds(get_args(kind)[0])]
+    return any(
+        isinstance(kind, type) and issubclass(kind, (Secret, SecretStr, ApiToken, DashboardUser))
+        for kind in [*kinds, *inner]
     )
 
 
 def _bound(info: FieldInfo, name: str) -> Any:
     return next((getattr(rule, name) for rule in info.metadata if getattr(rule, name, None) is not None), None)
+
+
+_OF_A_LIST: dict[Any, str] = {
+    ApiToken: "name:role:digest, separated by commas",
+    DashboardUser: "name:role:hash, separated by commas",
+    SecretStr: "keys of 32 characters or more, separated by commas",
+    IPv4Network: "networks separated by commas",
+}
+"""What a list takes, by the (first) type of its entries."""
 
 
 def _wants(info: FieldInfo) -> str:
@@ -439,11 +593,13 @@ def _wants(info: FieldInfo) -> str:
     if kind is int:
         return "a whole number" + reach
     if kind is float:
-        return "a number of seconds" + reach
+        return ("a number" if high == 1 else "a number of seconds") + reach
     if get_origin(kind) is Literal:
         return " or ".join(get_args(kind)) if len(get_args(kind)) == 2 else f"one of {', '.join(get_args(kind))}"
     if _is_list(info):
-        return "name:role:digest, separated by commas" if _is_secret(info) else "module names separated by commas"
+        entry = get_args(kind)[0]
+        names = "names separated by commas" if entry is str else "module names separated by commas"
+        return _OF_A_LIST.get(_kinds(entry)[0], names)
     if isinstance(kind, type) and issubclass(kind, SecretUrl):
         return "a URL"
     return {Path: "a folder"}.get(kind, "text")
@@ -463,7 +619,9 @@ def _shown(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.15g}"
     if isinstance(value, tuple):
-        return ",".join(f"{item.name}:{item.role}:***" if isinstance(item, ApiToken) else str(item) for item in value)
+        return ",".join(
+            f"{item.name}:{item.role}:***" if isinstance(item, (ApiToken, DashboardUser)) else str(item) for item in value
+        )
     return str(value)  # a secret shows its stars
 
 

@@ -45,6 +45,7 @@ SETTINGS = {
     "LOG_FORMAT": "json",
     "LOG_LEVEL": "INFO",
     "PORT": "0",
+    "DASHBOARD": "false",
     "PROBE_PORT": "0",
 }
 

@@ -8,9 +8,9 @@ from contextlib import ExitStack
 import pytest
 from prometheus_client import Counter
 
-from carafe.engine import probes
-from carafe.engine.probes import ProbeServer
-from carafe.metrics import registry
+from carafe import probes
+from carafe.instruments import registry
+from carafe.probes import ProbeServer
 from carafe.settings import SettingsError
 
 

@@ -93,6 +93,70 @@ def test_production_listens_everywhere_and_logs_json() -> None:
     assert settings.api_tokens == (ApiToken("ci", "view", hash_token("t")),)
 
 
+ARGON2 = "$argon2id$v=19$m=19456,t=2,p=1$RGln4m+dVoygBKaq33qrAA$WmaqiY1yYRe/NLi7aKahFGStcdedXNwckkppbrCVeCI"
+
+
+@pytest.mark.parametrize("between", [",", ", ", "\n", ",\n  "])
+def test_dashboard_users_are_told_apart_although_a_hash_has_commas(between: str) -> None:
+    settings = Settings.model_validate({"dashboard_users": f"ana:operate:{ARGON2}{between}ben b:view:{ARGON2}\n"})
+    assert [(user.name, user.role, user.password_hash) for user in settings.dashboard_users] == [
+        ("ana", "operate", ARGON2),
+        ("ben b", "view", ARGON2),
+    ]
+    assert ARGON2 not in repr(settings) + str(settings.effective())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("dashboard_users", "ana:operate:hunter2", "no argon2 hash; never put the password itself here"),
+        ("dashboard_users", f"ana:operate:{ARGON2.replace('$', '')}", "its $ signs are gone"),
+        ("dashboard_users", f"ana:boss:{ARGON2}", "the role of 'ana' is neither"),
+        ("dashboard_users", f"ana:view:{ARGON2},ana:view:{ARGON2}", "twice: ana"),
+        ("dashboard_users", ARGON2, "not of that form"),
+        ("dashboard_secret_keys", "hunter2", "32 random characters or more"),
+        ("dashboard_proxy_networks", "10.0.0.1/8", "the address has bits beyond the network's"),
+        ("dashboard_proxy_networks", "proxy.example", "networks such as 10.0.0.0/8"),
+        ("dashboard_user_header", "X Forwarded", "the name of a header"),
+        ("dashboard_open", "yes", "one of never, localhost, everybody"),
+        ("dashboard_args", "all", "one of view, operate, never"),
+        ("dashboard_streams", "0", "from 1"),
+    ],
+)
+def test_what_is_wrong_with_a_setting_of_the_dashboard_is_said(name: str, value: str, says: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load_settings(**{name: value})
+    assert len(refused.value.faults) == 1
+    assert refused.value.faults[0].startswith(f"{name.upper()}: ")
+    assert says in refused.value.faults[0]
+    if "hunter2" in value:
+        assert "hunter2" not in str(refused.value)
+
+
+def test_settings_of_the_dashboard_that_need_each_other() -> None:
+    production = {
+        "environment": "production",
+        "database_url": "postgresql://a@b/c",
+        "redis_url": "redis://b",
+        "api_tokens": f"a:view:{hash_token('t')}",
+    }
+    assert load_settings(**production).dashboard_closed
+    for opened in (
+        {"dashboard_users": f"ana:view:{ARGON2}"},
+        {"dashboard_user_header": "X-User", "dashboard_proxy_networks": "10.0.0.0/8"},
+        {"dashboard_open": "everybody"},
+    ):
+        with pytest.raises(SettingsError, match=r"^DASHBOARD_SECRET_KEYS: is required in production with DASHBOARD_\w+"):
+            load_settings(**production, **opened)
+        assert not load_settings(**production, **opened, dashboard_secret_keys="k" * 32).dashboard_closed
+        assert load_settings(**opened).dashboard_secret_keys == ()
+    with pytest.raises(SettingsError) as refused:
+        load_settings(dashboard_user_header="X-User")
+    assert refused.value.faults[0].startswith("DASHBOARD_PROXY_NETWORKS: is required with DASHBOARD_USER_HEADER")
+    with pytest.raises(SettingsError, match=r"^DASHBOARD_OPERATORS: goes with DASHBOARD_USER_HEADER"):
+        load_settings(dashboard_operators="ana")
+
+
 def test_a_driver_in_the_url_is_dropped() -> None:
     url = load_settings(database_url="postgresql+asyncpg://u:p@h/d").database_url
     assert url is not None

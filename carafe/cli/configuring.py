@@ -1,4 +1,4 @@
-"""`config`, `token`, `doctor` and `version`: what this installation is, and whether it is well."""
+"""`config`, `token`, `dashboard`, `doctor` and `version`: what this installation is, and whether it is well."""
 
 from typing import get_args
 
@@ -23,8 +23,7 @@ def make_token(name: str, role: Role, *, as_json: bool) -> Exit:
     import secrets
 
     assert role in get_args(Role)
-    if not name.strip() or not name.isprintable() or len(name) > 100 or set(name) & set(":,[]\"'"):
-        raise Failure("NAME is 1 to 100 printable characters without : , [ ] or quotes", Exit.USAGE)
+    _check_name(name)
     token = secrets.token_urlsafe(32)
     entry = f"{name.strip()}:{role}:{hash_token(token)}"
     if as_json:
@@ -34,6 +33,58 @@ def make_token(name: str, role: Role, *, as_json: bool) -> Exit:
     say("Give the token to its user, who sends it as `Authorization: Bearer …`; it is not shown again.")
     say("Add the entry to API_TOKENS (entries are separated by commas).")
     return Exit.OK
+
+
+def make_dashboard_user(name: str, role: Role, *, as_json: bool) -> Exit:
+    """Prints the entry of DASHBOARD_USERS for a password that is asked for twice, or read from standard input."""
+    assert role in get_args(Role)
+    _check_name(name)
+    password = _password()
+    from carafe.web.dashboard.passwords import MAX_PASSWORD, hash_password
+
+    if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
+        raise Failure(f"the password must have {MIN_PASSWORD} to {MAX_PASSWORD:,} characters", Exit.USAGE)
+    entry = f"{name.strip()}:{role}:{hash_password(password)}"
+    if as_json:
+        show_json({"name": name.strip(), "role": role, "entry": entry})
+        return Exit.OK
+    print(entry)
+    say("Add the entry to DASHBOARD_USERS (entries are separated by commas); in single quotes, for its $ signs.")
+    return Exit.OK
+
+
+def make_secret_key(*, as_json: bool) -> Exit:
+    """Prints a new key for DASHBOARD_SECRET_KEYS."""
+    import secrets
+
+    key = secrets.token_urlsafe(48)
+    if as_json:
+        show_json({"key": key})
+        return Exit.OK
+    print(key)
+    say("Put it in front of DASHBOARD_SECRET_KEYS, the same for all replicas; take an old key out 12 hours later.")
+    return Exit.OK
+
+
+MIN_PASSWORD = 8
+"""Characters of a password at least (NIST SP 800-63B)."""
+
+
+def _check_name(name: str) -> None:
+    if not name.strip() or not name.isprintable() or len(name) > 100 or set(name) & set(":,[]\"'$"):
+        raise Failure("NAME is 1 to 100 printable characters without : , [ ] $ or quotes", Exit.USAGE)
+
+
+def _password() -> str:
+    import getpass
+    import sys
+
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    password = getpass.getpass("Password: ")
+    if getpass.getpass("Once more: ") != password:
+        raise Failure("the two are not the same", Exit.USAGE)
+    return password
 
 
 def show_findings(*, as_json: bool, worker: bool = False) -> Exit:

@@ -1,47 +1,23 @@
 """`enqueue`, `jobs …`, `queues` and `kinds`: what the Python client does, for people and scripts."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 from uuid import UUID
 
 import orjson
 
 from carafe.cli.arguments import job_arguments, moment_of, past_of, span_of
+from carafe.cli.connecting import actor, connected, declared
 from carafe.cli.exits import Exit, Failure, report, say
 from carafe.cli.output import clean, clean_lines, moment, show_fields, show_json, show_table, span
-from carafe.development import with_servers
 from carafe.jobs import CarafeError, Client, JobRecord, QueueRecord, State
-from carafe.jobs.definition import Job, build, job_class, kinds
-from carafe.jobs.modules import load_jobs
+from carafe.jobs.definition import REDACTED, Job, build, job_class, kinds
 from carafe.jobs.records import AttemptRecord
-from carafe.settings import Settings, load_settings
+from carafe.settings import Settings
 
 _FOLDED = 3
 """Lines of a traceback's end that `jobs show` prints without --full."""
-
-
-@asynccontextmanager
-async def _connected() -> AsyncIterator[Client]:
-    settings = with_servers(load_settings())
-    _log_to_stderr(settings)
-    async with Client.from_settings(settings) as client:
-        yield client
-
-
-def _log_to_stderr(settings: Settings) -> None:
-    from carafe.logging import configure_logging
-
-    quiet = settings.log_level if settings.log_level == "DEBUG" else "WARNING"
-    configure_logging(settings.model_copy(update={"log_level": quiet}))
-
-
-def _declared(settings: Settings | None = None) -> Settings:
-    """Kinds and hooks are known from here on: whoever moves a job runs its hooks."""
-    settings = settings or load_settings()
-    load_jobs(settings.job_modules)
-    return settings
 
 
 def enqueue(
@@ -58,11 +34,11 @@ def enqueue(
     """Accepts one job, and says its id."""
     due = None if run_at is None else moment_of(run_at, "--run-at")
     seconds = None if delay is None else span_of(delay, "--delay")
-    _declared()
+    declared()
     job = build(kind, job_arguments(job_class(kind), words, json_args))
 
     async def go() -> Exit:
-        async with _connected() as client:
+        async with connected() as client:
             answer = await client.enqueue(
                 job,
                 run_at=due,
@@ -71,6 +47,7 @@ def enqueue(
                 idempotency_key=idempotency_key,
                 scope="cli",
                 created_by="carafe enqueue",
+                by=actor(),
             )
         if as_json:
             show_json(answer._asdict())
@@ -92,7 +69,7 @@ def list_jobs(
     begin = None if since is None else past_of(since, "--since")
 
     async def go() -> Exit:
-        async with _connected() as client:
+        async with connected() as client:
             page = await client.find(states=states, kind=kind, since=begin, limit=limit, cursor=cursor)
         if as_json:
             show_json(page)
@@ -145,7 +122,7 @@ def show_job(job_id: UUID, *, full: bool, as_json: bool) -> Exit:
     """Prints all that is known of a job, with its failed attempts."""
 
     async def go() -> Exit:
-        async with _connected() as client:
+        async with connected() as client:
             job = await client.get(job_id)
         if as_json:
             show_json(job)
@@ -172,6 +149,7 @@ def _show(job: JobRecord, full: bool) -> None:
             ("started", moment(job.started_at)),
             ("deadline", moment(job.deadline_at)),
             ("ended", moment(job.ended_at)),
+            ("discarded", _resolved(job)),
             ("progress", _progress(job)),
             ("args", _json(job.args)),
             ("result", "" if job.result is None else _json(job.result)),
@@ -182,6 +160,12 @@ def _show(job: JobRecord, full: bool) -> None:
         print()
         for line in _attempt(attempt, job.max_attempts, full):
             print(line)
+
+
+def _resolved(job: JobRecord) -> str:
+    if job.resolved_at is None:
+        return ""
+    return f"{moment(job.resolved_at)} by {job.resolved_by}: {job.resolved_reason}"
 
 
 def _attempt(attempt: AttemptRecord, of: int, full: bool) -> Iterator[str]:
@@ -201,17 +185,20 @@ def _json(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
-def act(action: str, ids: Sequence[UUID], *, reason: str = "", as_json: bool) -> Exit:
-    """Retries or cancels each job; goes on after one that cannot be, and exits with the first one's code."""
-    _declared()
+Action = Literal["retry", "cancel", "run now", "discard"]
+
+
+def act(action: Action, ids: Sequence[UUID], *, reason: str | None = None, as_json: bool) -> Exit:
+    """Does it to each job; goes on after one that it cannot be done to, and exits with the first such one's code."""
+    declared()
 
     async def go() -> Exit:
         code = Exit.OK
         done: list[dict[str, Any]] = []
-        async with _connected() as client:
+        async with connected() as client:
             for job_id in dict.fromkeys(ids):
                 try:
-                    job = await (client.retry(job_id) if action == "retry" else client.cancel(job_id, reason=reason))
+                    job = await _done(client, action, job_id, reason)
                 except CarafeError as error:
                     done.append({"id": job_id, "error": {"code": error.code, "message": str(error)}})
                     code = code or report(error) or Exit.FAILED
@@ -227,12 +214,59 @@ def act(action: str, ids: Sequence[UUID], *, reason: str = "", as_json: bool) ->
     return asyncio.run(go())
 
 
+async def _done(client: Client, action: Action, job_id: UUID, reason: str | None) -> JobRecord:
+    match action:
+        case "retry":
+            return await client.retry(job_id, reason=reason, by=actor())
+        case "cancel":
+            return await client.cancel(job_id, reason=reason, by=actor())
+        case "run now":
+            return await client.run_now(job_id, reason=reason, by=actor())
+        case "discard":
+            return await client.discard(job_id, reason=reason or "", by=actor())
+
+
+def edit_and_run(job_id: UUID, words: Sequence[str], *, json_args: str | None, run_at: str | None, as_json: bool) -> Exit:
+    """Enqueues a job's kind again with some arguments changed, and says the new job's id."""
+    due = None if run_at is None else moment_of(run_at, "--run-at")
+    declared()
+
+    async def go() -> Exit:
+        async with connected() as client:
+            old = await client.get(job_id)
+            given = job_arguments(job_class(old.kind), words, json_args)
+            # Words change the stored arguments; --json-args takes their place.
+            arguments = given if json_args is not None or not isinstance(old.args, dict) else {**old.args, **given}
+            kept = [pointer for pointer in old.secrets if _is_redacted(arguments, pointer)]
+            answer = await client.edit_and_run(job_id, arguments, kept, run_at=due, by=actor())
+        if as_json:
+            show_json({"id": answer.id, "kind": answer.kind, "state": answer.state, "origin": job_id})
+        else:
+            print(answer.id)
+        return Exit.OK
+
+    return asyncio.run(go())
+
+
+def _is_redacted(arguments: Any, pointer: str) -> bool:
+    """Whether the placeholder that `jobs show` prints still stands there: then the stored secret is meant."""
+    for part in pointer.split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(arguments, list) and key.isdecimal() and int(key) < len(arguments):
+            arguments = arguments[int(key)]
+        elif isinstance(arguments, dict) and key in arguments:
+            arguments = arguments[key]
+        else:
+            return False
+    return bool(arguments == REDACTED)
+
+
 def wait(job_id: UUID, *, timeout: str | None, as_json: bool) -> Exit:
     """Follows a job to its end, and prints it; the exit code says which end it was."""
     limit = None if timeout is None else span_of(timeout, "--timeout")
 
     async def go() -> Exit:
-        async with _connected() as client:
+        async with connected() as client:
             try:
                 job = await client.wait(job_id, timeout=limit)
             except TimeoutError:
@@ -250,7 +284,7 @@ def queues(*, as_json: bool) -> Exit:
     """Prints every queue in numbers."""
 
     async def go() -> Exit:
-        async with _connected() as client:
+        async with connected() as client:
             found = await client.queues()
         if as_json:
             show_json(found)
@@ -287,8 +321,8 @@ def pause(queue: str, *, reason: str | None, as_json: bool) -> Exit:
     """Pauses a queue, and says since when it is."""
 
     async def go() -> Exit:
-        async with _connected() as client:
-            record = await client.pause(queue, reason=reason, by="carafe queues pause")
+        async with connected() as client:
+            record = await client.pause(queue, reason=reason, by=actor())
         if as_json:
             show_json(record)
         else:
@@ -298,12 +332,12 @@ def pause(queue: str, *, reason: str | None, as_json: bool) -> Exit:
     return asyncio.run(go())
 
 
-def resume(queue: str, *, as_json: bool) -> Exit:
+def resume(queue: str, *, reason: str | None, as_json: bool) -> Exit:
     """Resumes a queue, and says what waits in it."""
 
     async def go() -> Exit:
-        async with _connected() as client:
-            record = await client.resume(queue)
+        async with connected() as client:
+            record = await client.resume(queue, reason=reason, by=actor())
         if as_json:
             show_json(record)
         else:
@@ -315,16 +349,16 @@ def resume(queue: str, *, as_json: bool) -> Exit:
 
 def show_kinds(*, as_json: bool) -> Exit:
     """Prints the kinds that JOB_MODULES declare, with their options and arguments. Asks no server."""
-    settings = _declared()
-    declared = [job for _, job in sorted(kinds().items())]
+    settings = declared()
+    found = [job for _, job in sorted(kinds().items())]
     if as_json:
-        show_json([_kind(job, settings) for job in declared])
+        show_json([_kind(job, settings) for job in found])
         return Exit.OK
-    if not declared:
+    if not found:
         say(f"no kinds: JOB_MODULES ({', '.join(settings.job_modules) or 'empty'}) declares none")
         return Exit.OK
     rows = []
-    for job in declared:
+    for job in found:
         kind = _kind(job, settings)
         rows.append((kind["kind"], str(kind["version"]), span(kind["timeout"]), str(kind["max_retries"]), _arguments(job)))
     show_table(("KIND", "VERSION", "TIMEOUT", "RETRIES", "ARGUMENTS"), rows)

@@ -1,5 +1,6 @@
 """The commands that run for long: `serve`, `serve --worker`, `steward`; and `migrate`, which goes before them."""
 
+from carafe import tracing
 from carafe.development import with_servers
 from carafe.settings import Settings, load_settings
 
@@ -27,7 +28,10 @@ def check_worker() -> int:
     if code == 0:
         from carafe.engine.application import application_of
 
-        application_of(with_servers(load_settings()))  # raises what `serve --worker` would end with
+        settings = with_servers(load_settings())
+        # Both raise what `serve --worker` would end with.
+        tracing.require(settings)
+        application_of(settings)
         say("a worker would run")
     return code
 
@@ -43,6 +47,19 @@ def serve_web() -> int:
     from carafe.web.server import run_web
 
     return run_web(settings)
+
+
+def serve_dashboard() -> int:
+    """The dashboard alone, until SIGTERM or Ctrl-C: DASHBOARD does not matter, it is what was asked for."""
+    settings = with_servers(load_settings())
+    from carafe.logging import configure_logging
+
+    configure_logging(settings)
+    if settings.environment == "development":
+        migrate(settings)
+    from carafe.web.server import run_dashboard
+
+    return run_dashboard(settings)
 
 
 def serve_steward() -> int:

@@ -1,12 +1,15 @@
 """The main module of a child process: imports the modules, waits for one job, runs it, answers, exits."""
 
 import asyncio
+import importlib
 import inspect
+import logging
 import os
 import resource
 import select
 import sys
 import threading
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -15,6 +18,7 @@ import orjson
 
 from carafe.database import Database
 from carafe.engine.attempts import AttemptContext, progress_values
+from carafe.engine.captured_logs import Sending
 from carafe.engine.ends import describe
 from carafe.engine.results import ResultNotUsable, encode_result
 from carafe.engine.slot import Slot
@@ -96,9 +100,41 @@ async def _run_async(function: Any, job: Any, row: dict[str, Any]) -> tuple[Any,
         await database.close()
 
 
+_saying = threading.Lock()
+
+
 def _say(answers: Any, message: dict[str, Any]) -> None:
-    answers.write(orjson.dumps(message) + b"\n")
-    answers.flush()
+    line = orjson.dumps(message) + b"\n"
+    with _saying:  # any of the handler's threads may log
+        answers.write(line)
+        answers.flush()
+
+
+def _log_as_the_worker(settings: Sequence[Any]) -> None:
+    """Log lines look and go as the worker's own."""
+    if settings:
+        from carafe.logging import configure_logging
+        from carafe.settings import Settings
+
+        configure_logging(Settings.model_construct(log_level=settings[0], log_format=settings[1]))
+
+
+def _name_in_log(request: dict[str, Any]) -> None:
+    from carafe.logging import annotate
+
+    job = {"job_id": request["id"], "kind": request["kind"], "attempt": request["attempt"] + 1}
+    annotate("job", lambda: job)
+
+
+def _trace(request: dict[str, Any], answers: Any) -> None:
+    """The handler's own spans belong to the attempt's, which is the parent's to end."""
+    if trace := request.get("trace"):
+        from carafe.tracing import parse
+        from carafe.tracing.tracer import begin_in_child
+
+        place = parse(trace)
+        assert place is not None
+        begin_in_child(place, lambda message: _say(answers, message))
 
 
 def _parent_is_gone() -> bool:
@@ -135,11 +171,14 @@ def _out_of_memory(message: str, limit: int | None) -> str:
 
 
 def main() -> None:
-    """``python -m carafe.engine.child FD MODULES``."""
+    """``python -m carafe.engine.child FD MODULES``: the JSON of what `Children` takes."""
     answers = os.fdopen(int(sys.argv[1]), "wb")
-    job_modules, handler_modules = orjson.loads(sys.argv[2])
+    job_modules, handler_modules, logged, ahead = orjson.loads(sys.argv[2])
     load_jobs(job_modules)
     load_handlers(handler_modules)
+    for module in ahead:
+        importlib.import_module(module)
+    _log_as_the_worker(logged)
     line = sys.stdin.buffer.readline()
     if not line:
         return
@@ -149,6 +188,9 @@ def main() -> None:
     request = orjson.loads(line)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _limit_memory(request["memory_limit"])
+    logging.getLogger().addHandler(Sending(lambda message: _say(answers, message)))
+    _name_in_log(request)
+    _trace(request, answers)
     _say(answers, answer(request, answers))
     # No teardown: whatever the handler left running (threads, atexit hooks) must not hold the slot.
     sys.stdout.flush()

@@ -17,6 +17,10 @@ import orjson
 from carafe.engine import cgroup
 from carafe.kubernetes.pod import in_pod
 
+Report = Callable[[float, str], None]
+Logged = Callable[[float, str, str], None]
+Spans = Callable[[dict[str, Any]], None] | None
+
 
 class ChildDied(Exception):
     """The child ended without an answer; the text says how."""
@@ -25,14 +29,30 @@ class ChildDied(Exception):
 class Children:
     """The children of one worker. Its methods block, and are called from the runner's threads."""
 
-    def __init__(self, job_modules: Sequence[str], handler_modules: Sequence[str]) -> None:
-        self._modules = orjson.dumps([list(job_modules), list(handler_modules)]).decode()
+    def __init__(
+        self,
+        job_modules: Sequence[str],
+        handler_modules: Sequence[str],
+        logging: Sequence[str] = (),
+        ahead: Sequence[str] = (),
+    ) -> None:
+        """`logging` is the level and format of the log (LOG_LEVEL, LOG_FORMAT); nothing: as Python leaves it. `ahead` are
+        modules of ours to import before the job comes, with its time and its memory limit."""
+        self._modules = orjson.dumps([list(job_modules), list(handler_modules), list(logging), list(ahead)]).decode()
         self._lock = threading.Lock()
         self._spare: Child | None = None
         self._closed = False
 
-    def run(self, request: dict[str, Any], started: "Callable[[Child], None]", report: Callable[[float, str], None]) -> Any:
-        """Run one attempt in a child: `started` gets it (to kill it), `report` its progress. Returns the answer.
+    def run(
+        self,
+        request: dict[str, Any],
+        started: "Callable[[Child], None]",
+        report: Report,
+        logged: Logged,
+        spans: Spans = None,
+    ) -> Any:
+        """Run one attempt in a child: `started` gets it (to kill it), `report` its progress, `logged` its log lines, `spans`
+        those that its handler has made, where it is traced. Returns the answer.
 
         Raises `ChildDied`.
         """
@@ -41,7 +61,7 @@ class Children:
         started(child)
         threading.Thread(target=self._prepare, name="carafe spare child", daemon=True).start()
         try:
-            return child.run(request, report)
+            return child.run(request, report, logged, spans)
         finally:
             child.close()
 
@@ -78,7 +98,7 @@ class Child:
         self._answers = os.fdopen(reading, "rb")
         self.killed = False
 
-    def run(self, request: dict[str, Any], report: Callable[[float, str], None]) -> Any:
+    def run(self, request: dict[str, Any], report: Report, logged: Logged, spans: Spans = None) -> Any:
         assert self._process.stdin is not None
         kills = cgroup.oom_kills()
         try:
@@ -86,9 +106,15 @@ class Child:
             self._process.stdin.flush()
             for line in self._answers:
                 answer = orjson.loads(line)
-                if "progress" not in answer:
+                if "log" in answer:
+                    logged(*answer["log"])
+                elif "progress" in answer:
+                    report(*answer["progress"])
+                elif "span" in answer:
+                    if spans is not None:
+                        spans(answer["span"])
+                else:
                     return answer
-                report(*answer["progress"])
         except OSError:
             pass  # it died while we wrote: told below, with how
         raise ChildDied(how(self._process.wait(), kills))

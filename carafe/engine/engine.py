@@ -18,13 +18,17 @@ from uuid import UUID
 
 import structlog
 
+from carafe import tracing
 from carafe.database import Database
+from carafe.engine import captured_logs
+from carafe.engine.captured_logs import Capture
 from carafe.engine.children import Children
 from carafe.engine.ends import End, Failed, Released
 from carafe.engine.heartbeat import Findings, Heartbeat
 from carafe.engine.holdings import Holdings
 from carafe.engine.intake import Intake
 from carafe.engine.ledger import Hinted, Ledger
+from carafe.engine.log_writer import LogWriter
 from carafe.engine.pace import Pace
 from carafe.engine.requests import CancelRequests
 from carafe.engine.runner import Completed, Runner
@@ -38,7 +42,7 @@ from carafe.jobs.identifiers import uuid7
 from carafe.jobs.moves import HookFailed
 from carafe.jobs.statements import CANCEL
 from carafe.jobs.states import State
-from carafe.logging import open_job_log
+from carafe.logging import annotate, open_job_log
 
 if TYPE_CHECKING:
     from carafe.settings import Settings
@@ -101,6 +105,7 @@ class Engine:
         self.concurrency = settings.worker_concurrency
         self.kinds = sorted(handlers())
         self.consumer: Consumer | None = None
+        self.drain_asked: Callable[[], None] | None = None
         self.counts: Counter[str] = Counter()
         self.draining = False
         self.loop_tick = self.consumer_tick = time.monotonic()
@@ -119,7 +124,12 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._started = threading.Event()
-        self._children = Children(settings.job_modules, settings.handler_modules)
+        self._children = Children(
+            settings.job_modules,
+            settings.handler_modules,
+            (settings.log_level, settings.log_format),
+            ahead=() if tracing.active is None else ("carafe.tracing.tracer",),
+        )
         self._job_log = open_job_log(settings)
         self._holdings = Holdings()
         self._times_lost = 0
@@ -137,7 +147,10 @@ class Engine:
             retry_cap=settings.job_retry_cap,
             ended=self._ended,
             idle=self._slot_idle,
+            tracing=None if tracing.active is None else tracing.active.attempts(name),
         )
+        self._capture = Capture()
+        self._logs = LogWriter(self._database, self.runner.running, self.counts)
         self.slots = self.runner.slots
         self.intake = Intake(self, self._pace, self.kinds, self.counts, self._wake_consumer)
         self.room = self.intake.room
@@ -197,12 +210,20 @@ class Engine:
         self._writes = asyncio.Semaphore(WRITES)
         self._tasks: set[asyncio.Task[Any]] = set()
         self.runner.trust_until(time.monotonic() + TRUST)
+        self._capture.install()
+        annotate("job", captured_logs.log_context)
         self.runner.start()
         self.heartbeat.start()
         self.scaling.start()
         services = [
             self._spawn(service)
-            for service in (self._claim_arrivals(), self._write_ends(), self._tick(), self._requests.listen())
+            for service in (
+                self._claim_arrivals(),
+                self._write_ends(),
+                self._tick(),
+                self._requests.listen(),
+                self._logs.run(),
+            )
         ]
         self.intake.closed = False
         self._started.set()
@@ -211,6 +232,8 @@ class Engine:
             service.cancel()
         await self.runner.stop()
         await self._write_rest()
+        self._capture.remove()
+        await self._logs.finish()
         await asyncio.to_thread(self.scaling.stop)
         await asyncio.to_thread(self._children.close)
         await asyncio.to_thread(self.heartbeat.stop)
@@ -296,8 +319,10 @@ class Engine:
 
     def _ended(self, end: End) -> None:
         """An attempt is over. `Completed` has nothing left to write."""
+        if end.claim.tail is not None:
+            self._logs.ended(end.claim, end.claim.tail, failed=type(end) is Failed)
         if type(end) is Completed:
-            self.ledger.counts["succeeded"] += 1
+            self.ledger.completed(end)
             self._holdings.drop([end.claim])
             self.intake.settle(1)
             return
@@ -430,6 +455,8 @@ class Engine:
             self.runner.trust_until(findings.sent + TRUST)
             if findings.unheld:
                 self._spawn(self._hand_back([job_id for job_id, _ in findings.unheld]))
+            if findings.drain and not self.draining and self.drain_asked is not None:
+                self.drain_asked()
 
         self.call(apply)
 

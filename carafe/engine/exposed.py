@@ -1,9 +1,12 @@
-"""What a worker exposes to Prometheus, read from the engine's own counters at scrape time."""
+"""What a worker shows of its engine to Prometheus, read from the engine when somebody scrapes."""
 
+from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from carafe import metrics
+from carafe.instruments import Labels
 from carafe.jobs.hints import QUEUE
-from carafe.metrics import Metric, expose
 
 if TYPE_CHECKING:
     from carafe.engine.engine import Engine
@@ -14,45 +17,26 @@ HINTS = {
     "hints of foreign kinds": "foreign",
     "hints pushed back": "pushed_back",
 }
+"""The engine's counts, and the outcomes that they are shown as."""
 
 
-def expose_engine(engine: "Engine") -> None:
-    """Expose one worker's engine (a process has one)."""
-    expose(
-        Metric(
-            "carafe_jobs_finished_total",
-            "Attempts of jobs that this worker has ended, by outcome (retrying counts a failed attempt).",
-            "counter",
-            ("queue", "kind", "outcome"),
-            lambda: {(QUEUE, kind, outcome): count for (kind, outcome), count in list(engine.ledger.finished.items())},
-        ),
-        Metric(
-            "carafe_hints_total",
-            "Hints that did not lead to a claim here, by what became of them.",
-            "counter",
-            ("queue", "outcome"),
-            lambda: {(QUEUE, word): engine.counts[name] for name, word in HINTS.items()},
-        ),
-        Metric(
-            "carafe_stale_writes_total",
-            "Ends that changed nothing, because the job was no longer owned under that fence.",
-            "counter",
-            ("queue",),
-            lambda: {(QUEUE,): engine.ledger.counts["stale"]},
-        ),
-        Metric("carafe_slots", "Slots of this worker.", "gauge", ("queue",), lambda: {(QUEUE,): engine.concurrency}),
-        Metric(
-            "carafe_slots_used",
-            "Slots that run a job now.",
-            "gauge",
-            ("queue",),
-            lambda: {(QUEUE,): engine.concurrency - engine.runner.free},
-        ),
-        Metric(
-            "carafe_jobs_in_hand",
-            "Hints taken and not yet done with, running jobs included.",
-            "gauge",
-            ("queue",),
-            lambda: {(QUEUE,): engine.in_hand},
-        ),
-    )
+def expose_engine(engine: "Engine") -> Callable[[], None]:
+    """Show one worker's engine (a process has one) until the function that this returns is called."""
+    metrics.expect(engine.kinds)
+    stops = [
+        metrics.SLOTS.follow(lambda: {metrics.QUEUED: engine.concurrency}),
+        metrics.SLOTS_USED.follow(lambda: {metrics.QUEUED: engine.concurrency - engine.runner.free}),
+        metrics.SLOTS_FREE.follow(lambda: {metrics.QUEUED: 0 if engine.draining else engine.runner.free}),
+        metrics.IN_HAND.follow(lambda: {metrics.QUEUED: engine.in_hand}),
+        metrics.HINTS.follow(lambda: _hints(engine.counts)),
+    ]
+
+    def stop() -> None:
+        for end in stops:
+            end()
+
+    return stop
+
+
+def _hints(counts: Counter[str]) -> dict[Labels, float]:
+    return {(QUEUE, outcome): counts[name] for name, outcome in HINTS.items()}

@@ -2,7 +2,8 @@
 
 It has a thread and a connection of its own, so that neither a busy loop nor a full pool makes a living worker look dead.
 Each beat brings back what must be stopped: jobs that somebody wants cancelled, jobs that are no longer this worker's, and
-rows that run under it which it does not hold. A worker that could not beat for a while starts nothing (`Engine.trust`).
+rows that run under it which it does not hold; and whether somebody wants the worker itself to drain. A worker that could not
+beat for a while starts nothing (`Engine.trust`).
 """
 
 import asyncio
@@ -41,12 +42,14 @@ Pair = tuple[UUID, int]
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What a beat brought back, as (id, fence) pairs. `sent` is when it was sent, in monotonic seconds."""
+    """What a beat brought back, as (id, fence) pairs. `sent` is when it was sent, in monotonic seconds; `drain`: somebody
+    wants this worker to drain."""
 
     sent: float
     cancel: Sequence[Pair]
     lost: Sequence[Pair]
     unheld: Sequence[Pair]
+    drain: bool = False
 
 
 class Beating(Protocol):
@@ -201,9 +204,12 @@ class Heartbeat:
         rows = await connection.fetch(WORKER_BEAT.positional, *arguments)
         found: dict[str, list[Pair]] = {"cancel": [], "lost": [], "unheld": []}
         at = None
+        drain = False
         for row in rows:
             if row["what"] == "beat":
                 at = row["at"]
+            elif row["what"] == "drain":
+                drain = True
             else:
                 found[row["what"]].append((row["id"], row["fence"]))
         if at is None:
@@ -215,4 +221,4 @@ class Heartbeat:
             self.beat_now()
             return
         self._since = at
-        engine.found(Findings(sent, found["cancel"], found["lost"], found["unheld"]))
+        engine.found(Findings(sent, found["cancel"], found["lost"], found["unheld"], drain))

@@ -8,6 +8,7 @@ Must never: start anything, or know how handlers run.
 
 import asyncio
 import random
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
@@ -16,9 +17,11 @@ from uuid import UUID
 import asyncpg
 import structlog
 
+from carafe import metrics
 from carafe.database import AWAY, Database
 from carafe.engine.ends import Cancelled, End, Failed, Released, Snoozed, Succeeded
 from carafe.engine.slot import Claim
+from carafe.jobs.hints import QUEUE
 from carafe.jobs.hooks import hooked_kinds
 from carafe.jobs.moves import Connection, HookFailed, move
 from carafe.jobs.statements import CLAIM, DEFER, FAIL, FINISH, RELEASE, SNOOZE
@@ -71,7 +74,6 @@ class Ledger:
         self._hooked_claims = hooked_kinds(State.RUNNING)
         self._hooked_ends = hooked_kinds(State.SUCCEEDED)
         self.counts: Counter[str] = Counter()
-        self.finished: Counter[tuple[str, str]] = Counter()
 
     async def claim(self, hints: Sequence[Hinted]) -> tuple[list[Row], list[tuple[Row, HookFailed]]]:
         """Claim what can be claimed of `hints`; waits for Postgres if need be.
@@ -80,8 +82,13 @@ class Ledger:
         """
         pause = 0.05
         while True:
+            began = time.monotonic()
             try:
-                return await self._claim(hints)
+                rows, bad = await self._claim(hints)
+                metrics.CLAIM_SECONDS.observe(metrics.QUEUED, time.monotonic() - began)
+                metrics.CLAIM_JOBS.observe(metrics.QUEUED, len(hints))
+                _count_claims([*rows, *(row for row, _ in bad)] if bad else rows)
+                return rows, bad
             except (*AWAY, *TRANSIENT) as error:
                 log.warning("claim failed, trying again", error=_word(error), hints=len(hints))
             await asyncio.sleep(pause * (0.5 + random.random()))
@@ -153,11 +160,20 @@ class Ledger:
         for kind, group in others.items():
             await self._until_written(group, _WRITERS[kind].__get__(self))
 
+    def completed(self, end: End) -> None:
+        """Count one that its own handler's transaction has ended."""
+        self.counts["succeeded"] += 1
+        _count_ends("succeeded", [end])
+
     async def _until_written(self, ends: Sequence[Any], write: Callable[[Sequence[Any]], Awaitable[None]]) -> None:
         pause = 0.05
         while True:
+            began = time.monotonic()
             try:
-                return await write(ends)
+                await write(ends)
+                metrics.END_SECONDS.observe(metrics.QUEUED, time.monotonic() - began)
+                metrics.END_JOBS.observe(metrics.QUEUED, len(ends))
+                return None
             except REFUSED as error:
                 if len(ends) > 1:
                     # One bad row must not hold up the others.
@@ -197,6 +213,7 @@ class Ledger:
                 fingerprints=[end.fingerprint for end in batch],
                 delays=[end.delay for end in batch],
                 finals=[end.final for end in batch],
+                traces=_traces(batch),
                 worker=self._worker,
                 worker_name=self._worker_name,
                 bounds=BOUNDS,
@@ -209,9 +226,7 @@ class Ledger:
             log.error("hook failed, the end is written without it", job_id=str(end.claim.id), error=str(error))
             async with self._database.connection() as connection:
                 rows += await run(connection, [_noted(end, error)])
-        for row in rows:
-            self.counts[row["state"]] += 1
-            self.finished[row["kind"], row["state"]] += 1
+        self._count_by_state(rows, ends)
         self.counts["stale"] += len(ends) - len(rows)
 
     async def _write_cancelled(self, ends: Sequence[Cancelled]) -> None:
@@ -234,6 +249,7 @@ class Ledger:
                 ids=[end.claim.id for end in batch],
                 fences=[end.claim.fence for end in batch],
                 delays=[end.delay for end in batch],
+                traces=_traces(batch),
             )
             return cast(Sequence[Row], await connection.fetch(SNOOZE.positional, *arguments))
 
@@ -245,15 +261,21 @@ class Ledger:
 
             async def run(connection: Connection, batch: Sequence[Released], counts: bool = started) -> Sequence[Row]:
                 ids, fences = [end.claim.id for end in batch], [end.claim.fence for end in batch]
-                return await self._release(connection, ids, fences, counts=counts)
+                return await self._release(connection, ids, fences, counts=counts, traces=_traces(batch))
 
             if group:
-                await self._put_back(group, run, "released")
+                await self._put_back(group, run, "released", outcome="drained" if started else "returned")
 
     async def _release(
-        self, connection: Connection, ids: Sequence[UUID], fences: Sequence[int | None], *, counts: bool
+        self,
+        connection: Connection,
+        ids: Sequence[UUID],
+        fences: Sequence[int | None],
+        *,
+        counts: bool,
+        traces: Sequence[str | None] = (),
     ) -> Sequence[Row]:
-        arguments = RELEASE.arguments(ids=ids, fences=fences, counts=counts, worker=self._worker)
+        arguments = RELEASE.arguments(ids=ids, fences=fences, traces=traces, counts=counts, worker=self._worker)
         return cast(Sequence[Row], await connection.fetch(RELEASE.positional, *arguments))
 
     async def _put_back(
@@ -261,22 +283,38 @@ class Ledger:
         ends: Sequence[E],
         run: Callable[[Connection, Sequence[E]], Awaitable[Sequence[Row]]],
         count: str,
+        outcome: str | None = None,
     ) -> None:
         rows, bad = await move(self._database, ends, run, PUT_BACK)
         for end, error in bad:
             log.error("hook failed, the job is put back without it", job_id=str(end.claim.id), error=str(error))
             async with self._database.connection() as connection:
                 rows += await run(connection, [end])
-        self._count(count, rows, ends)
+        self.counts[count] += len(rows)
+        self.counts["stale"] += len(ends) - len(rows)
+        metrics.STALE_WRITES.add(metrics.QUEUED, len(ends) - len(rows))
+        cancelled = {row["id"] for row in rows if row["state"] == State.CANCELLED}
+        written = {row["id"] for row in rows} - cancelled
+        _count_ends(outcome or count, [end for end in ends if end.claim.id in written])
+        _count_ends("cancelled", [end for end in ends if end.claim.id in cancelled])
 
     def _count(self, outcome: str, rows: Sequence[Row], ends: Sequence[End], *, bad: int = 0) -> None:
         """Count what was written; `bad` ends failed by their hooks are counted elsewhere."""
-        written = {row["id"] for row in rows} if len(rows) < len(ends) else None
-        kinds = [end.claim.kind for end in ends if written is None or end.claim.id in written]
-        for kind, count in Counter(kinds).items():
-            self.finished[kind, outcome] += count
         self.counts[outcome] += len(rows)
-        self.counts["stale"] += len(ends) - len(rows) - bad
+        if len(rows) < len(ends):
+            written = {row["id"] for row in rows}
+            stale = len(ends) - len(rows) - bad
+            ends = [end for end in ends if end.claim.id in written]
+            self.counts["stale"] += stale
+            metrics.STALE_WRITES.add(metrics.QUEUED, stale)
+        _count_ends(outcome, ends)
+
+    def _count_by_state(self, rows: Sequence[Row], ends: Sequence[End]) -> None:
+        by_id = {end.claim.id: end for end in ends}
+        for state, count in Counter(row["state"] for row in rows).items():
+            self.counts[state] += count
+            _count_ends(state, [by_id[row["id"]] for row in rows if row["state"] == state])
+        metrics.STALE_WRITES.add(metrics.QUEUED, len(ends) - len(rows))
 
 
 _WRITERS: dict[type[End], Any] = {
@@ -285,6 +323,35 @@ _WRITERS: dict[type[End], Any] = {
     Snoozed: Ledger._write_snoozed,
     Released: Ledger._write_released,
 }
+
+
+def _count_claims(rows: Sequence[Row]) -> None:
+    """Count a batch of claims, by kind; they share the moment at which they were made."""
+    if not rows:
+        return
+    started = rows[0]["started_at"]
+    kinds = {row["kind"] for row in rows}
+    for kind in kinds:
+        of_kind = rows if len(kinds) == 1 else [row for row in rows if row["kind"] == kind]
+        waits = [(started - row["due_at"]).total_seconds() for row in of_kind]
+        metrics.STARTED.add((QUEUE, kind), len(waits))
+        metrics.WAIT_SECONDS.observe_many((QUEUE, kind), waits)
+
+
+RAN = frozenset({"succeeded", "retrying", "dead"})
+"""Outcomes whose run time says something of the kind: not stopped from outside, nor never begun."""
+
+
+def _count_ends(outcome: str, ends: Sequence[End]) -> None:
+    """Count a batch of written ends, by kind."""
+    kinds = {end.claim.kind for end in ends}
+    for kind in kinds:
+        of_kind = ends if len(kinds) == 1 else [end for end in ends if end.claim.kind == kind]
+        metrics.FINISHED.add((QUEUE, kind, outcome), len(of_kind))
+        if outcome in RAN:
+            metrics.RUN_SECONDS.observe_many((QUEUE, kind), [end.seconds for end in of_kind])
+            if outcome != "retrying":
+                metrics.ATTEMPTS.observe_many((QUEUE, kind), [end.claim.attempt for end in of_kind])
 
 
 async def _finish(
@@ -316,6 +383,11 @@ def _with_claims(rows: Sequence[Row], ends: Sequence[End], state: str, error: st
         }
         for end in found
     ]
+
+
+def _traces(ends: Sequence[End]) -> list[str | None]:
+    """What the jobs' traces are from now on: each attempt that was traced leaves word for the next. None: as it was."""
+    return [None if end.claim.traced is None else end.claim.traced.next for end in ends]
 
 
 def _hook_failed(end: End, error: HookFailed) -> Failed:

@@ -10,11 +10,12 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from carafe.database import Database
+from carafe.engine import captured_logs
 from carafe.engine.attempts import AttemptContext, ThreadContext
 from carafe.engine.children import Child, ChildDied, Children, suspect_memory_limit
 from carafe.engine.ends import Cancelled, End, Failed, Released, Snoozed, Succeeded, class_name, clean, describe
@@ -28,6 +29,9 @@ from carafe.jobs.definition import load
 from carafe.jobs.errors import CarafeError, InvalidArguments, PayloadTooLarge
 from carafe.jobs.handlers import Handler
 from carafe.jobs.outcomes import Cancel, Discard, Outcome, Retry, Snooze
+
+if TYPE_CHECKING:
+    from carafe.tracing.attempts import Attempts
 
 log = structlog.stdlib.get_logger("carafe.runner")
 
@@ -58,12 +62,14 @@ class Runner:
         retry_cap: float,
         ended: Callable[[End], None],
         idle: Callable[[], None],
+        tracing: "Attempts | None" = None,
     ) -> None:
-        """`ended` is told of every end; `idle` that a slot found nothing to run. `retry_base` and `retry_cap` in seconds."""
+        """`ended` is told of every end; `idle` that a slot found nothing to run. `retry_base` and `retry_cap` in seconds.
+        `tracing` None: nothing is traced."""
         self._handlers = handlers
         self._database, self._children, self._pace, self._log = database, children, pace, job_log
         self._result_limit, self._retry_base, self._retry_cap = result_limit, retry_base, retry_cap
-        self._ended, self._idle = ended, idle
+        self._ended, self._idle, self._tracing = ended, idle, tracing
         self.slots = [Slot(index) for index in range(concurrency)]
         self.ready: deque[Claim] = deque()
         self._suspects: deque[Claim] = deque()
@@ -164,7 +170,11 @@ class Runner:
     async def _run(self, slot: Slot) -> None:
         assert self._loop is not None
         loop, handlers, monotonic = self._loop, self._handlers, time.monotonic
+        captured = captured_logs.running
         job_log, pace, database, limit = self._log, self._pace, self._database, self._result_limit
+        tracing = self._tracing
+        if tracing is not None:
+            tracing.hush()
         yielded = monotonic()
         while True:
             started = monotonic()
@@ -181,7 +191,12 @@ class Runner:
             slot.started = started
             slot.deadline = started + row["timeout"]
             slot.claim = claim
-            job_log.started(claim.id, kind, claim.attempt)
+            captured.set(claim)
+            if tracing is None:
+                job_log.started(claim.id, kind, claim.attempt)
+            else:
+                claim.traced = tracing.begin(claim)
+                job_log.started(claim.id, kind, claim.attempt, claim.trace_id)
             context = AttemptContext(row, slot, database, limit)
             end: End | None
             try:
@@ -199,6 +214,7 @@ class Runner:
                 end = self._unusual(slot, claim, context, error, monotonic() - started)
                 if isinstance(error, asyncio.CancelledError) and slot.stop is None and slot.task_is_cancelled():
                     slot.claim = None
+                    _end_span(claim, end)
                     self._ended(end)
                     raise
             slot.free()
@@ -207,8 +223,11 @@ class Runner:
                 self._wake(1)
             finished = monotonic()
             pace.observe(kind, finished - started)
+            if tracing is not None:
+                _end_span(claim, end)
             if type(end) is Succeeded:
-                job_log.completed(claim.id, kind, claim.attempt, end.seconds)
+                trace_id = None if tracing is None else claim.trace_id
+                job_log.completed(claim.id, kind, claim.attempt, end.seconds, trace_id)
             self._ended(end)
             if finished - yielded > YIELD_EVERY:
                 await asyncio.sleep(0)
@@ -230,27 +249,27 @@ class Runner:
             # The job ended in the handler's own transaction; whatever came after it cannot change that.
             if isinstance(what, BaseException) and not isinstance(what, Outcome):
                 log.warning("handler failed after completing its job", job_id=str(claim.id), error=class_name(what))
-            self._log.completed(claim.id, claim.kind, claim.attempt, seconds)
+            self._log.completed(claim.id, claim.kind, claim.attempt, seconds, claim.trace_id)
             return Completed(claim, seconds)
         match slot.stop, what:
             case "timeout", _:
                 text = f"the attempt took longer than its timeout of {row['timeout']:g} s"
                 return self._failed(claim, seconds, "timeout", "TimeoutError", text, None)
             case "cancelled", _:
-                self._log.cancelled(claim.id, claim.kind, claim.attempt, seconds)
+                self._log.cancelled(claim.id, claim.kind, claim.attempt, seconds, trace=claim.trace_id)
                 return Cancelled(claim, seconds, "cancelled by an operator")
             case "drain" | "lost", BaseException():
-                self._log.released(claim.id, claim.kind, claim.attempt, seconds)
+                self._log.released(claim.id, claim.kind, claim.attempt, seconds, trace=claim.trace_id)
                 return Released(claim, seconds)
             case _, Retry(reason=reason, after=after):
                 return self._failed(claim, seconds, "error", "Retry", clean(reason, 10_000), None, delay=after)
             case _, Snooze(for_=for_):
-                self._log.snoozed(claim.id, claim.kind, claim.attempt, seconds, for_)
+                self._log.snoozed(claim.id, claim.kind, claim.attempt, seconds, for_, claim.trace_id)
                 return Snoozed(claim, seconds, for_)
             case _, Discard(reason=reason):
                 return self._failed(claim, seconds, "discarded", "Discard", clean(reason, 10_000), None, final=True)
             case _, Cancel(reason=reason):
-                self._log.cancelled(claim.id, claim.kind, claim.attempt, seconds)
+                self._log.cancelled(claim.id, claim.kind, claim.attempt, seconds, trace=claim.trace_id)
                 return Cancelled(claim, seconds, clean(reason, 1000))
             case _, InvalidArguments():
                 return self._failed(
@@ -293,10 +312,10 @@ class Runner:
         if delay is None:
             delay = backoff(claim.attempt, base=self._retry_base, cap=self._retry_cap)
         said = f"{error_class}: {error}"
-        if final or claim.attempt >= claim.row["max_attempts"]:
-            self._log.failed(claim.id, claim.kind, claim.attempt, seconds, said)
+        if final or claim.is_last:
+            self._log.failed(claim.id, claim.kind, claim.attempt, seconds, said, claim.trace_id)
         else:
-            self._log.retried(claim.id, claim.kind, claim.attempt, seconds, said, delay)
+            self._log.retried(claim.id, claim.kind, claim.attempt, seconds, said, delay, claim.trace_id)
         return Failed(claim, seconds, cause, error_class, error, traceback, delay, final)
 
     # -- threads and processes
@@ -309,6 +328,9 @@ class Runner:
             assert self._loop is not None
             asyncio.run_coroutine_threadsafe(context.progress(fraction, note), self._loop)
 
+        def logged(at: float, level: str, text: str) -> None:
+            captured_logs.add(claim, at, level, text)
+
         apart = handler.mode == "process" or claim.suspect
         if not apart:
             arguments = load(handler.job, claim.row["args"], claim.row["version"])
@@ -318,7 +340,8 @@ class Runner:
             killer = _Killer()
             slot.stop_with = killer.stop
             request = self._request(handler, claim)
-            work = self._threads.submit(self._children.run, request, killer.started, report)
+            spans = None if self._tracing is None else self._tracing.from_child
+            work = self._threads.submit(self._children.run, request, killer.started, report, logged, spans)
         future = asyncio.wrap_future(work)
         # Only the end of the worker cancels this wait; the thread itself cannot be stopped.
         answer = await future
@@ -342,6 +365,7 @@ class Runner:
             "memory_limit": handler.memory_limit or (suspect_memory_limit() if claim.suspect else None),
             "result_limit": self._result_limit,
             "database_url": self._database.url,
+            "trace": None if claim.traced is None else claim.traced.here.text,
         }
 
 
@@ -374,6 +398,20 @@ class _Killer:
         if self._child is not None:
             with contextlib.suppress(OSError):
                 self._child.kill()
+
+
+def _end_span(claim: Claim, end: End) -> None:
+    traced = claim.traced
+    if traced is None:
+        return
+    match end:
+        case Failed():
+            outcome = "dead" if end.final or claim.is_last else "retrying"
+            traced.end(outcome, end.cause, (end.error_class, end.error, end.traceback))
+        case Succeeded() | Completed():
+            traced.end("succeeded", None, None)
+        case _:
+            traced.end(type(end).__name__.lower(), None, None)
 
 
 def _unpacked(answer: Mapping[str, Any]) -> Any:

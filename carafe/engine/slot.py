@@ -2,16 +2,21 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
+
+if TYPE_CHECKING:
+    from carafe.engine.captured_logs import Tail
+    from carafe.tracing.attempts import Traced
 
 Stop = Literal["timeout", "cancelled", "drain", "lost"]
 
 
 class Claim:
-    """A claimed job in hand: the row of claim.sql, and the hint's own bytes to push back if it is not started."""
+    """A claimed job in hand: the row of claim.sql, the hint's own bytes to push back if it is not started, `tail`, the
+    last that its handler has logged (None: nothing), and `traced`, its span once it runs (None: none)."""
 
-    __slots__ = ("attempt", "claimed", "fence", "id", "kind", "raw", "row", "suspect")
+    __slots__ = ("attempt", "claimed", "fence", "id", "kind", "raw", "row", "suspect", "tail", "traced")
 
     def __init__(self, row: Any, raw: bytes, claimed: float) -> None:
         self.row = row
@@ -22,6 +27,18 @@ class Claim:
         self.suspect: bool = row["suspect"]
         self.raw = raw
         self.claimed = claimed
+        self.tail: Tail | None = None
+        self.traced: Traced | None = None
+
+    @property
+    def is_last(self) -> bool:
+        """Whether no attempt is left after this one."""
+        return self.attempt >= int(self.row["max_attempts"])
+
+    @property
+    def trace_id(self) -> str | None:
+        """The id of its trace, in hex; None when it has none."""
+        return None if self.traced is None else self.traced.trace_id
 
 
 class Slot:

@@ -4,13 +4,14 @@ Unlike those of ``concurrent.futures`` they never hold up the end of the process
 handler that does not return would keep a drained worker alive until it is killed.
 """
 
+import contextvars
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any
 
-Work = tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]
+Work = tuple[Future[Any], contextvars.Context, Callable[..., Any], tuple[Any, ...]]
 
 
 class Threads:
@@ -23,9 +24,10 @@ class Threads:
         self._work: SimpleQueue[Work | None] = SimpleQueue()
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        """Run the function in a thread, as soon as there is one; the future has its result or what it raised."""
+        """Run the function in a thread, as soon as there is one, in a copy of this context; the future has its result or
+        what it raised."""
         future: Future[Any] = Future()
-        self._work.put((future, function, arguments))
+        self._work.put((future, contextvars.copy_context(), function, arguments))
         if not self._idle.acquire(blocking=False) and self._started < self._count:
             threading.Thread(target=self._run, name=f"{self._name} {self._started}", daemon=True).start()
             self._started += 1
@@ -38,15 +40,15 @@ class Threads:
 
     def _run(self) -> None:
         while (work := self._work.get()) is not None:
-            future, function, arguments = work
+            future, context, function, arguments = work
             if future.set_running_or_notify_cancel():
                 try:
-                    result = function(*arguments)
+                    result = context.run(function, *arguments)
                 except BaseException as error:
                     future.set_exception(error)
                 else:
                     future.set_result(result)
                     del result
             # Nothing of the job may outlive it here while the thread waits for the next.
-            del work, future, function, arguments
+            del work, future, context, function, arguments
             self._idle.release()

@@ -1,7 +1,7 @@
 """The worker process: Celery's worker with our engine, signals and probes.
 
 1. started: imports the modules, refuses what it cannot honour, starts engine, consumer and probes
-2. SIGTERM or SIGINT: drains (stop taking, finish, hand back), then ends with code 0
+2. SIGTERM or SIGINT, or an operator who asks for it: drains (stop taking, finish, hand back), then ends with code 0
 3. a second signal hurries: what runs is asked to stop now
 Signals belong to the main thread; inside `carafe dev` the worker runs in a thread and is drained by its owner.
 """
@@ -28,17 +28,18 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from carafe import tracing
 from carafe.engine import control
 from carafe.engine.engine import Engine
 from carafe.engine.exposed import expose_engine
 from carafe.engine.pool import EnginePool
-from carafe.engine.probes import ProbeServer
 from carafe.engine.transport import BatchChannel, BatchTransport
 from carafe.jobs.handlers import handlers
 from carafe.jobs.hints import QUEUE
 from carafe.jobs.modules import load_handlers, load_jobs
 from carafe.jobs.moves import hooked
 from carafe.jobs.states import State
+from carafe.probes import ProbeServer
 
 if TYPE_CHECKING:
     from carafe.settings import Settings
@@ -162,13 +163,15 @@ class Worker(CeleryWorker):
             )
         assert settings.redis_url is not None
         self.settings = settings
+        tracing.start(settings, "carafe-worker")
         self.engine = Engine(settings, name=self.hostname)
         self.side = ConsumerSide(settings.redis_url.get_secret_value())
         self.engine.consumer = self.side
+        self.engine.drain_asked = self._asked_to_drain
         EnginePool.engine = self.engine
         BatchTransport.engine = self.engine
         control.install(self.engine, self._revoke)
-        expose_engine(self.engine)
+        self._unexpose = expose_engine(self.engine)
         self._drain: threading.Thread | None = None
         self.probes = ProbeServer(settings.probe_host, settings.probe_port, Checks(self.engine))
         # Here and not in on_start, where Celery would turn a port that is taken into a traceback.
@@ -220,6 +223,12 @@ class Worker(CeleryWorker):
         self._drain = threading.Thread(target=self._drain_and_end, name="carafe drain", daemon=True)
         self._drain.start()
 
+    def _asked_to_drain(self) -> None:
+        """An operator wants this worker to go (`Client.drain_worker`); each beat says so again."""
+        if self._drain is None:
+            log.info("an operator asks this worker to drain")
+            self.begin_drain()
+
     def _drain_and_end(self) -> None:
         running = len(self.engine.running())
         log.info("draining", running=running, timeout=self.settings.drain_timeout)
@@ -239,6 +248,8 @@ class Worker(CeleryWorker):
         """Last of all the probes."""
         super().on_stopped()
         self.probes.stop()
+        self._unexpose()
+        tracing.stop()
 
     def _revoke(self, ids: list[UUID]) -> None:
         self.engine.cancel_by_id(ids)

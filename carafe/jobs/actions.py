@@ -1,12 +1,22 @@
-"""What is done to jobs by id from outside (cancel, retry, run now), with their hooks, in one transaction."""
+"""What is done to jobs by id from outside (cancel, retry, run now, discard): with their hooks, and with the audit row of
+whoever does it, in one transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 from uuid import UUID
 
+import orjson
+
+from carafe import metrics
 from carafe.database import DISCONNECTED, Database
 from carafe.errors import Unavailable
+from carafe.jobs.audit import Actor, record_each
+from carafe.jobs.definition import kinds
+from carafe.jobs.hints import QUEUE
 from carafe.jobs.moves import Connection, move
+from carafe.jobs.records import as_uuid
 from carafe.jobs.statements import Statement
 from carafe.jobs.states import State
 
@@ -18,22 +28,69 @@ class _Target:
         self.id = job_id
 
 
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """What somebody does, for the audit."""
+
+    by: Actor
+    action: str
+    reason: str | None = None
+
+    @classmethod
+    def of(cls, by: Actor | None, action: str, reason: str | None) -> "Deed | None":
+        """None when nobody is named."""
+        return None if by is None else cls(by, action, reason)
+
+
 async def act(
-    database: Database, statement: Statement, ids: Sequence[UUID], states: Sequence[State], **values: Any
+    database: Database,
+    statement: Statement,
+    ids: Sequence[UUID],
+    states: Sequence[State],
+    *,
+    deed: Deed | None = None,
+    **values: Any,
 ) -> list[Mapping[str, Any]]:
-    """Run one of cancel.sql, retry.sql, run_now.sql for these jobs; `states` are what it can lead to.
+    """Run one of cancel.sql, retry.sql, run_now.sql, discard.sql for these jobs; `states` are what it can lead to.
 
     Returns the rows that changed. Raises `HookFailed` (nothing of that job changed) or `Unavailable`.
     """
 
     async def run(connection: Connection, targets: Sequence[_Target]) -> Sequence[Mapping[str, Any]]:
         arguments = statement.arguments(ids=[target.id for target in targets], **values)
-        return cast(Sequence[Mapping[str, Any]], await connection.fetch(statement.positional, *arguments))
+        if deed is None:
+            return cast(Sequence[Mapping[str, Any]], await connection.fetch(statement.positional, *arguments))
+        async with connection.transaction():
+            rows = cast(Sequence[Mapping[str, Any]], await connection.fetch(statement.positional, *arguments))
+            if rows:
+                changed = [as_uuid(row["id"]) for row in rows]
+                await record_each(connection, deed.by, deed.action, changed, reason=deed.reason)
+            return rows
 
     try:
         rows, failed = await move(database, [_Target(job_id) for job_id in ids], run, states)
     except DISCONNECTED as error:
         raise Unavailable(error) from error
+    count_cancelled(rows)
     if failed:
         raise failed[0][1]
     return rows
+
+
+def count_cancelled(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Count the jobs among these rows that were cancelled, once that is committed."""
+    for kind, count in Counter(row["kind"] for row in rows if row["state"] == State.CANCELLED).items():
+        metrics.FINISHED.add((QUEUE, kind, "cancelled"), count)
+
+
+def grants(of: Iterable[str]) -> str:
+    """What retry.sql grants to jobs of these kinds, as JSON: as many attempts as a new job of the kind has.
+
+    Kinds that say nothing, or that this process does not know, are left out: the caller's default holds for them.
+    """
+    found: dict[str, int] = {}
+    for kind in set(of):
+        job_class = kinds().get(kind)
+        if job_class is not None and job_class.job_options.max_retries is not None:
+            found[kind] = job_class.job_options.max_retries + 1
+    return orjson.dumps(found).decode()

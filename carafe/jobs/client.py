@@ -6,7 +6,9 @@ commit and never after a rollback; Redis being down costs latency (250 ms, then 
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -14,21 +16,39 @@ from uuid import UUID
 
 import asyncpg
 
+from carafe import metrics
 from carafe.database import DISCONNECTED, Database
-from carafe.jobs.actions import act
-from carafe.jobs.definition import Job, kinds
+from carafe.jobs import bulk as bulk_actions
+from carafe.jobs.actions import Deed, act, grants
+from carafe.jobs.audit import Actor, checked_reason, entry, record_each
+from carafe.jobs.bulk import Action as BulkAction
+from carafe.jobs.bulk import BulkActionRecord
+from carafe.jobs.definition import Job
+from carafe.jobs.editing import edited
 from carafe.jobs.enqueueing import Batch, Limits, NewJob, Plan, prepare, prepare_one, store
-from carafe.jobs.errors import InvalidOption, JobNotFound, NotAllowedInState, OutcomeUnknown, QueueNotFound, Unavailable
+from carafe.jobs.errors import (
+    InvalidOption,
+    JobNotFound,
+    NotAllowedInState,
+    OutcomeUnknown,
+    QueueNotFound,
+    Unavailable,
+    WorkerNotFound,
+)
+from carafe.jobs.filters import JobFilter
 from carafe.jobs.hints import QUEUE, Hint, stamp_of
 from carafe.jobs.listing import listing, page
 from carafe.jobs.moves import Connection
 from carafe.jobs.outcomes import Seconds, seconds
 from carafe.jobs.queue import Queue
 from carafe.jobs.records import AttemptRecord, Enqueued, JobRecord, Page, QueueRecord, as_uuid, job_record
-from carafe.jobs.sessions import push_after_commit
+from carafe.jobs.sessions import count_accepted, push_after_commit
 from carafe.jobs.statements import (
     ATTEMPTS,
+    AUDIT,
     CANCEL,
+    DISCARD,
+    DRAIN_WORKER,
     GET,
     KNOWN_KINDS,
     PAUSE,
@@ -41,6 +61,7 @@ from carafe.jobs.statements import (
     Statement,
 )
 from carafe.jobs.states import State
+from carafe.tracing import sending
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -57,7 +78,7 @@ COMMAND_TIMEOUT = 5.0
 
 
 class Client:
-    """Enqueue, get, find, cancel, retry, wait, pause, resume. Use it as an async context manager, or `close` it."""
+    """Enqueue, follow and find jobs; act on one or many. Use it as an async context manager, or `close` it."""
 
     def __init__(self, database: Database, queue: Queue, *, limits: Limits | None = None) -> None:
         self.database = database
@@ -124,17 +145,23 @@ class Client:
         scope: str = "",
         trace: str | None = None,
         created_by: str | None = None,
+        by: Actor | None = None,
     ) -> Enqueued:
         """Accept a job. Without `session` it is committed when this returns; with one, when the session commits.
 
         `run_at` (aware datetime) or `delay` (seconds or timedelta) schedule it. `unique_key`: at most one live job holds
         a key; the existing one is returned and says so. `idempotency_key`, within `scope`: the same request twice is
-        one job. Raises `InvalidArguments`, `PayloadTooLarge`, `InvalidOption`, `IdempotencyConflict`, `Unavailable`
+        one job. `trace`: a W3C traceparent to continue, where OpenTelemetry's current span is not it. `by`: a person puts
+        it in, and an audit row says so.
+
+        Raises `InvalidArguments`, `PayloadTooLarge`, `InvalidOption`, `IdempotencyConflict`, `Unavailable`
         (nothing stored) or `OutcomeUnknown` (repeat with the same idempotency key).
         """
         new = NewJob(job, run_at, delay, unique_key)
-        batch = prepare_one(new, self.limits, idempotency_key=idempotency_key, trace=trace, created_by=created_by)
-        return (await self._store(batch, session, scope, idempotency_key))[0]
+        with sending(trace) as span:
+            batch = prepare_one(new, self.limits, idempotency_key=idempotency_key, trace=span.trace, created_by=created_by)
+            written = None if by is None else entry(by, "enqueue", {str(batch.ids[0]): {"kind": batch.kinds[0]}})
+            return span.sent(await self._store(batch, session, scope, idempotency_key, written))[0]
 
     async def enqueue_many(
         self,
@@ -150,23 +177,40 @@ class Client:
 
         Raises like `enqueue`, and `BulkInvalid` with every fault by index.
         """
-        batch = prepare(jobs, self.limits, idempotency_key=idempotency_key, trace=trace, created_by=created_by)
-        if not batch.ids:
-            return []
-        return await self._store(batch, session, scope, idempotency_key)
+        items = list(jobs)
+        with sending(trace, len(items)) as span:
+            batch = prepare(
+                items,
+                self.limits,
+                idempotency_key=idempotency_key,
+                trace=span.trace,
+                trace_of_rest=span.rest,
+                created_by=created_by,
+            )
+            return span.sent(await self._store(batch, session, scope, idempotency_key)) if items else []
 
     async def _store(
-        self, batch: Batch, session: "AsyncSession | Session | None", scope: str, idempotency_key: str | None
+        self,
+        batch: Batch,
+        session: "AsyncSession | Session | None",
+        scope: str,
+        idempotency_key: str | None,
+        written: Mapping[str, Any] | None = None,
     ) -> list[Enqueued]:
+        """Store a batch, and if a job of it is new, `written` in the audit."""
         self._loop = asyncio.get_running_loop()
         plan = store(batch, scope=scope, idempotency_key=idempotency_key, ttl=self.limits.idempotency_ttl)
+        if written is not None:
+            plan = audited(plan, written)
         if session is not None:
             answers, hints, owner = await _store_in_session(plan, session)
-            push_after_commit(owner, hints, self._push_from_commit)
+            push_after_commit(owner, hints, self._push_from_commit, accepted(answers))
             return answers
-        simple = idempotency_key is None and not any(batch.unique_keys)
-        async with self.database.connection() as connection:
-            answers, hints = await (_in_one_statement if simple else _in_transaction)(connection, plan)
+        simple = idempotency_key is None and written is None and not any(batch.unique_keys)
+        with _timed(len(batch.ids)):
+            async with self.database.connection() as connection:
+                answers, hints = await (_in_one_statement if simple else _in_transaction)(connection, plan)
+        count_accepted(Counter(batch.kinds) if simple else accepted(answers))
         await self.queue.push(hints)
         return answers
 
@@ -259,55 +303,109 @@ class Client:
 
     # -- acting
 
-    async def cancel(self, job_id: UUID, *, reason: str = "cancelled by an operator") -> JobRecord:
+    async def cancel(self, job_id: UUID, *, reason: str | None = None, by: Actor | None = None) -> JobRecord:
         """Cancel a job: one that waits ends at once, a running one is asked to stop and ends when its worker has done so.
 
-        Raises `JobNotFound`, `NotAllowedInState` (it has ended), `HookFailed`, `Unavailable`.
+        `by` writes an audit row in the same transaction, here as in all that follows; without it there is none. Raises
+        `JobNotFound`, `NotAllowedInState` (it has ended), `HookFailed`, `Unavailable`, `InvalidOption`.
         """
-        rows = await act(self.database, CANCEL, [job_id], (State.CANCELLED,), reason=reason)
+        reason = checked_reason(reason)
+        kept = reason or f"cancelled by {by.name if by else 'an operator'}"
+        deed = Deed.of(by, "cancel", reason)
+        rows = await act(self.database, CANCEL, [job_id], (State.CANCELLED,), deed=deed, reason=kept)
         if any(row["state"] == State.RUNNING for row in rows):
             await self.queue.announce_cancel()
         return await self._pushed("cancelled", job_id, rows)
 
-    async def retry(self, job_id: UUID) -> JobRecord:
+    async def retry(self, job_id: UUID, *, reason: str | None = None, by: Actor | None = None) -> JobRecord:
         """Run a dead job again with as many attempts as its kind has, or a scheduled or retrying one at once.
 
         `attempt` and `fence` never fall; `max_attempts` rises. Raises like `cancel`; a dead job whose unique key another
         live job holds cannot be retried.
         """
+        deed = Deed.of(by, "retry", checked_reason(reason))
         record = await self.get(job_id)
         if record.state in (State.SCHEDULED, State.RETRYING):
-            rows = await act(self.database, RUN_NOW, [job_id], (State.QUEUED,))
+            rows = await act(self.database, RUN_NOW, [job_id], (State.QUEUED,), deed=deed)
         else:
-            job_class = kinds().get(record.kind)
-            retries = job_class.job_options.max_retries if job_class else None
-            grant = (self.limits.max_retries if retries is None else retries) + 1
+            granted = {"grants": grants([record.kind]), "grant_attempts": self.limits.max_retries + 1}
             try:
-                rows = await act(self.database, RETRY, [job_id], (State.QUEUED,), grant_attempts=grant)
+                rows = await act(self.database, RETRY, [job_id], (State.QUEUED,), deed=deed, **granted)
             except asyncpg.UniqueViolationError:
                 raise NotAllowedInState(
                     "retried while another live job holds its unique key", job_id, record.state
                 ) from None
         return await self._pushed("retried", job_id, rows)
 
-    async def pause(self, queue: str = QUEUE, *, reason: str | None = None, by: str | None = None) -> QueueRecord:
+    async def run_now(self, job_id: UUID, *, reason: str | None = None, by: Actor | None = None) -> JobRecord:
+        """Run a scheduled or retrying job at once. Raises like `cancel`."""
+        deed = Deed.of(by, "run now", checked_reason(reason))
+        rows = await act(self.database, RUN_NOW, [job_id], (State.QUEUED,), deed=deed)
+        return await self._pushed("run now: only scheduled and retrying jobs can", job_id, rows)
+
+    async def discard(self, job_id: UUID, *, reason: str, by: Actor | None = None) -> JobRecord:
+        """Give a dead job up: it is resolved, counts no more among the dead, and stays findable until its retention.
+
+        `reason` is kept with it. It can still be retried. Raises like `cancel`.
+        """
+        given = checked_reason(reason, needed="it is kept with the job, for those who find it later")
+        deed = Deed.of(by, "discard", given)
+        rows = await act(self.database, DISCARD, [job_id], (), deed=deed, reason=given, by=by.name if by else "an operator")
+        record = await self.get(job_id)
+        if not rows:
+            again = record.resolved_at is not None
+            raise NotAllowedInState(
+                f"discarded again: {record.resolved_by} did" if again else "discarded", job_id, record.state
+            )
+        return record
+
+    async def edit_and_run(
+        self,
+        job_id: UUID,
+        args: Mapping[str, Any],
+        keep_secrets: Sequence[str] = (),
+        *,
+        run_at: datetime | None = None,
+        by: Actor | None = None,
+    ) -> Enqueued:
+        """Run a job's kind again with other arguments, as a new job; the old one stays as it is.
+
+        `keep_secrets` are JSON pointers (``/password``) to secret values that are taken over from the stored arguments;
+        `args` hold anything there. The new job has its kind's own options and no unique key, and both jobs get an audit row
+        that names the other. Raises like `enqueue`, and `JobNotFound`.
+        """
+        async with self._reading() as connection:
+            row = await connection.fetchrow(GET.positional, job_id)
+        if row is None:
+            raise JobNotFound(job_id)
+        new = NewJob(edited(row, args, keep_secrets), run_at)
+        batch = prepare_one(new, self.limits, created_by=by.name if by else row["created_by"])
+        written = None
+        if by is not None:
+            new_id = str(batch.ids[0])
+            written = entry(by, "edit and run", {new_id: {"origin": str(job_id)}, str(job_id): {"new": new_id}})
+        return (await self._store(batch, None, "", None, written))[0]
+
+    async def pause(self, queue: str = QUEUE, *, reason: str | None = None, by: Actor | None = None) -> QueueRecord:
         """Stop starting jobs of a queue, and ask for no workers for it, until `resume`; enqueueing goes on.
 
         Running jobs go on. Durable in Postgres, whatever happens to Redis. Pausing a paused queue changes nothing.
-        Raises `QueueNotFound`, `Unavailable`.
+        Raises `QueueNotFound`, `InvalidOption`, `Unavailable`.
         """
-        record = await self._set(queue, PAUSE, reason=reason, by=by)
+        reason = checked_reason(reason)
+        deed = Deed.of(by, "pause", reason)
+        record = await self._set(queue, PAUSE, deed, reason=reason, by=by.name if by else None)
         if queue == QUEUE:
             await self.queue.empty()
         return record
 
-    async def resume(self, queue: str = QUEUE) -> QueueRecord:
+    async def resume(self, queue: str = QUEUE, *, reason: str | None = None, by: Actor | None = None) -> QueueRecord:
         """Start jobs of a paused queue again: the first thousand have their hints when this returns.
 
         The steward pushes the others as it pushes lost hints. Resuming a queue that is not paused is harmless. Raises like
         `pause`.
         """
-        record = await self._set(queue, RESUME)
+        record = await self._set(queue, RESUME, Deed.of(by, "resume", checked_reason(reason)))
         if queue == QUEUE:
             async with self._reading() as connection:
                 arguments = RESUME_HINTS.arguments(queue=queue, limit=RESUMED_AT_ONCE)
@@ -315,10 +413,77 @@ class Client:
             await self.queue.push(_hints(rows))
         return record
 
-    async def _set(self, queue: str, statement: Statement, **values: Any) -> QueueRecord:
+    async def drain_worker(self, worker_id: UUID, *, reason: str | None = None, by: Actor | None = None) -> datetime:
+        """Ask a worker to drain as at SIGTERM: it takes nothing more, finishes or hands back what it has, and ends.
+
+        It sees the request within a second or so. On Kubernetes its pod's container is started anew. Returns since when
+        that is asked. Raises `WorkerNotFound`, `InvalidOption`, `Unavailable`.
+        """
+        reason = checked_reason(reason)
+        async with self._reading() as connection, connection.transaction():
+            row = await connection.fetchrow(DRAIN_WORKER.positional, worker_id)
+            if row is None:
+                raise WorkerNotFound(worker_id)
+            if by is not None:
+                await record_each(connection, by, "drain worker", {str(worker_id): {"name": row["name"]}}, reason=reason)
+        await self.queue.announce_cancel()
+        return cast(datetime, row["drain_requested_at"])
+
+    # -- acting on many
+
+    async def start_bulk(
+        self,
+        action: BulkAction,
+        wanted: JobFilter,
+        *,
+        rate: float | None = None,
+        reason: str | None = None,
+        by: Actor,
+    ) -> BulkActionRecord:
+        """Retry, cancel, discard or run now all jobs that meet the filter as of now; the steward works it off.
+
+        `rate` is in jobs a second; a retry of more than 1,000 jobs without one gets 50. A discard needs a `reason`. The
+        filter is narrowed to the states that the action is for (see `carafe.jobs.bulk.narrow`). Raises `InvalidOption`,
+        `Unavailable`.
+        """
         async with self._reading() as connection:
-            if await connection.fetchval(statement.positional, *statement.arguments(name=queue, **values)) is None:
-                raise QueueNotFound(queue)
+            return await bulk_actions.start(connection, action, wanted, rate=rate, reason=reason, by=by)
+
+    async def bulk(self, bulk_id: UUID) -> BulkActionRecord:
+        """A bulk action as it stands. Raises `BulkActionNotFound`, `Unavailable`."""
+        async with self._reading() as connection:
+            return await bulk_actions.get(connection, bulk_id)
+
+    async def bulks(self, limit: int = 50) -> list[BulkActionRecord]:
+        """The newest bulk actions, newest first; `limit` to 500. Raises `InvalidOption`, `Unavailable`."""
+        async with self._reading() as connection:
+            return await bulk_actions.latest(connection, limit)
+
+    async def pause_bulk(self, bulk_id: UUID, *, by: Actor) -> BulkActionRecord:
+        """Stop a bulk action after the batch under way, until `resume_bulk`.
+
+        Raises `BulkActionNotFound`, `BulkActionEnded`, `Unavailable`.
+        """
+        async with self._reading() as connection:
+            return await bulk_actions.steer(connection, bulk_id, "bulk pause", by=by)
+
+    async def resume_bulk(self, bulk_id: UUID, *, by: Actor) -> BulkActionRecord:
+        """Let a paused bulk action go on. Raises like `pause_bulk`."""
+        async with self._reading() as connection:
+            return await bulk_actions.steer(connection, bulk_id, "bulk resume", by=by)
+
+    async def cancel_bulk(self, bulk_id: UUID, *, by: Actor) -> BulkActionRecord:
+        """End a bulk action: what is done stays done, nothing more will be. Raises like `pause_bulk`."""
+        async with self._reading() as connection:
+            return await bulk_actions.steer(connection, bulk_id, "bulk cancel", by=by)
+
+    async def _set(self, queue: str, statement: Statement, deed: Deed | None, **values: Any) -> QueueRecord:
+        async with self._reading() as connection:
+            async with connection.transaction():
+                if await connection.fetchval(statement.positional, *statement.arguments(name=queue, **values)) is None:
+                    raise QueueNotFound(queue)
+                if deed is not None:
+                    await record_each(connection, deed.by, deed.action, {queue: {}}, reason=deed.reason)
             rows = await connection.fetch(QUEUES.positional)
         return next(QueueRecord(**row) for row in rows if row["name"] == queue)
 
@@ -336,6 +501,36 @@ class Client:
                 yield connection
             except DISCONNECTED as error:
                 raise Unavailable(error) from error
+
+
+def audited(plan: Plan, written: Mapping[str, Any]) -> Plan:
+    """The same plan, and a step more that writes the audit's rows if anything new was stored."""
+    answers, hints = yield from plan
+    if any(not answer.existing and not answer.replayed for answer in answers):
+        yield AUDIT, dict(written)
+    return answers, hints
+
+
+def accepted(answers: Iterable[Enqueued]) -> Counter[str]:
+    """How many jobs of each kind are new among the answers."""
+    return Counter(answer.kind for answer in answers if not answer.existing and not answer.replayed)
+
+
+@contextlib.contextmanager
+def _timed(jobs: int) -> Iterator[None]:
+    began, outcome = time.monotonic(), "refused"
+    try:
+        yield
+        outcome = "accepted"
+    except Unavailable:
+        outcome = "unavailable"
+        raise
+    except OutcomeUnknown:
+        outcome = "unknown"
+        raise
+    finally:
+        metrics.ENQUEUE_SECONDS.observe((QUEUE, outcome), time.monotonic() - began)
+        metrics.ENQUEUE_JOBS.observe(metrics.QUEUED, jobs)
 
 
 async def _in_one_statement(connection: Connection, plan: Plan) -> tuple[list[Enqueued], list[Hint]]:

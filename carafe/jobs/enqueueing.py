@@ -29,6 +29,9 @@ MAX_KEY = 500
 MAX_DELAY = 10 * 366 * 86_400.0
 """Seconds ahead that a job may be scheduled at most: ten years."""
 
+TRACED_OF_BULK = 100
+"""Jobs of one bulk that a trace shows at most; nobody could read more, and the receiver gets no flood."""
+
 ROUNDS = 5
 """Times that a unique key is tried when its holder ends between two statements."""
 
@@ -64,7 +67,7 @@ class Batch:
     rows: list[str]
     unique_keys: list[str | None]
     digest: str | None
-    trace: str | None
+    traces: list[str | None]
 
 
 def prepare(
@@ -73,9 +76,13 @@ def prepare(
     *,
     idempotency_key: str | None = None,
     trace: str | None = None,
+    trace_of_rest: str | None = None,
     created_by: str | None = None,
 ) -> Batch:
-    """Check a bulk. Raises `BulkInvalid` with every fault by index, or `InvalidOption`."""
+    """Check a bulk. The first `TRACED_OF_BULK` jobs carry `trace`, the others `trace_of_rest` (None: the same).
+
+    Raises `BulkInvalid` with every fault by index, or `InvalidOption`.
+    """
     _check_key("idempotency_key", idempotency_key)
     items = list(jobs)
     if len(items) > limits.bulk:
@@ -86,10 +93,16 @@ def prepare(
     keys: list[str | None] = []
     faults: list[tuple[int, CarafeError]] = []
     heads: dict[type[Job], str] = {}
-    tail = "".join(
-        f',"{name}":{_json(value)}' for name, value in (("trace", trace), ("created_by", created_by)) if value is not None
-    )
+    tail = first_tail = _tail(trace, created_by)
+    traces = [trace] * len(items)
+    if len(items) > TRACED_OF_BULK and trace_of_rest is not None:
+        traces[TRACED_OF_BULK:] = [trace_of_rest] * (len(items) - TRACED_OF_BULK)
+        rest_tail = _tail(trace_of_rest, created_by)
+    else:
+        rest_tail = tail
     for index, item in enumerate(items):
+        if index == TRACED_OF_BULK:
+            tail = rest_tail
         try:
             new, job = (item, item.job) if isinstance(item, NewJob) else (None, item)
             job_class = type(job)
@@ -116,9 +129,10 @@ def prepare(
     digest = None
     if idempotency_key is not None:
         # What was asked for: neither the ids made here nor the trace, which differ between two tries of one request.
-        asked = "\n".join(row[row.index(",") :].replace(tail, "", 1) for row in rows)
+        tails = [first_tail] * TRACED_OF_BULK + [rest_tail] * max(0, len(rows) - TRACED_OF_BULK)
+        asked = "\n".join(row[row.index(",") :].replace(tail, "", 1) for row, tail in zip(rows, tails, strict=False))
         digest = hashlib.sha256(asked.encode()).hexdigest()
-    return Batch(ids, kinds, rows, keys, digest, trace)
+    return Batch(ids, kinds, rows, keys, digest, traces)
 
 
 def prepare_one(new: NewJob, limits: Limits, **options: Any) -> Batch:
@@ -127,6 +141,11 @@ def prepare_one(new: NewJob, limits: Limits, **options: Any) -> Batch:
         return prepare([new], limits, **options)
     except BulkInvalid as error:
         raise error.errors[0][1] from None
+
+
+def _tail(trace: str | None, created_by: str | None) -> str:
+    given = (("trace", trace), ("created_by", created_by))
+    return "".join(f',"{name}":{_json(value)}' for name, value in given if value is not None)
 
 
 def _head(job_class: type[Job], limits: Limits) -> str:
@@ -209,7 +228,7 @@ def store(batch: Batch, *, scope: str, idempotency_key: str | None, ttl: float) 
         raise InvalidOption("unique_key", "its holder could not be seen by this transaction; try again")
     answers: list[Enqueued] = []
     hints: list[Hint] = []
-    for job_id, kind, unique_key in zip(batch.ids, batch.kinds, batch.unique_keys, strict=True):
+    for job_id, kind, unique_key, trace in zip(batch.ids, batch.kinds, batch.unique_keys, batch.traces, strict=True):
         row = inserted.get(job_id)
         if row is None:
             holder = holders[str(unique_key)]
@@ -220,7 +239,7 @@ def store(batch: Batch, *, scope: str, idempotency_key: str | None, ttl: float) 
             answers.append(Enqueued(job_id, kind, State(row["state"])))
         else:
             answers.append(Enqueued(job_id, kind, State.QUEUED))
-            hints.append(Hint(job_id, kind, stamp_of(row["hinted_at"]), batch.trace))
+            hints.append(Hint(job_id, kind, stamp_of(row["hinted_at"]), trace))
     if idempotency_key is not None:
         remembered = [[str(answer.id), answer.kind, answer.state, answer.existing] for answer in answers]
         yield ANSWER_KEY, {"scope": scope, "key": idempotency_key, "response": _json(remembered)}

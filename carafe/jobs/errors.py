@@ -114,6 +114,39 @@ class QueueNotFound(CarafeError):
         super().__init__(f"no queue {name!r}; `carafe queues` lists them")
 
 
+class WorkerNotFound(CarafeError):
+    """No live worker has this id."""
+
+    code = "worker-not-found"
+    status = 404
+
+    def __init__(self, worker_id: UUID) -> None:
+        self.worker_id = worker_id
+        super().__init__(f"no live worker {worker_id}: it has stopped, was lost or never was; `carafe workers` lists them")
+
+
+class BulkActionNotFound(CarafeError):
+    """No bulk action with this id."""
+
+    code = "bulk-action-not-found"
+    status = 404
+
+    def __init__(self, bulk_id: UUID) -> None:
+        self.bulk_id = bulk_id
+        super().__init__(f"no bulk action {bulk_id}: it never existed, or its retention has passed")
+
+
+class BulkActionEnded(CarafeError):
+    """A bulk action that has ended can be neither paused, resumed nor cancelled."""
+
+    code = "bulk-action-ended"
+    status = 409
+
+    def __init__(self, bulk_id: UUID, state: str) -> None:
+        self.bulk_id, self.state = bulk_id, state
+        super().__init__(f"bulk action {bulk_id} is {state}: nothing of it is left to be done; start another one")
+
+
 class NotAllowedInState(CarafeError):
     """The action does not exist for a job in this state (see the transition table)."""
 

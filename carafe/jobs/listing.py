@@ -19,8 +19,10 @@ from carafe.jobs.states import ENDED, LIVE, State
 _COLUMNS = """id, kind, queue, state, args, secrets, version, attempt, max_attempts, fence, snoozes, releases, timeout,
     unique_key, worker, created_at, due_at, started_at, trace, created_by, progress, progress_note, cancel_requested_at"""
 _LIVE = f"""select {_COLUMNS}, deadline_at, null::timestamptz as ended_at, null::jsonb as result,
-    null as error_class, null as error from carafe.jobs"""
-_ENDED = f"select {_COLUMNS}, null::timestamptz as deadline_at, ended_at, result, error_class, error from carafe.jobs_ended"
+    null as error_class, null as error, null::timestamptz as resolved_at, null as resolved_by, null as resolved_reason
+    from carafe.jobs"""
+_ENDED = f"""select {_COLUMNS}, null::timestamptz as deadline_at, ended_at, result, error_class, error, resolved_at,
+    resolved_by, resolved_reason from carafe.jobs_ended"""
 
 
 def listing(

@@ -14,6 +14,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from carafe import metrics
 from carafe.jobs.hints import QUEUE, Hint, encode
 
 log = structlog.stdlib.get_logger("carafe.queue")
@@ -33,6 +34,7 @@ class Queue:
         self._url, self._timeout, self._name = url, timeout, name
         self._redis: Redis | None = None
         self._closed_until = 0.0
+        metrics.HINTS_UNPUSHED.add(metrics.QUEUED, 0)
         self._failures = 0
 
     @property
@@ -53,7 +55,9 @@ class Queue:
         if not hints:
             return True
         if time.monotonic() < self._closed_until:
+            metrics.HINTS_UNPUSHED.add(metrics.QUEUED, len(hints))
             return False
+        begin = 0
         try:
             for begin in range(0, len(hints), PUSH_AT_ONCE):
                 await self.redis.lpush(QUEUE, *map(encode, hints[begin : begin + PUSH_AT_ONCE]))
@@ -61,6 +65,7 @@ class Queue:
             self._failures += 1
             pause = min(5.0, 0.25 * 2 ** min(self._failures, 5))
             self._closed_until = time.monotonic() + pause
+            metrics.HINTS_UNPUSHED.add(metrics.QUEUED, len(hints) - begin)
             log.warning(
                 "hints not pushed; the steward will push them",
                 count=len(hints),

@@ -26,6 +26,14 @@ class Enqueued(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Count:
+    """A number of jobs. `estimated`: above some thousands it is the planner's or the last sample's word, not counted."""
+
+    number: int
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptRecord:
     """One failed attempt. `cause` is error, timeout, validation, discarded, hook, result or worker lost."""
 
@@ -41,7 +49,10 @@ class AttemptRecord:
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """A job as it stands. `args` are redacted; `timeout` in seconds; `attempt` is the number of attempts spent."""
+    """A job as it stands. `args` are redacted; `timeout` in seconds; `attempt` is the number of attempts spent.
+
+    `resolved_at`, `by` and `reason`: an operator has discarded this dead job. `secrets`: JSON pointers to what is redacted.
+    """
 
     id: UUID
     kind: str
@@ -70,6 +81,10 @@ class JobRecord:
     releases: int
     note: str | None = None
     attempts: tuple[AttemptRecord, ...] = field(default=())
+    resolved_at: datetime | None = None
+    resolved_by: str | None = None
+    resolved_reason: str | None = None
+    secrets: tuple[str, ...] = ()
 
 
 def job_record(row: Mapping[str, Any], attempts: tuple[AttemptRecord, ...] = (), note: str | None = None) -> JobRecord:
@@ -105,6 +120,10 @@ def job_record(row: Mapping[str, Any], attempts: tuple[AttemptRecord, ...] = (),
         releases=row["releases"],
         note=note,
         attempts=attempts,
+        resolved_at=row.get("resolved_at"),
+        resolved_by=row.get("resolved_by"),
+        resolved_reason=row.get("resolved_reason"),
+        secrets=tuple(row["secrets"] or ()),
     )
 
 

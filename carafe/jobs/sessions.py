@@ -4,11 +4,13 @@ Works for ``Session`` and ``AsyncSession`` and any driver, savepoints included. 
 back are dropped with it.
 """
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from carafe.jobs.hints import Hint
+from carafe import metrics
+from carafe.jobs.hints import QUEUE, Hint
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session, SessionTransaction
@@ -21,10 +23,14 @@ class _Pending:
     transaction: "SessionTransaction | None"
     hints: Sequence[Hint]
     push: Callable[[Sequence[Hint]], Any]
+    accepted: Mapping[str, int]
 
 
-def push_after_commit(session: "Session", hints: Sequence[Hint], push: Callable[[Sequence[Hint]], Any]) -> None:
-    """Call `push` with the hints once the session's outermost transaction has committed."""
+def push_after_commit(
+    session: "Session", hints: Sequence[Hint], push: Callable[[Sequence[Hint]], Any], accepted: Mapping[str, int]
+) -> None:
+    """Call `push` with the hints once the session's outermost transaction has committed, and count what was `accepted`
+    (jobs by kind) then."""
     from sqlalchemy import event
 
     if _KEY not in session.info:
@@ -32,7 +38,7 @@ def push_after_commit(session: "Session", hints: Sequence[Hint], push: Callable[
         event.listen(session, "after_commit", _committed)
         event.listen(session, "after_soft_rollback", _rolled_back)
     transaction = session.get_nested_transaction() or session.get_transaction()
-    session.info[_KEY].append(_Pending(transaction, hints, push))
+    session.info[_KEY].append(_Pending(transaction, hints, push, accepted))
 
 
 def _committed(session: "Session") -> None:
@@ -40,6 +46,7 @@ def _committed(session: "Session") -> None:
         return  # a savepoint was released: nothing is committed yet
     pending: list[_Pending] = session.info[_KEY]
     session.info[_KEY] = []
+    count_accepted(sum((Counter(entry.accepted) for entry in pending), Counter[str]()))
     by_push: dict[Callable[[Sequence[Hint]], Any], list[Hint]] = {}
     for entry in pending:
         by_push.setdefault(entry.push, []).extend(entry.hints)
@@ -56,3 +63,9 @@ def _rolled_back(session: "Session", previous: "SessionTransaction") -> None:
         return False
 
     session.info[_KEY] = [entry for entry in session.info[_KEY] if not within(entry.transaction)]
+
+
+def count_accepted(kinds: Mapping[str, int]) -> None:
+    """Count jobs whose rows are committed, by kind."""
+    for kind, count in kinds.items():
+        metrics.ACCEPTED.add((QUEUE, kind), count)

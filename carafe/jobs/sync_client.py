@@ -4,7 +4,7 @@ Its own connections live on an event loop in a background thread; with ``session
 SQLAlchemy ``Session``, in the caller's thread and transaction, and the hint follows that commit.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import partial
@@ -12,14 +12,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
-from carafe.jobs.client import Client, store_in_session
+from carafe.jobs.audit import Actor, entry
+from carafe.jobs.bulk import Action, BulkActionRecord
+from carafe.jobs.client import Client, accepted, audited, store_in_session
 from carafe.jobs.definition import Job
 from carafe.jobs.enqueueing import Batch, Limits, NewJob, prepare, prepare_one, store
+from carafe.jobs.filters import JobFilter
 from carafe.jobs.hints import QUEUE, Hint
 from carafe.jobs.outcomes import Seconds
 from carafe.jobs.records import Enqueued, JobRecord, Page, QueueRecord
 from carafe.jobs.sessions import push_after_commit
 from carafe.jobs.states import State
+from carafe.tracing import sending
 
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
@@ -74,12 +78,15 @@ class SyncClient:
         scope: str = "",
         trace: str | None = None,
         created_by: str | None = None,
+        by: Actor | None = None,
     ) -> Enqueued:
         """See `Client.enqueue`."""
         new = NewJob(job, run_at, delay, unique_key)
         limits = self._client.limits
-        batch = prepare_one(new, limits, idempotency_key=idempotency_key, trace=trace, created_by=created_by)
-        return self._store(batch, session, scope, idempotency_key)[0]
+        with sending(trace) as span:
+            batch = prepare_one(new, limits, idempotency_key=idempotency_key, trace=span.trace, created_by=created_by)
+            written = None if by is None else entry(by, "enqueue", {str(batch.ids[0]): {"kind": batch.kinds[0]}})
+            return span.sent(self._store(batch, session, scope, idempotency_key, written))[0]
 
     def enqueue_many(
         self,
@@ -92,15 +99,33 @@ class SyncClient:
         created_by: str | None = None,
     ) -> list[Enqueued]:
         """See `Client.enqueue_many`."""
-        batch = prepare(jobs, self._client.limits, idempotency_key=idempotency_key, trace=trace, created_by=created_by)
-        return self._store(batch, session, scope, idempotency_key) if batch.ids else []
+        items = list(jobs)
+        with sending(trace, len(items)) as span:
+            batch = prepare(
+                items,
+                self._client.limits,
+                idempotency_key=idempotency_key,
+                trace=span.trace,
+                trace_of_rest=span.rest,
+                created_by=created_by,
+            )
+            return span.sent(self._store(batch, session, scope, idempotency_key)) if items else []
 
-    def _store(self, batch: Batch, session: "Session | None", scope: str, idempotency_key: str | None) -> list[Enqueued]:
+    def _store(
+        self,
+        batch: Batch,
+        session: "Session | None",
+        scope: str,
+        idempotency_key: str | None,
+        written: Mapping[str, Any] | None = None,
+    ) -> list[Enqueued]:
         if session is None:
-            return self._portal.call(self._client._store, batch, None, scope, idempotency_key)
+            return self._portal.call(self._client._store, batch, None, scope, idempotency_key, written)
         plan = store(batch, scope=scope, idempotency_key=idempotency_key, ttl=self._client.limits.idempotency_ttl)
+        if written is not None:
+            plan = audited(plan, written)
         answers, hints = store_in_session(plan, session)
-        push_after_commit(session, hints, self._push)
+        push_after_commit(session, hints, self._push, accepted(answers))
         return answers
 
     def _push(self, hints: Sequence[Hint]) -> None:
@@ -122,18 +147,74 @@ class SyncClient:
         """See `Client.wait`."""
         return self._portal.call(partial(self._client.wait, job_id, timeout=timeout))
 
-    def cancel(self, job_id: UUID, *, reason: str = "cancelled by an operator") -> JobRecord:
+    def cancel(self, job_id: UUID, *, reason: str | None = None, by: Actor | None = None) -> JobRecord:
         """See `Client.cancel`."""
-        return self._portal.call(partial(self._client.cancel, job_id, reason=reason))
+        return self._portal.call(partial(self._client.cancel, job_id, reason=reason, by=by))
 
-    def retry(self, job_id: UUID) -> JobRecord:
+    def retry(self, job_id: UUID, *, reason: str | None = None, by: Actor | None = None) -> JobRecord:
         """See `Client.retry`."""
-        return self._portal.call(self._client.retry, job_id)
+        return self._portal.call(partial(self._client.retry, job_id, reason=reason, by=by))
 
-    def pause(self, queue: str = QUEUE, *, reason: str | None = None, by: str | None = None) -> QueueRecord:
+    def run_now(self, job_id: UUID, *, reason: str | None = None, by: Actor | None = None) -> JobRecord:
+        """See `Client.run_now`."""
+        return self._portal.call(partial(self._client.run_now, job_id, reason=reason, by=by))
+
+    def discard(self, job_id: UUID, *, reason: str, by: Actor | None = None) -> JobRecord:
+        """See `Client.discard`."""
+        return self._portal.call(partial(self._client.discard, job_id, reason=reason, by=by))
+
+    def edit_and_run(
+        self,
+        job_id: UUID,
+        args: Mapping[str, Any],
+        keep_secrets: Sequence[str] = (),
+        *,
+        run_at: datetime | None = None,
+        by: Actor | None = None,
+    ) -> Enqueued:
+        """See `Client.edit_and_run`."""
+        return self._portal.call(partial(self._client.edit_and_run, job_id, args, keep_secrets, run_at=run_at, by=by))
+
+    def pause(self, queue: str = QUEUE, *, reason: str | None = None, by: Actor | None = None) -> QueueRecord:
         """See `Client.pause`."""
         return self._portal.call(partial(self._client.pause, queue, reason=reason, by=by))
 
-    def resume(self, queue: str = QUEUE) -> QueueRecord:
+    def resume(self, queue: str = QUEUE, *, reason: str | None = None, by: Actor | None = None) -> QueueRecord:
         """See `Client.resume`."""
-        return self._portal.call(self._client.resume, queue)
+        return self._portal.call(partial(self._client.resume, queue, reason=reason, by=by))
+
+    def drain_worker(self, worker_id: UUID, *, reason: str | None = None, by: Actor | None = None) -> datetime:
+        """See `Client.drain_worker`."""
+        return self._portal.call(partial(self._client.drain_worker, worker_id, reason=reason, by=by))
+
+    def start_bulk(
+        self,
+        action: Action,
+        wanted: JobFilter,
+        *,
+        rate: float | None = None,
+        reason: str | None = None,
+        by: Actor,
+    ) -> BulkActionRecord:
+        """See `Client.start_bulk`."""
+        return self._portal.call(partial(self._client.start_bulk, action, wanted, rate=rate, reason=reason, by=by))
+
+    def bulk(self, bulk_id: UUID) -> BulkActionRecord:
+        """See `Client.bulk`."""
+        return self._portal.call(self._client.bulk, bulk_id)
+
+    def bulks(self, limit: int = 50) -> list[BulkActionRecord]:
+        """See `Client.bulks`."""
+        return self._portal.call(self._client.bulks, limit)
+
+    def pause_bulk(self, bulk_id: UUID, *, by: Actor) -> BulkActionRecord:
+        """See `Client.pause_bulk`."""
+        return self._portal.call(partial(self._client.pause_bulk, bulk_id, by=by))
+
+    def resume_bulk(self, bulk_id: UUID, *, by: Actor) -> BulkActionRecord:
+        """See `Client.resume_bulk`."""
+        return self._portal.call(partial(self._client.resume_bulk, bulk_id, by=by))
+
+    def cancel_bulk(self, bulk_id: UUID, *, by: Actor) -> BulkActionRecord:
+        """See `Client.cancel_bulk`."""
+        return self._portal.call(partial(self._client.cancel_bulk, bulk_id, by=by))

@@ -3,21 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
+from carafe.jobs.audit import AuditRecord as AuditRecord
+from carafe.jobs.bulk import BulkActionRecord as BulkActionRecord
+from carafe.jobs.job_logs import LogLine
 from carafe.jobs.records import AttemptRecord, JobRecord
+from carafe.jobs.records import Count as Count
 from carafe.jobs.states import State
 
 Severity = Literal["info", "warning", "critical"]
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """A number of jobs. `estimated`: above 10,000 it is the planner's or the last sample's word, not counted."""
-
-    number: int
-    estimated: bool = False
+Range = Literal["5m", "1h", "24h", "7d"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +105,7 @@ class Marker:
 class Series:
     """The charts' points, oldest first, evenly `step` seconds apart from `since` to `until`."""
 
-    range: str
+    range: Range
     since: datetime
     until: datetime
     step: float
@@ -149,25 +146,11 @@ class JobsPage:
 
 
 @dataclass(frozen=True, slots=True)
-class LogLine:
-    """A line that a job's handler logged. `number` rises within one claim (`fence`)."""
-
-    fence: int
-    attempt: int
-    number: int
-    at: datetime
-    level: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class Moment:
     """A moment of a job's life, for its timeline."""
 
     at: datetime
-    what: Literal[
-        "created", "due", "started", "failed", "retried", "ended", "cancel requested", "resolved", "acted", "now"
-    ]
+    what: Literal["created", "due", "started", "failed", "retried", "ended", "cancel requested", "resolved", "acted", "now"]
     text: str
 
 
@@ -269,42 +252,6 @@ class Workers:
     live: tuple[WorkerView, ...]
     gone: tuple[WorkerView, ...]
     pods: tuple[PodView, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class BulkActionRecord:
-    """A bulk action as it stands. `rate` in jobs a second (None: as fast as it goes); `matched` was counted at its start."""
-
-    id: UUID
-    action: Literal["retry", "cancel", "discard", "run_now"]
-    filter: Mapping[str, Any]
-    cutoff: datetime
-    rate: float | None
-    actor: str
-    via: str
-    reason: str | None
-    state: Literal["running", "paused", "cancelled", "done"]
-    matched: Count
-    done: int
-    skipped: int
-    failed: int
-    last_error: str | None
-    created_at: datetime
-    ended_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class AuditRecord:
-    """An action that was taken, by whom and from where. `target` is a job, worker, queue, bulk action or login name."""
-
-    id: UUID
-    at: datetime
-    actor: str
-    via: Literal["dashboard", "api", "cli", "steward"]
-    action: str
-    target: str
-    reason: str | None
-    details: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

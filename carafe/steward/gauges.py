@@ -1,4 +1,7 @@
-"""Samples gauges into a table of their own: what waits, runs and is dead, the oldest wait, workers and slots, over time."""
+"""Samples gauges into a table of their own: what waits, runs and is dead, the oldest wait, workers and slots, over time.
+
+On Kubernetes also how many workers the autoscaler's formula asks for.
+"""
 
 import asyncio
 import time
@@ -11,8 +14,8 @@ from carafe.steward.service import Service
 SHARE = 0.02
 """Of Postgres's time that sampling may take at most: with a deep backlog, samples are taken less often."""
 
-KEEP = 2 * 86_400.0
-"""Seconds that samples are kept."""
+KEEP = 8 * 86_400.0
+"""Seconds that samples are kept: for charts of a week."""
 
 
 class Sampler(Service):
@@ -21,15 +24,16 @@ class Sampler(Service):
     name = "sampler"
     interval: ClassVar[float] = 5.0
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, scales: bool = False) -> None:
+        """`scales`: there is an autoscaler that follows the formula."""
         super().__init__()
-        self._database = database
+        self._database, self._scales = database, scales
         self._took = 0.0
 
     async def work(self) -> bool:
         began = time.monotonic()
         async with self._database.connection() as connection:
-            await connection.execute(SAMPLE.positional)
+            await connection.execute(SAMPLE.positional, *SAMPLE.arguments(scales=self._scales))
         self._took = time.monotonic() - began
         return False
 

@@ -1,4 +1,7 @@
-"""A steward inside another process: web processes and workers each carry one (setting STEWARD); one of them all leads."""
+"""A steward inside another process: web processes and workers each carry one (setting STEWARD); one of them all leads.
+
+With it goes what each such process says of itself to Prometheus (carafe.vitals), whatever the setting.
+"""
 
 import os
 import socket
@@ -10,6 +13,7 @@ from carafe.database import Database
 from carafe.jobs.queue import Queue
 from carafe.steward.pruner import Retention
 from carafe.steward.steward import Steward
+from carafe.vitals import vitals
 
 if TYPE_CHECKING:
     from carafe.settings import Settings
@@ -18,13 +22,14 @@ if TYPE_CHECKING:
 @asynccontextmanager
 async def hosted(settings: "Settings", database: Database, queue: Queue, role: str) -> AsyncIterator[None]:
     """Run the upkeep for as long as the block lasts, if the settings say so; `role` and the host say who leads."""
-    if not settings.steward:
-        yield
-        return
-    name = f"{role} {socket.gethostname()}:{os.getpid()}"
-    steward = Steward(database, queue, name=name, retention=Retention.of(settings))
-    steward.start()
-    try:
-        yield
-    finally:
-        await steward.stop()
+    async with vitals(database, queue):
+        if not settings.steward:
+            yield
+            return
+        name = f"{role} {socket.gethostname()}:{os.getpid()}"
+        steward = Steward(database, queue, name=name, retention=Retention.of(settings), retries=settings.job_max_retries)
+        steward.start()
+        try:
+            yield
+        finally:
+            await steward.stop()

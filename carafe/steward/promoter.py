@@ -1,10 +1,12 @@
 """Promotes due jobs: scheduled and retrying rows whose time has come become queued, and their hints are pushed."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
 
+from carafe import metrics
 from carafe.database import Database
-from carafe.jobs.hints import Hint, stamp_of
+from carafe.jobs.hints import QUEUE, Hint, stamp_of
 from carafe.jobs.hooks import hooked_kinds
 from carafe.jobs.moves import Connection, HookFailed, run_hooks
 from carafe.jobs.queue import Queue
@@ -30,6 +32,8 @@ class Promoter(Service):
     async def work(self) -> bool:
         rows = await self._promote()
         self.promoted += len(rows)
+        for kind, count in Counter(row["kind"] for row in rows).items():
+            metrics.PROMOTED.add((QUEUE, kind), count)
         await self._queue.push(hints_of(rows))
         return len(rows) == BATCH
 

@@ -1,4 +1,5 @@
-"""Prunes what has outlived its retention: ended jobs with their failed attempts, idempotency keys, samples, statistics.
+"""Prunes what has outlived its retention: ended jobs with their failed attempts, log lines of jobs, idempotency keys, the
+audit and bulk actions, samples, statistics.
 
 Guarantees: nothing goes before its time, and never more than a bounded batch in one statement. Ended jobs go by whole day
 partitions, which costs nothing per row and leaves nothing to vacuum; so a job stays up to a day longer than its retention.
@@ -16,8 +17,10 @@ from carafe.database import Database
 from carafe.jobs.statements import (
     PRUNABLE,
     PRUNE_ATTEMPTS,
+    PRUNE_AUDIT,
     PRUNE_GAUGES,
     PRUNE_IDEMPOTENCY_KEYS,
+    PRUNE_LOGS,
     PRUNE_OTHER_DAYS,
     PRUNE_PARTITION,
     PRUNE_PARTITIONS,
@@ -116,7 +119,9 @@ class Pruner(Service):
     def _batches(self) -> list[tuple[str, Statement, Mapping[str, Any]]]:
         return [
             ("other_days", PRUNE_OTHER_DAYS, {"dead": self._retention.dead, "succeeded": self._retention.succeeded}),
+            ("job_logs", PRUNE_LOGS, {"dead": self._retention.dead, "succeeded": self._retention.succeeded}),
             ("idempotency_keys", PRUNE_IDEMPOTENCY_KEYS, {}),
+            ("audit", PRUNE_AUDIT, {"keep": self._retention.dead}),
             ("gauges", PRUNE_GAUGES, {"keep": gauges.KEEP}),
             *(("statistics", PRUNE_STATISTICS, {"width": width, "keep": keep}) for width, keep in statistics.KEEP.items()),
         ]
@@ -130,13 +135,13 @@ class Pruner(Service):
         return statement.arguments(dead=self._retention.dead, succeeded=self._retention.succeeded)
 
     async def _prune_partition(self) -> bool:
-        """A piece of the oldest partition that is due: a page of its failed attempts or, when there are none, itself."""
+        """A piece of the oldest partition that is due: a page of its jobs' failed attempts or, without any, itself."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(PRUNE_PARTITIONS.positional, *self._retained(PRUNE_PARTITIONS))
         due = next((row for row in rows if row["name"] not in self.in_use), None)
         if due is None:
             return False
-        if not await self._forget_attempts(due):
+        if due["logs"] or not await self._forget_attempts(due):
             await self._drop(due)
         return True
 

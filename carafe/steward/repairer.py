@@ -11,6 +11,7 @@ from typing import ClassVar
 import orjson
 from redis.exceptions import RedisError
 
+from carafe import metrics
 from carafe.database import Database
 from carafe.jobs.hints import QUEUE, decode, moment_of
 from carafe.jobs.queue import Queue
@@ -72,4 +73,6 @@ class Repairer(Service):
             rows = await connection.fetch(REPUSH.positional, *arguments)
         pushed = await self._queue.push(hints_of(rows))
         self.repaired += len(rows)
+        # Shown as 0 too, so that the first repair is seen as a rise.
+        metrics.HINTS_REPAIRED.add((QUEUE,), len(rows) if pushed else 0)
         return pushed and len(rows) == BATCH

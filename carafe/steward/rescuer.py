@@ -11,14 +11,18 @@ may run on for a while. The error says the cause of the death where it is known.
 """
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, cast
 from uuid import UUID
 
+from carafe import metrics
 from carafe.database import Database
 from carafe.incarnation import known_gone
+from carafe.jobs.definition import kinds
 from carafe.jobs.fingerprint import fingerprint
+from carafe.jobs.hints import QUEUE
 from carafe.jobs.hooks import hooked_kinds
 from carafe.jobs.moves import Connection
 from carafe.jobs.queue import Queue
@@ -51,6 +55,11 @@ class Rescuer(Service):
     def __init__(self, database: Database, queue: Queue) -> None:
         super().__init__()
         self._database, self._queue = database, queue
+        metrics.WORKERS_LOST.add((), 0)
+        for kind in kinds():
+            # Shown as 0, so that the first rescue is seen as a rise.
+            metrics.RESCUED.add((QUEUE, kind, "queued"), 0)
+            metrics.FINISHED.add((QUEUE, kind, "dead"), 0)
         self._seen: dict[UUID, tuple[datetime, int]] = {}
         self._last = 0.0
         self.rescued = 0
@@ -94,7 +103,16 @@ class Rescuer(Service):
                 rows = await _fetch(connection, worker, why)
         log.warning("worker lost", worker=worker["name"], why=why, jobs=len(rows))
         self.rescued += len(rows)
+        _count(rows)
         await self._queue.push(hints_of(rows))
+
+
+def _count(rows: Sequence[Mapping[str, Any]]) -> None:
+    metrics.WORKERS_LOST.add(())
+    for (kind, state), count in Counter((row["kind"], str(row["state"])) for row in rows).items():
+        metrics.RESCUED.add((QUEUE, kind, state), count)
+        if State(state).ended:
+            metrics.FINISHED.add((QUEUE, kind, state), count)
 
 
 async def _fetch(connection: Connection, worker: Mapping[str, Any], why: str) -> Sequence[Mapping[str, Any]]:

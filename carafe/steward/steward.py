@@ -5,14 +5,19 @@ Guarantees: it never raises into its host; losing Postgres or Redis pauses it, a
 
 import asyncio
 import random
+from collections.abc import Callable
+from functools import partial
 
 import asyncpg
 import structlog
 
+from carafe import metrics
 from carafe.database import AWAY, Database
 from carafe.jobs.identifiers import uuid7
 from carafe.jobs.queue import Queue
+from carafe.steward.bulk import BulkWorker
 from carafe.steward.cluster import Cluster
+from carafe.steward.exported import Exporter
 from carafe.steward.gauges import Sampler
 from carafe.steward.lease import RENEW, Lease
 from carafe.steward.partitions import Partitioner
@@ -33,8 +38,11 @@ FOLLOW = 1.0
 class Steward:
     """One process's steward. `start` and `stop` it on the loop of its host."""
 
-    def __init__(self, database: Database, queue: Queue, *, name: str, retention: Retention | None = None) -> None:
-        """Uses the host's database and queue; `name` says who leads, in the lease and in logs."""
+    def __init__(
+        self, database: Database, queue: Queue, *, name: str, retention: Retention | None = None, retries: int = 3
+    ) -> None:
+        """Uses the host's database and queue; `name` says who leads, in the lease and in logs. `retries`: JOB_MAX_RETRIES,
+        for the jobs that a bulk action retries."""
         self._database = database
         self._name = name
         self.lease = Lease(database, "steward", uuid7(), name)
@@ -44,25 +52,32 @@ class Steward:
         self.partitioner = Partitioner(database)
         self.pauser = Pauser(database, queue)
         self.pruner = Pruner(database, retention)
-        self.sampler = Sampler(database)
+        self.bulk = BulkWorker(database, queue, retries=retries)
         self.folder = Folder(database)
+        self.exporter = Exporter(database, queue, self.lease)
         self.cluster = Cluster.here(database)
+        self.sampler = Sampler(database, scales=self.cluster is not None)
         self.services: tuple[Service, ...] = (
             self.promoter,
             self.repairer,
             self.rescuer,
             self.partitioner,
             self.pauser,
+            self.bulk,
             self.pruner,
             self.sampler,
+            self.exporter,
             self.folder,
             *([self.cluster] if self.cluster is not None else []),
         )
         self.leading = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._unfollow: list[Callable[[], None]] = []
 
     def start(self) -> None:
-        """Start the loops."""
+        """Start the loops, and show in this process's metrics whether it leads."""
+        self._unfollow = [metrics.LEADER.follow(lambda: {(): float(self.lease.held)})]
+        self._unfollow += [metric.follow(partial(self.exporter.values, metric)) for metric in metrics.LED]
         self._tasks = [asyncio.create_task(self._lead(), name="steward lease")]
         self._tasks += [
             asyncio.create_task(self._serve(service), name=f"steward {service.name}") for service in self.services
@@ -70,6 +85,8 @@ class Steward:
 
     async def stop(self) -> None:
         """End the loops and give up the lease."""
+        for unfollow in self._unfollow:
+            unfollow()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

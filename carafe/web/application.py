@@ -19,22 +19,40 @@ A team that has an application adds jobs to it like this, and runs it with uvico
 `carafe_lifespan` wraps a lifespan that is there already (``inner=``).
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI
 
 import carafe
+from carafe import tracing
 from carafe.jobs import Client
 from carafe.settings import Settings
-from carafe.web import jobs
+from carafe.web import bulk, jobs, operators
 from carafe.web.health import HealthCheck, health_router
 from carafe.web.installation import install
 from carafe.web.openapi import complete_document
 from carafe.web.problems import install_problem_handlers
 
+if TYPE_CHECKING:
+    from fastapi.telemetry import TelemetryConfig
+
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
+
+PROBED = frozenset({"/health", "/livez"})
+
+TELEMETRY: "TelemetryConfig" = {
+    # FastAPI's own spans of requests, once `carafe.tracing` or the application has set up OpenTelemetry; metrics are ours.
+    "tracing": True,
+    "operation_spans": False,
+    "metrics": False,
+    "logs": False,
+    "auto_configure": False,
+    "exclude": lambda scope: scope.get("path") in PROBED,
+}
+"""What an application says to FastAPI(telemetry=…) so that its requests are traced and probes are not."""
 
 
 def create_web_application(
@@ -50,7 +68,12 @@ def create_web_application(
     Makes a client as the settings say unless one is given. The client is closed when the application ends.
     """
     client = client or Client.from_settings(settings)
-    app = FastAPI(title=title, version=carafe.__version__, lifespan=carafe_lifespan(client, settings))
+    app = FastAPI(
+        title=title,
+        version=carafe.__version__,
+        lifespan=carafe_lifespan(client, settings),
+        telemetry=TELEMETRY,
+    )
     mount_jobs_api(app, client, settings, prefix=prefix)
     for router in routers:
         app.include_router(router)
@@ -65,10 +88,12 @@ def mount_jobs_api(
     `problems` makes every error of `app` problem+json; without it, call `install_problem_handlers` yourself or let your
     own handlers answer `CarafeError` and `ProblemError`.
     """
+    tracing.require(settings)
     install(app, client, settings)
     if problems:
         install_problem_handlers(app)
-    app.include_router(jobs.router, prefix=prefix, tags=["jobs"])
+    for router, tag in ((jobs.router, "jobs"), (bulk.router, "bulk actions"), (operators.router, "operators")):
+        app.include_router(router, prefix=prefix, tags=[tag])
     check = HealthCheck(client, settings)
     app.state.carafe_health = check
     app.include_router(health_router(check))
@@ -76,12 +101,14 @@ def mount_jobs_api(
 
 
 def carafe_lifespan(client: Client, settings: Settings, inner: Lifespan | None = None) -> Lifespan:
-    """A FastAPI lifespan that runs the upkeep while the application runs (setting STEWARD), and closes the client."""
+    """A FastAPI lifespan that runs the upkeep while the application runs (setting STEWARD), traces (TRACING_SAMPLE_RATIO),
+    and closes the client."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
         from carafe.steward.hosted import hosted
 
+        tracing.start(settings, "carafe-web")
         try:
             async with hosted(settings, client.database, client.queue, "web"):
                 if inner is None:
@@ -94,5 +121,6 @@ def carafe_lifespan(client: Client, settings: Settings, inner: Lifespan | None =
             if check is not None:
                 await check.close()
             await client.close()
+            await asyncio.to_thread(tracing.stop)
 
     return lifespan

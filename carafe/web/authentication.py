@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from carafe.jobs.audit import Actor
 from carafe.settings import Settings, hash_token
 from carafe.web.installation import SettingsOf
 from carafe.web.problems import ProblemError
@@ -26,6 +27,11 @@ class Caller:
 
     name: str
     operates: bool
+
+    @property
+    def actor(self) -> Actor:
+        """The same for the audit."""
+        return Actor(self.name or "an operator", "api")
 
 
 _bearer = HTTPBearer(

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 
 from carafe.jobs import BulkInvalid, CarafeError, Enqueued, InvalidOption, Job, JobRecord, NewJob, Page, QueueRecord
+from carafe.jobs.audit import LONGEST_REASON
 from carafe.jobs.definition import build, kinds
 from carafe.jobs.enqueueing import MAX_KEY, Limits, prepare
 from carafe.web.authentication import Operator, Viewer
@@ -21,6 +22,7 @@ from carafe.web.models import (
     AcceptedJob,
     BulkAccepted,
     BulkRequest,
+    EditRequest,
     EnqueueRequest,
     JobDetail,
     JobFilter,
@@ -47,7 +49,19 @@ IdempotencyKey = Annotated[
 
 QueueName = Annotated[str, Path(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 Reason = Annotated[
-    str | None, Query(max_length=500, pattern=r"^[^\x00]*$", description="Why, for those who find it paused.")
+    str | None,
+    Query(max_length=LONGEST_REASON, pattern=r"^[^\x00]*$", description="Why, for those who find it later."),
+]
+
+NeededReason = Annotated[
+    str,
+    Query(
+        alias="reason",
+        min_length=1,
+        max_length=LONGEST_REASON,
+        pattern=r"^[^\x00]*$",
+        description="Why it is given up; it is kept with the job.",
+    ),
 ]
 
 _LOCATION = {"Location": {"description": "The job.", "schema": {"type": "string"}}}
@@ -177,9 +191,9 @@ async def get(caller: Viewer, job_id: UUID, client: ClientOf) -> JobRecord:
     response_model=JobDetail,
     responses=problems(401, 403, 404, 409, 422, 503),
 )
-async def cancel(caller: Operator, job_id: UUID, client: ClientOf) -> JobRecord:
+async def cancel(caller: Operator, job_id: UUID, client: ClientOf, reason: Reason = None) -> JobRecord:
     """A job that waits ends at once; a running one is asked to stop, and ends when its worker has done so."""
-    return await client.cancel(job_id, reason=f"cancelled by {caller.name or 'an operator'}")
+    return await client.cancel(job_id, reason=reason, by=caller.actor)
 
 
 @router.post(
@@ -189,9 +203,59 @@ async def cancel(caller: Operator, job_id: UUID, client: ClientOf) -> JobRecord:
     response_model=JobDetail,
     responses=problems(401, 403, 404, 409, 422, 503),
 )
-async def retry(caller: Operator, job_id: UUID, client: ClientOf) -> JobRecord:
+async def retry(caller: Operator, job_id: UUID, client: ClientOf, reason: Reason = None) -> JobRecord:
     """A dead job runs again with as many attempts as its kind has; a scheduled or retrying one runs at once."""
-    return await client.retry(job_id)
+    return await client.retry(job_id, reason=reason, by=caller.actor)
+
+
+@router.post(
+    "/jobs/{job_id}/run-now",
+    operation_id="runJobNow",
+    summary="Run a job now",
+    response_model=JobDetail,
+    responses=problems(401, 403, 404, 409, 422, 503),
+)
+async def run_now(caller: Operator, job_id: UUID, client: ClientOf, reason: Reason = None) -> JobRecord:
+    """A scheduled or retrying job runs at once."""
+    return await client.run_now(job_id, reason=reason, by=caller.actor)
+
+
+@router.post(
+    "/jobs/{job_id}/discard",
+    operation_id="discardJob",
+    summary="Give a dead job up",
+    response_model=JobDetail,
+    responses=problems(401, 403, 404, 409, 422, 503),
+)
+async def discard(caller: Operator, job_id: UUID, client: ClientOf, reason: NeededReason) -> JobRecord:
+    """It is resolved, counts no more among the dead, and stays findable until its retention; it can still be retried."""
+    return await client.discard(job_id, reason=reason, by=caller.actor)
+
+
+@router.post(
+    "/jobs/{job_id}/edit-and-run",
+    operation_id="editAndRunJob",
+    summary="Run a job again with other arguments",
+    status_code=202,
+    response_model=AcceptedJob,
+    responses={
+        202: {"description": "A new job, committed; the old one stays as it is.", "headers": _LOCATION},
+        **problems(400, 401, 403, 404, 413, 415, 422, 503),
+    },
+    openapi_extra=request_body(EditRequest, edited={"args": _EXAMPLE["args"]}),
+)
+async def edit_and_run(
+    request: Request,
+    response: Response,
+    caller: Operator,
+    job_id: UUID,
+    edit: Annotated[EditRequest, Depends(reads(EditRequest, one_job))],
+    client: ClientOf,
+) -> Enqueued:
+    """A new job of the same kind. Secrets may be taken over from the stored arguments, without being shown."""
+    accepted = await client.edit_and_run(job_id, edit.args, edit.keep_secrets, run_at=edit.run_at, by=caller.actor)
+    response.headers["Location"] = request.url_for("carafe_get_job", job_id=accepted.id).path
+    return accepted
 
 
 @router.get(
@@ -227,7 +291,7 @@ async def list_queues(caller: Viewer, client: ClientOf) -> QueueList:
 )
 async def pause(caller: Operator, name: QueueName, client: ClientOf, reason: Reason = None) -> QueueRecord:
     """Nothing of it is started any more until it is resumed; what runs goes on, and jobs are still accepted."""
-    return await client.pause(name, reason=reason, by=caller.name or None)
+    return await client.pause(name, reason=reason, by=caller.actor)
 
 
 @router.post(
@@ -237,9 +301,9 @@ async def pause(caller: Operator, name: QueueName, client: ClientOf, reason: Rea
     response_model=QueueModel,
     responses=problems(401, 403, 404, 422, 503),
 )
-async def resume(caller: Operator, name: QueueName, client: ClientOf) -> QueueRecord:
+async def resume(caller: Operator, name: QueueName, client: ClientOf, reason: Reason = None) -> QueueRecord:
     """What waits in it is started again."""
-    return await client.resume(name)
+    return await client.resume(name, reason=reason, by=caller.actor)
 
 
 def _built(bulk: BulkRequest, limits: Limits) -> list[NewJob]:

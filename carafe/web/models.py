@@ -1,14 +1,18 @@
 """What the job API takes and gives: the models of its OpenAPI document."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
 from carafe.jobs import State
+from carafe.jobs.audit import LONGEST_REASON
+from carafe.jobs.bulk import FASTEST, SLOWEST, Action, BulkActionRecord, BulkState
 from carafe.jobs.enqueueing import MAX_DELAY, MAX_KEY
+from carafe.jobs.filters import LONGEST, SELECTED
 
 
 def _utc(moment: datetime) -> datetime:
@@ -55,6 +59,20 @@ class BulkRequest(BaseModel):
     jobs: list[EnqueueRequest] = Field(min_length=1, description="As many as BULK_LIMIT allows (10,000).")
 
 
+class EditRequest(BaseModel):
+    """Other arguments for a job of a kind that was enqueued before."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    args: dict[str, Any] = Field(description="All arguments of the new job; `GET /jobs/{job_id}` shows the old one's.")
+    keep_secrets: list[str] = Field(
+        default_factory=list,
+        description="JSON pointers, such as `/password`, to secret arguments whose stored values are taken over; `args` may "
+        "hold anything there.",
+    )
+    run_at: Moment | None = Field(None, description="Not before this time (with its zone), up to ten years ahead.")
+
+
 class AcceptedJob(BaseModel):
     """A job that is committed and will reach an end."""
 
@@ -97,6 +115,7 @@ class JobModel(BaseModel):
     queue: str
     state: State
     args: Any
+    secrets: Sequence[str] = Field(description="JSON pointers to the arguments whose values are redacted.")
     version: int = Field(description="The version of the arguments.")
     attempt: int = Field(description="Attempts spent.")
     max_attempts: int
@@ -117,6 +136,9 @@ class JobModel(BaseModel):
     worker: UUID | None
     snoozes: int
     releases: int
+    resolved_at: datetime | None = Field(description="Since when it is given up (a dead job only).")
+    resolved_by: str | None
+    resolved_reason: str | None
 
 
 class JobDetail(JobModel):
@@ -188,3 +210,152 @@ class QueueList(BaseModel):
     """All queues, by name."""
 
     queues: list[QueueModel]
+
+
+class BulkFilter(BaseModel):
+    """Which jobs: those that meet all of what is given. Nothing given: all that the action is for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    states: list[State] | None = Field(None, description="Any of these.")
+    kind: Kind | None = None
+    error_class: Annotated[str, Field(min_length=1, max_length=LONGEST)] | None = Field(
+        None, description="Of the last failed attempt, such as `ConnectTimeout`."
+    )
+    fingerprint: Annotated[str, Field(min_length=1, max_length=LONGEST)] | None = Field(
+        None, description="Of a group of dead jobs with the same kind of error."
+    )
+    worker: UUID | None = Field(None, description="Ran or runs there.")
+    since: Moment | None = Field(None, description="Ended (live jobs: created) then or later.")
+    until: Moment | None = Field(None, description="Ended (live jobs: created) before then.")
+    text: Annotated[str, Field(min_length=1, max_length=LONGEST)] | None = Field(None, description="A part of the error.")
+    argument: Annotated[list[str], Field(min_length=2, max_length=2)] | None = Field(
+        None,
+        description="Name and exact value, as text, of a top-level argument that is no secret.",
+        examples=[["briefing_id", "01980a2e-7c11-7000-8000-000000000001"]],
+    )
+    resolved: StrictBool | None = Field(
+        None, description="Whether a dead job has been given up. A retry leaves such jobs out by default."
+    )
+    ids: list[UUID] | None = Field(None, min_length=1, max_length=SELECTED, description="Only these jobs.")
+
+
+class BulkActionRequest(BaseModel):
+    """Something to be done to many jobs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    action: Action
+    filter: BulkFilter
+    rate: Annotated[float, Field(ge=SLOWEST, le=FASTEST, allow_inf_nan=False, strict=True)] | None = Field(
+        None, description="Jobs a second at most. A retry of more than 1,000 jobs gets 50 unless this says otherwise."
+    )
+    reason: Annotated[str, Field(max_length=LONGEST_REASON, pattern=r"^[^\x00]*$")] | None = Field(
+        None, description="Why; kept with the action and each job's audit. A discard needs one."
+    )
+
+
+class BulkActionModel(BaseModel):
+    """A bulk action as it stands."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    action: Action
+    filter: Mapping[str, Any] = Field(description="What it concerns, frozen at its start.")
+    cutoff: datetime = Field(description="What ended (live jobs: was created) later is not touched.")
+    rate: float | None = Field(description="Jobs a second at most; null: as fast as it goes.")
+    actor: str
+    via: str = Field(description="dashboard, api or cli.")
+    reason: str | None
+    state: BulkState
+    matched: int = Field(description="How many jobs met the filter at its start.")
+    matched_estimated: bool = Field(description="Whether that is an estimate.")
+    done: int
+    skipped: int = Field(description="Gone, or in another state, when it was their turn.")
+    failed: int = Field(description="Could not be changed; `last_error` says why the last one could not.")
+    last_error: str | None
+    created_at: datetime
+    ended_at: datetime | None
+
+    @classmethod
+    def of(cls, record: BulkActionRecord) -> Self:
+        """The model of a record."""
+        given = asdict(record)
+        matched = given.pop("matched")
+        return cls(**given, matched=matched["number"], matched_estimated=matched["estimated"])
+
+
+class BulkActionList(BaseModel):
+    """Bulk actions, newest first."""
+
+    bulk_actions: list[BulkActionModel]
+
+
+class AuditModel(BaseModel):
+    """Something that somebody did."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    at: datetime
+    actor: str
+    via: str = Field(description="dashboard, api, cli or steward.")
+    action: str
+    target: str = Field(description="The id or name of a job, worker, queue or bulk action.")
+    reason: str | None
+    details: Mapping[str, Any]
+    bulk: UUID | None = Field(description="The bulk action that this was a part of.")
+
+
+class AuditList(BaseModel):
+    """A page of the audit, newest first."""
+
+    rows: list[AuditModel]
+    next_cursor: str | None = Field(description="For the next page; null on the last.")
+
+
+class RunningModel(BaseModel):
+    """What a worker runs."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    kind: str
+    seconds: float = Field(description="For how long.")
+
+
+class WorkerModel(BaseModel):
+    """A worker."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    name: str
+    host: str
+    pid: int
+    version: str
+    state: str = Field(description="running, draining, stopped or lost.")
+    drain_requested: bool
+    concurrency: int
+    slots_used: int
+    running: Sequence[RunningModel]
+    heartbeat_age: float = Field(description="Seconds since its last heartbeat.")
+    started_at: datetime
+    pod: str
+    node: str
+    kinds: Sequence[str]
+
+
+class WorkerList(BaseModel):
+    """Workers: those alive, and those that went in the last hour."""
+
+    live: list[WorkerModel]
+    gone: list[WorkerModel]
+
+
+class DrainModel(BaseModel):
+    """A worker that is asked to drain."""
+
+    id: UUID
+    drain_requested_at: datetime

@@ -51,6 +51,7 @@ def application(database_url: str, redis_url: str) -> dict[str, str]:
         "WORKER_APPLICATION": "carafe.engine.application:app",
         "PROBE_PORT": "0",
         "PORT": "0",
+        "DASHBOARD_PORT": "0",
     }
 
 

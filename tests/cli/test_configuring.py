@@ -1,13 +1,16 @@
 """`config`, `token`, `version`, `migrate` and what every command does with bad settings."""
 
+import io
 import json
+import sys
 from pathlib import Path
 
+import argon2
 import pytest
 
 import carafe as library
 from carafe.settings import Settings, hash_token, load_settings
-from tests.cli.conftest import Command, application, process
+from tests.cli.conftest import Answer, Command, application, process
 
 PASSWORD = "hunter2-the-password"
 
@@ -33,6 +36,33 @@ def test_bad_settings_are_all_told_at_once_with_code_2(bare: Command) -> None:
     for name in ("PORT: ", "WORKER_CONCURRENCY: ", "DATABASE_URL: "):
         assert f"\n  {name}" in answer.err
     assert PASSWORD not in answer.err
+
+
+def test_a_dashboard_user_is_made_from_a_password_on_standard_input(bare: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def typed(text: str, *arguments: str) -> Answer:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+        return bare("dashboard", "hash-password", *arguments)
+
+    made = typed("correct horse\n", "ana", "operate")
+    assert (made.code, "correct horse" in made.out + made.err) == (0, False)
+    other = typed("battery staple", "ben b", "view", "--json").json["entry"]
+    settings = Settings.model_validate({"dashboard_users": f"{made.out.strip()}, {other}"})
+    assert [(user.name, user.role) for user in settings.dashboard_users] == [("ana", "operate"), ("ben b", "view")]
+    assert argon2.PasswordHasher().verify(settings.dashboard_users[0].password_hash, "correct horse")
+    assert "argon2id" not in bare("config", DASHBOARD_USERS=made.out.strip()).out
+    for text, arguments in (("short\n", ("ana", "view")), ("", ("ana", "view")), ("long enough\n", ("a:b", "view"))):
+        refused = typed(text, *arguments)
+        assert (refused.code, refused.out) == (2, "")
+    assert typed("long enough\n", "ana", "boss").code == 2
+
+
+def test_a_secret_key_is_one(bare: Command) -> None:
+    first, second = (bare("dashboard", "secret-key", "--json").json["key"] for _ in range(2))
+    assert first != second
+    assert Settings.model_validate({"dashboard_secret_keys": f"{first},{second}"}).dashboard_secret_keys
+    shown = bare("config", DASHBOARD_SECRET_KEYS=f"{first},{second}").out
+    assert first not in shown
+    assert second not in shown
 
 
 @pytest.mark.parametrize(

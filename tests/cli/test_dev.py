@@ -21,6 +21,7 @@ pytestmark = pytest.mark.process
 READY = r"Ctrl-C stops everything"
 SETTINGS = {
     "PORT": "0",
+    "DASHBOARD_PORT": "0",
     "PROBE_PORT": "0",
     "JOB_MODULES": "tests.cli.declared",
     "HANDLER_MODULES": "tests.cli.handled",
@@ -57,7 +58,7 @@ def url_of(dev: Running) -> str:
 
 
 def test_a_briefing_completes_and_sigterm_ends_it_all(folder: Path) -> None:
-    with running("dev", folder=folder, PORT="0", PROBE_PORT="0") as dev:
+    with running("dev", folder=folder, PORT="0", DASHBOARD_PORT="0", PROBE_PORT="0") as dev:
         dev.says(READY)
         url = url_of(dev)
         probes = dev.says(r"(http://\S+)/readyz")[1]

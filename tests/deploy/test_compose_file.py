@@ -51,7 +51,7 @@ def test_the_worker_asks_the_sample_webhook_that_web_serves_while_it_names_none(
 
 def test_ports_are_published_to_this_machine_alone(services: dict[str, Any]) -> None:
     ports = [port for service in services.values() for port in service.get("ports", [])]
-    assert "127.0.0.1:8080:8080" in ports
+    assert {"127.0.0.1:8080:8080", "127.0.0.1:8081:8081"} <= set(ports)
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 

@@ -82,8 +82,9 @@ OF_A_WORKER = 2 * (engine.CLAIMS + engine.WRITES + 2) + 1 + 4
 
 
 def of_a_web(pool: int) -> int:
-    """Of a web pod: statements and sessions; /health's, and one that looks for a Postgres that went away."""
-    return 2 * pool + 2
+    """Of a web pod: statements and sessions; /health's; the dashboard's; and, for each of the two, one that looks for a
+    Postgres that went away."""
+    return 2 * pool + 1 + int(Settings.model_fields["dashboard_pool_size"].default) + 2
 
 
 def in_a_rollout(overlay: str) -> int:
@@ -132,12 +133,13 @@ def test_ports_are_those_of_the_settings() -> None:
     default = {name: info.default for name, info in Settings.model_fields.items()}
     web = the("Deployment", "carafe-web", BASE)["spec"]["template"]["spec"]["containers"][0]
     worker = the("Deployment", "carafe-worker", BASE)["spec"]["template"]["spec"]["containers"][0]
-    assert ports(web) == {"http": default["port"], "dashboard": default["dashboard_port"]}
+    production = Settings.model_fields["metrics_port"].default_factory({"environment": "production"})  # type: ignore[call-arg, misc]
+    assert ports(web) == {"http": default["port"], "dashboard": default["dashboard_port"], "metrics": production}
     assert ports(worker) == {"probes": default["probe_port"]}
     service = the("Service", "carafe-web", BASE)["spec"]["ports"]
     assert {port["name"]: port["port"] for port in service} == ports(web)
     for overlay in OVERLAYS:
-        assert not {"PORT", "DASHBOARD_PORT", "PROBE_PORT"} & set(settings_of(overlay))
+        assert not {"PORT", "DASHBOARD_PORT", "METRICS_PORT", "PROBE_PORT"} & set(settings_of(overlay))
 
 
 def ports(container: Object) -> dict[str, Any]:

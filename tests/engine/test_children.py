@@ -32,7 +32,7 @@ REQUEST = {
 @pytest.mark.parametrize(("parent", "code"), [("waits", 7), ("dies", 0)])
 def test_a_child_whose_parent_died_while_it_started_begins_nothing(parent: str, code: int) -> None:
     reading, writing = os.pipe()
-    modules = orjson.dumps([["tests.engine.jobs"], ["tests.engine.handlers"]]).decode()
+    modules = orjson.dumps([["tests.engine.jobs"], ["tests.engine.handlers"], [], []]).decode()
     child = subprocess.Popen(
         [sys.executable, "-m", "carafe.engine.child", str(writing), modules],
         stdin=subprocess.PIPE,

@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from carafe.jobs import Client, State
+from carafe.jobs.audit import Actor
 from tests.engine.conftest import Gates, StartWorker, States, Words, workers
 from tests.engine.jobs import DO, AsyncDo, NoOp, ProcessDo, ThreadDo
 from tests.engine.worker_process import WorkerProcess
@@ -169,3 +170,28 @@ async def test_a_second_signal_hurries(client: Client, becomes: States, start_wo
 
 async def _none_live(database: Any) -> bool:
     return not await database.fetchval("select exists (select from carafe.jobs)")
+
+
+async def test_an_operator_drains_one_worker_and_the_others_go_on(
+    client: Client, database: Any, effects: Words, gate: Gates, start_worker: StartWorker
+) -> None:
+    worker = await start_worker()
+    async with gate() as closed:
+        job = await client.enqueue(AsyncDo(what="hold", gate=closed))
+
+        async def begun() -> bool:
+            return await effects(job.id) == ["begun"]
+
+        await eventually(begun)
+        other = await start_worker()
+        worker_id = await database.fetchval("select id from carafe.workers where pid = $1", worker.pid)
+        await client.drain_worker(worker_id, by=Actor("ana", "api"))
+        await worker.drains()
+        assert await state_of(other, database) == "running"
+    assert await worker.ended() == 0
+    record = await client.get(job.id)
+    assert (record.state, record.attempt, record.result) == (State.SUCCEEDED, 1, "held")
+    assert await state_of(worker, database) == "stopped"
+    later = await client.enqueue(NoOp())
+    assert (await client.wait(later.id, timeout=20)).state is State.SUCCEEDED
+    await other.stop()

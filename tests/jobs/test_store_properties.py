@@ -649,7 +649,7 @@ FAULTS: dict[str, tuple[Statement, Callable[[str], str], tuple[Step, ...]]] = {
     ),
     "a release of what another worker runs": (
         RELEASE,
-        changed(("and j.worker = $4", "and $4::uuid is not null")),
+        changed(("and j.worker = $5", "and $5::uuid is not null")),
         (enqueue, claim_elsewhere, hand_back),
     ),
     "a release that spends": (
@@ -711,7 +711,7 @@ FAULTS: dict[str, tuple[Statement, Callable[[str], str], tuple[Step, ...]]] = {
     ),
     "a retry that lowers the fence": (
         RETRY,
-        changed(("attempt + $2::integer), fence,", "attempt + $2::integer), fence - 1,")),
+        changed(("    fence, snoozes, 0,", "    fence - 1, snoozes, 0,")),
         (*DEAD, retry),
     ),
     "a retry that forgets attempts": (

@@ -44,6 +44,7 @@ def settings(own_database: str, redis_url: str) -> dict[str, str]:
         "WEB_APPLICATION": "app.main:application",
         "WORKER_APPLICATION": "carafe.engine.application:app",
         "PORT": "0",
+        "DASHBOARD_PORT": "0",
         "PROBE_PORT": "0",
         "LOG_FORMAT": "json",
     }
@@ -65,6 +66,8 @@ def test_the_wheel_holds_the_library_and_nothing_of_the_service(wheel: Path) -> 
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"carafe", "carafe_jobs"}
     for needed in ("carafe/py.typed", "carafe/jobs/sql/claim.sql", "carafe/migrations/versions/0001_job_core.py"):
         assert needed in names
+    for needed in ("templates/base.html", "static/dashboard.css", "static/dashboard.js"):
+        assert f"carafe/web/dashboard/{needed}" in names
     assert not [name for name in names if "__pycache__" in name or "/tests/" in name]
 
 

@@ -7,6 +7,7 @@ import pytest
 from redis import Redis
 
 from carafe.jobs import Client, NewJob, QueueNotFound, State, SyncClient
+from carafe.jobs.audit import Actor
 from carafe.jobs.hints import QUEUE
 from carafe.jobs.statements import RESCUE
 from carafe.jobs.states import ENDED
@@ -21,14 +22,15 @@ Hinted = Callable[[], list[UUID]]
 __all__ = ["hinted", "worker"]
 
 ADA = Greet(name="Ada")
+OPS = Actor("ops", "cli")
 
 
 async def test_pausing_says_since_when_by_whom_and_why(carafe_client: Client) -> None:
-    paused = await carafe_client.pause(reason="the webhook is down", by="ops")
+    paused = await carafe_client.pause(reason="the webhook is down", by=OPS)
 
     assert paused.paused_at is not None
     assert (paused.name, paused.paused_by, paused.paused_reason) == ("default", "ops", "the webhook is down")
-    again = await carafe_client.pause(reason="another", by="somebody else")
+    again = await carafe_client.pause(reason="another", by=Actor("somebody else", "api"))
     assert again.paused_at == paused.paused_at
     assert (again.paused_by, again.paused_reason) == ("ops", "the webhook is down")
     resumed = await carafe_client.resume()
@@ -162,7 +164,7 @@ async def test_without_redis_a_queue_can_be_paused_and_resumed(carafe_database_u
 
 
 def test_the_synchronous_client_does_the_same(carafe_sync_client: SyncClient, hinted: Hinted) -> None:
-    assert carafe_sync_client.pause(by="ops").paused_by == "ops"
+    assert carafe_sync_client.pause(by=OPS).paused_by == "ops"
     job = carafe_sync_client.enqueue(ADA)
     assert hinted() == []
     assert carafe_sync_client.resume().paused_at is None

@@ -176,7 +176,7 @@ async def test_expired_keys_old_samples_and_old_statistics_go(carafe_client: Cli
         database,
         "insert into carafe.idempotency_keys (scope, key, request_hash, expires_at) values ('', 'old', '', now())",
     )
-    for age in ("1 hour", "3 days"):
+    for age in ("7 days", "9 days"):
         await execute(
             database,
             "insert into carafe.gauges select now() - $1::text::interval, 'default', 0, 0, 0, 0, 0, 0, false, 0, 0",

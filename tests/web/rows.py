@@ -48,6 +48,7 @@ async def fail(database: Database, row: Any, error: str, *, final: bool) -> None
             fingerprints=["fingerprint"],
             delays=[3600.0],
             finals=[final],
+            traces=[None],
             worker=uuid4(),
             worker_name="by hand",
             bounds=BOUNDS,

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 
 from carafe.settings import Settings
 from carafe.web.server import CannotServe, WebServer, load_application
+from carafe.web.stopping import stopping_of
 
 
 def settings(**values: object) -> Settings:
@@ -71,6 +72,32 @@ async def test_requests_in_hand_are_finished() -> None:
         assert web.stopping
         go_on.set()
         assert (await request).json() == "finished"
+    await serving
+
+
+async def test_a_kept_connection_is_answered_once_more_and_told_to_end() -> None:
+    app = FastAPI()
+    stopping = asyncio.Event()
+
+    @app.get("/")
+    async def root(request: Request) -> str:
+        told = stopping_of(request)
+        assert told is not None
+        told.tell(stopping.set)
+        return "here"
+
+    web = WebServer(app, settings())
+    ready = asyncio.Event()
+    serving = asyncio.create_task(web.serve(ready=ready.set))
+    await ready.wait()
+    async with httpx.AsyncClient(base_url=web.url) as http:
+        before = await http.get("/")
+        assert "connection" not in before.headers
+        web.stop()
+        await stopping.wait()
+        after = await http.get("/")
+        assert (after.json(), after.headers["connection"]) == ("here", "close")
+        assert after.extensions["network_stream"] is before.extensions["network_stream"]
     await serving
 
 

@@ -17,6 +17,7 @@ from briefings.webhook import SECRET_HEADER, WebhookRequest, WebhookResponse
 from carafe.jobs import Context, Discard, Retry, handler
 from carafe.jobs.errors import faults_of
 from carafe.settings import Settings, load_settings
+from carafe.tracing import calling
 
 if TYPE_CHECKING:
     import httpx
@@ -65,8 +66,11 @@ async def _ask(question: WebhookRequest) -> WebhookResponse:
     try:
         # httpx bounds each read by itself; a webhook that drips must not outlast the whole.
         async with asyncio.timeout(TIMEOUT):
-            async with _client().stream("POST", webhook_url(settings), content=body, headers=headers) as response:
-                answer = await _read(response)
+            with calling("POST", webhook_url(settings)) as call:
+                headers.update(call.headers)
+                async with _client().stream("POST", webhook_url(settings), content=body, headers=headers) as response:
+                    call.answered(response.status_code)
+                    answer = await _read(response)
     except (TimeoutError, httpx.TimeoutException):
         raise WebhookFailed(f"webhook did not answer within {TIMEOUT:g} s") from None
     except httpx.HTTPError as error:

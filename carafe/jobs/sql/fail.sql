@@ -2,13 +2,13 @@
 -- its delay, or is dead when none is left or the failure is final. The state is compared as in finish.
 with given as (
     select * from unnest(:ids::uuid[], :fences::bigint[], :causes::text[], :error_classes::text[], :errors::text[],
-        :tracebacks::text[], :fingerprints::text[], :delays::float8[], :finals::boolean[])
-        as g(id, fence, cause, error_class, error, traceback, fingerprint, delay, final)
+        :tracebacks::text[], :fingerprints::text[], :delays::float8[], :finals::boolean[], :traces::text[])
+        as g(id, fence, cause, error_class, error, traceback, fingerprint, delay, final, traced)
 ),
 retrying as (
     update carafe.jobs j
     set state = 'retrying', attempt = j.attempt + 1, worker = null, deadline_at = null,
-        due_at = now() + g.delay * interval '1 second'
+        due_at = now() + g.delay * interval '1 second', trace = coalesce(g.traced, j.trace)
     from given g
     where j.id = g.id and j.fence = g.fence and j.state || '' = 'running'
         and not g.final and j.attempt + 1 < j.max_attempts and j.cancel_requested_at is null
@@ -20,7 +20,7 @@ ended as (
     using given g
     where j.id = g.id and j.fence = g.fence and j.state || '' = 'running'
         and (g.final or j.attempt + 1 >= j.max_attempts or j.cancel_requested_at is not null)
-    returning j.*, g.cause, g.error_class, g.error, g.traceback, g.fingerprint,
+    returning j.*, g.cause, g.error_class, g.error, g.traceback, g.fingerprint, g.traced,
         case when g.final or j.cancel_requested_at is null then 'dead' else 'cancelled' end as outcome
 ),
 moved as (
@@ -28,8 +28,8 @@ moved as (
         releases, timeout, unique_key, worker, created_at, due_at, started_at, trace, created_by, progress, progress_note,
         cancel_requested_at, ended_at, error_class, error, error_fingerprint)
     select id, kind, queue, outcome, args, secrets, version, attempt + 1, max_attempts, fence, snoozes,
-        releases, timeout, unique_key, worker, created_at, due_at, started_at, trace, created_by, progress, progress_note,
-        cancel_requested_at, now(), error_class, error, fingerprint
+        releases, timeout, unique_key, worker, created_at, due_at, started_at, coalesce(traced, trace), created_by, progress,
+        progress_note, cancel_requested_at, now(), error_class, error, fingerprint
     from ended
 ),
 failed as (

@@ -3,12 +3,12 @@
 -- counts as a free release (drain) or not (claimed and never started). Those of a paused queue come back without `hinted_at`.
 -- The state is compared in a way that no index serves, so that the rows are always found by their id (see finish).
 with given as (
-    select * from unnest(:ids::uuid[], :fences::bigint[]) as g(id, fence)
+    select * from unnest(:ids::uuid[], :fences::bigint[], :traces::text[]) as g(id, fence, traced)
 ),
 released as (
     update carafe.jobs j
     set state = 'queued', worker = null, started_at = null, deadline_at = null, hinted_at = clock_timestamp(),
-        releases = j.releases + case when :counts then 1 else 0 end
+        releases = j.releases + case when :counts then 1 else 0 end, trace = coalesce(g.traced, j.trace)
     from given g
     where j.id = g.id and (g.fence is null or j.fence = g.fence) and j.state || '' = 'running' and j.worker = :worker
         and j.cancel_requested_at is null

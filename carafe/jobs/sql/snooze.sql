@@ -1,12 +1,12 @@
 -- Puts running jobs back for later, each only under its own fence, without spending an attempt; one that somebody wants
 -- cancelled ends so instead. The state is compared in a way that no index serves (see finish).
 with given as (
-    select * from unnest(:ids::uuid[], :fences::bigint[], :delays::float8[]) as g(id, fence, delay)
+    select * from unnest(:ids::uuid[], :fences::bigint[], :delays::float8[], :traces::text[]) as g(id, fence, delay, traced)
 ),
 snoozed as (
     update carafe.jobs j
     set state = 'scheduled', worker = null, started_at = null, deadline_at = null, snoozes = j.snoozes + 1,
-        due_at = now() + g.delay * interval '1 second'
+        due_at = now() + g.delay * interval '1 second', trace = coalesce(g.traced, j.trace)
     from given g
     where j.id = g.id and j.fence = g.fence and j.state || '' = 'running' and j.cancel_requested_at is null
     returning j.id, j.kind, j.state, j.attempt, j.max_attempts, cast(j.args as text) as args

@@ -1,11 +1,14 @@
 -- A worker is alive, and what it holds is compared with the truth, both ways (DESIGN.md rule 9). Rows of `what`:
 -- `beat` (with Postgres's time; none: it was declared lost), `cancel` (somebody wants this running job cancelled),
--- `lost` (held by the worker, no longer its own), `unheld` (running under it since before `since`, and not held).
+-- `lost` (held by the worker, no longer its own), `unheld` (running under it since before `since`, and not held), `drain`
+-- (somebody wants this worker to drain).
 with beat as (
     update carafe.workers set beat_at = now(), state = :state where id = :id and state in ('running', 'draining')
-    returning id, now() as at
+    returning id, now() as at, drain_requested_at
 )
 select 'beat' as what, id, null::bigint as fence, at from beat
+union all
+select 'drain', id, null, drain_requested_at from beat where drain_requested_at is not null
 union all
 select 'cancel', id, fence, null from carafe.jobs
 where worker = :id and state = 'running' and cancel_requested_at is not null

@@ -1,4 +1,7 @@
-"""The worker's health server: `/livez`, `/readyz`, `/startupz` for Kubernetes, `/metrics` for Prometheus.
+"""The server for machines: `/metrics` for Prometheus, and a worker's `/livez`, `/readyz`, `/startupz` for Kubernetes.
+
+A worker has it on PROBE_PORT. A web process and a steward alone have it on METRICS_PORT, with `/metrics` and nothing else:
+what the cluster's Prometheus may read is not on the port that the world reaches, nor on that of the dashboard.
 
 Guarantees: it answers from a thread and an event loop of its own, however busy the worker is; a client that is slow,
 silent or sends nonsense costs nobody else their answer.
@@ -9,13 +12,13 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Protocol
 
 import structlog
 
-from carafe.settings import SettingsError
+from carafe.settings import Settings, SettingsError
 
 log = structlog.stdlib.get_logger("carafe.probes")
 
@@ -48,15 +51,14 @@ class ProbeChecks(Protocol):
 
 
 class ProbeServer:
-    """Serves `checks` over HTTP at `host`:`port` (0: a free one, known once started) from `start()` to `stop()`."""
+    """Serves `checks` and the metrics over HTTP at `host`:`port` (0: a free one, known once started) from `start()` to
+    `stop()`. `setting` is the name by which a port that is taken is told."""
 
-    def __init__(self, host: str, port: int, checks: ProbeChecks) -> None:
-        self._host, self.port = host, port
-        self._probes: dict[str, Callable[[], str | None]] = {
-            "/livez": checks.livez,
-            "/readyz": checks.readyz,
-            "/startupz": checks.startupz,
-        }
+    def __init__(self, host: str, port: int, checks: ProbeChecks | None = None, *, setting: str = "PROBE_PORT") -> None:
+        self._host, self.port, self._setting = host, port, setting
+        self._probes: dict[str, Callable[[], str | None]] = {}
+        if checks is not None:
+            self._probes = {"/livez": checks.livez, "/readyz": checks.readyz, "/startupz": checks.startupz}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._open: dict[asyncio.Task[None], None] = {}
@@ -72,8 +74,8 @@ class ProbeServer:
             loop.close()
             reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
             fault = (
-                f"PROBE_PORT: the health server cannot listen on {self._host}:{self.port} ({reason}); "
-                "set PROBE_PORT to another port, or to 0 for a free one"
+                f"{self._setting}: the health server cannot listen on {self._host}:{self.port} ({reason}); "
+                f"set {self._setting} to another port, or to 0 for a free one"
             )
             raise SettingsError([fault]) from None
         self.port = server.sockets[0].getsockname()[1]
@@ -143,7 +145,7 @@ class ProbeServer:
             return _metrics(fields)
         probe = self._probes.get(path)
         if probe is None:
-            return _response(HTTPStatus.NOT_FOUND, f"try {', '.join(self._probes)} or /metrics")
+            return _response(HTTPStatus.NOT_FOUND, f"try {', '.join([*self._probes, '/metrics'])}")
         try:
             reason = probe()
         except Exception as error:  # a check that fails must read as a failing check, not as silence
@@ -154,11 +156,22 @@ class ProbeServer:
         return _response(HTTPStatus.SERVICE_UNAVAILABLE, reason)
 
 
+@contextlib.contextmanager
+def metrics_served(settings: Settings) -> Iterator[int]:
+    """Serve `/metrics` on METRICS_PORT for as long as the block lasts; gives the port. Raises SettingsError."""
+    server = ProbeServer(settings.probe_host, settings.metrics_port, setting="METRICS_PORT")
+    port = server.start()
+    try:
+        yield port
+    finally:
+        server.stop()
+
+
 def _metrics(fields: bytes) -> bytes:
     # Imported at the first scrape: a worker's start does not pay for it.
     from prometheus_client.exposition import choose_encoder
 
-    from carafe.metrics import registry
+    from carafe.instruments import registry
 
     accept = ""
     for field in fields.decode("latin-1").split("\r\n"):

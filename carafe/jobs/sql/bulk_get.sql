@@ -1,0 +1,2 @@
+-- One bulk action.
+select * from carafe.bulk_actions where id = :id

@@ -1,0 +1,16 @@
+-- Deletes audit rows, and bulk actions that have ended, older than `keep` seconds, a bounded batch of either.
+with rows as (
+    delete from carafe.audit where ctid = any (array(
+        select ctid from carafe.audit where at < now() - cast(:keep as float8) * interval '1 second'
+        order by at, id limit :limit for update skip locked))
+    returning id
+),
+actions as (
+    delete from carafe.bulk_actions where ctid = any (array(
+        select ctid from carafe.bulk_actions
+        where created_at < now() - cast(:keep as float8) * interval '1 second'
+            and ended_at < now() - cast(:keep as float8) * interval '1 second'
+        order by created_at, id limit :limit for update skip locked))
+    returning id
+)
+select (select count(*) from rows) + (select count(*) from actions) as rows

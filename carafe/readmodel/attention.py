@@ -1,0 +1,164 @@
+"""What a person should look at, in words: conditions of the system, the worst first.
+
+Each condition is one function of the same facts, so that the list reads like the checks of a person on call.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from carafe.jobs.states import State
+from carafe.readmodel.facts import Facts
+from carafe.readmodel.records import Attention, Count, Rates
+from carafe.readmodel.words import clock, counted, number, seconds_in_words
+
+DEATHS_WITHIN = 900.0
+"""Seconds that a death is news."""
+
+GROWING = 3
+"""Deaths of one kind and error within that time that are told of."""
+
+LONG_WAIT = 60.0
+"""Seconds of waiting above which a growing backlog is told of."""
+
+_ORDER = {"critical": 0, "warning": 1, "info": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """All that the conditions look at."""
+
+    facts: Facts
+    redis: str | None
+    counts: Mapping[State, Count]
+    oldest_wait: float
+    growing: float
+    rates: Rates
+    deaths: Sequence[Mapping[str, Any]]
+    left_kinds: Sequence[Mapping[str, Any]]
+    lost: Mapping[str, Any] | None
+
+    @property
+    def now(self) -> datetime:
+        """Of Postgres."""
+        return self.facts.now
+
+    @property
+    def queued(self) -> Count:
+        """The backlog."""
+        return self.counts[State.QUEUED]
+
+
+def attention(situation: Situation) -> tuple[Attention, ...]:
+    """What holds, the worst first."""
+    found = [item for condition in _CONDITIONS for item in condition(situation)]
+    return tuple(sorted(found, key=lambda item: _ORDER[item.severity]))
+
+
+def _redis(s: Situation) -> Iterable[Attention]:
+    if s.redis is not None:
+        text = f"Redis does not answer ({s.redis}): jobs are accepted and kept, none starts until it is back"
+        yield Attention("redis", "critical", text, "/")
+
+
+def _leader(s: Situation) -> Iterable[Attention]:
+    if s.facts.leader is None:
+        text = "no steward leads: due jobs are not queued, lost workers are not noticed, nothing is sampled"
+        yield Attention("leader", "critical", text, "/workers")
+
+
+def _paused(s: Situation) -> Iterable[Attention]:
+    if s.facts.paused_at is not None:
+        by = f" by {s.facts.paused_by}" if s.facts.paused_by else ""
+        why = f" ({s.facts.paused_reason})" if s.facts.paused_reason else ""
+        text = f"the queue is paused since {clock(s.facts.paused_at, s.now)}{by}{why}; {_wait(s.queued)}"
+        yield Attention("paused", "warning", text, "/jobs?state=queued", s.facts.paused_at)
+
+
+def _workers(s: Situation) -> Iterable[Attention]:
+    if s.queued.number == 0 or s.facts.paused_at is not None or s.facts.workers > s.facts.draining:
+        return
+    if s.facts.trouble is not None:
+        text = f"{_wait(s.queued)} and no worker runs: pod {s.facts.trouble.pod} is {_trouble(s.facts)}"
+        yield Attention("no-workers", "critical", text, "/workers", s.facts.trouble.since)
+    elif s.facts.scales:
+        severity = "critical" if s.oldest_wait > LONG_WAIT else "info"
+        text = f"{_wait(s.queued)}; the workers are scaled to zero, the autoscaler should start some"
+        yield Attention("scaled-to-zero", severity, text, "/workers")  # type: ignore[arg-type]
+    else:
+        yield Attention("no-workers", "critical", f"{_wait(s.queued)} and no worker is alive", "/workers")
+
+
+def _pods(s: Situation) -> Iterable[Attention]:
+    trouble = s.facts.trouble
+    if trouble is not None and s.facts.workers > s.facts.draining:
+        more = f" ({s.facts.pods_troubled} pods are not there)" if s.facts.pods_troubled > 1 else ""
+        yield Attention("pods", "warning", f"pod {trouble.pod} is {_trouble(s.facts)}{more}", "/workers", trouble.since)
+
+
+def _unknown_kinds(s: Situation) -> Iterable[Attention]:
+    for row in s.left_kinds if s.facts.workers > s.facts.draining else ():
+        text = f"no worker has a handler for `{row['kind']}`: {_wait(Count(row['number']))}"
+        yield Attention(f"unknown-kind:{row['kind']}", "critical", text, "/workers", row["since"])
+
+
+def _deaths(s: Situation) -> Iterable[Attention]:
+    for row in s.deaths:
+        if row["number"] >= GROWING:
+            error = f", {row['error_class']}" if row["error_class"] else ""
+            text = f"dead letters growing: {row['number']:,} of `{row['kind']}`{error}, since {clock(row['since'], s.now)}"
+            yield Attention(f"deaths:{row['kind']}:{row['error_class'] or ''}", "warning", text, "/dead", row["since"])
+
+
+def _dead(s: Situation) -> Iterable[Attention]:
+    dead = s.counts[State.DEAD]
+    if dead.number:
+        verb = "waits" if dead.number == 1 else "wait"
+        text = (
+            f"{number(dead.number, dead.estimated)} dead {'letter' if dead.number == 1 else 'letters'} {verb} for a decision"
+        )
+        yield Attention("dead", "info", text, "/dead")
+
+
+def _lost(s: Situation) -> Iterable[Attention]:
+    if s.lost is not None and s.lost["number"]:
+        ago = seconds_in_words((s.now - s.lost["since"]).total_seconds())
+        who = f"worker {s.lost['name']} was" if s.lost["number"] == 1 else f"{s.lost['number']} workers were"
+        text = f"{who} lost in the last {ago}; {'its' if s.lost['number'] == 1 else 'their'} jobs went to others"
+        yield Attention("lost-workers", "warning", text, "/workers", s.lost["since"])
+
+
+def _backlog(s: Situation) -> Iterable[Attention]:
+    if s.growing <= 0 or s.oldest_wait < LONG_WAIT or s.facts.paused_at is not None or not s.facts.slots:
+        return
+    text = (
+        f"the backlog grows by {s.growing:.3g}/s, the oldest job has waited {seconds_in_words(s.oldest_wait)}; "
+        f"{s.facts.slots_used} of {s.facts.slots} slots are busy"
+    )
+    if s.facts.at_maximum:
+        text += f", and the maximum of {s.facts.max_replicas} replicas is reached"
+    yield Attention("backlog", "warning", text, "/jobs?state=queued")
+
+
+_CONDITIONS: tuple[Callable[[Situation], Iterable[Attention]], ...] = (
+    _redis,
+    _leader,
+    _workers,
+    _unknown_kinds,
+    _paused,
+    _deaths,
+    _pods,
+    _lost,
+    _backlog,
+    _dead,
+)
+
+
+def _wait(count: Count) -> str:
+    return f"{'about ' if count.estimated else ''}{counted(count.number, 'job')} wait{'s' if count.number == 1 else ''}"
+
+
+def _trouble(facts: Facts) -> str:
+    assert facts.trouble is not None
+    return f"{facts.trouble.phase}: {facts.trouble.text}"

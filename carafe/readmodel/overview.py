@@ -1,0 +1,130 @@
+"""The state of everything at one moment: counters, rates of the last minute, capacity, and what needs attention.
+
+Asked for once a second per process while anybody looks. What changes slowly or costs more (ended jobs, deaths, lost workers)
+is remembered for `SLOW` seconds.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from carafe.jobs.filters import JobFilter
+from carafe.jobs.hints import QUEUE
+from carafe.jobs.moves import Connection
+from carafe.jobs.states import State
+from carafe.readmodel.attention import DEATHS_WITHIN, Situation, attention
+from carafe.readmodel.counting import Counts, count
+from carafe.readmodel.facts import Facts, facts
+from carafe.readmodel.histograms import merge, percentile
+from carafe.readmodel.records import Rates, Snapshot
+from carafe.readmodel.statements import LEFT_KINDS, LOST_WORKERS, OLDEST_WAIT, RATES, RECENT_DEATHS
+
+SLOW = 5.0
+"""Seconds that the slower part is remembered."""
+
+OLDEST_OF = 1_000
+"""Queued jobs among which the oldest is looked for; of more, the last sample knows it."""
+
+NEWEST = 5_000
+"""Deaths, or jobs left lying, that are looked at."""
+
+COUNTING = 0.05
+"""Seconds for counting ended jobs."""
+
+MINUTE = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """What is remembered for a while."""
+
+    ended: Counts
+    deaths: Sequence[Mapping[str, Any]]
+    lost: Mapping[str, Any] | None
+
+
+async def slow(connection: Connection, live: Counts) -> Slow:
+    """The slower part. Raises what the database raises."""
+    done = (State.SUCCEEDED, State.CANCELLED)
+    ended = await count(connection, JobFilter(), done, live, seconds=COUNTING)
+    dead = await count(connection, JobFilter(resolved=False), (State.DEAD,), live, seconds=COUNTING)
+    arguments = RECENT_DEATHS.arguments(seconds=DEATHS_WITHIN, limit=NEWEST)
+    deaths = await connection.fetch(RECENT_DEATHS.positional, *arguments)
+    lost = await connection.fetchrow(LOST_WORKERS.positional)
+    return Slow({**ended, **dead}, deaths, lost)
+
+
+async def snapshot(
+    connection: Connection, live: Counts, slower: Slow, *, redis: str | None, max_replicas: int | None
+) -> Snapshot:
+    """Now. Raises what the database raises."""
+    known = await facts(connection, max_replicas=max_replicas)
+    rates = _rates(await connection.fetch(RATES.positional), known)
+    arguments = LEFT_KINDS.arguments(queue=QUEUE, kinds=sorted(known.kinds), limit=NEWEST)
+    left_kinds = await connection.fetch(LEFT_KINDS.positional, *arguments)
+    counts = {**live, **slower.ended}
+    queued = counts[State.QUEUED].number
+    oldest_wait = await _oldest_wait(connection, queued, known)
+    growing = _growing(known)
+    situation = Situation(known, redis, counts, oldest_wait, growing, rates, slower.deaths, left_kinds, slower.lost)
+    return Snapshot(
+        at=known.now,
+        counts=counts,
+        oldest_wait=oldest_wait,
+        paused_at=known.paused_at,
+        paused_by=known.paused_by,
+        paused_reason=known.paused_reason,
+        workers=known.workers,
+        draining=known.draining,
+        slots=known.slots,
+        slots_used=known.slots_used,
+        replicas_wanted=known.replicas_wanted,
+        replicas_there=known.pods_ready if known.scales else None,
+        leader=known.leader,
+        redis=redis,
+        rates=rates,
+        drain_seconds=queued / -growing if queued and growing < 0 else None,
+        growing=growing,
+        attention=attention(situation),
+    )
+
+
+async def _oldest_wait(connection: Connection, queued: int, known: Facts) -> float:
+    if queued == 0:
+        return 0.0
+    sampled = known.sampled_wait
+    if queued > OLDEST_OF and known.sample is not None and sampled is not None:
+        return sampled + max(0.0, (known.now - known.sample.at).total_seconds())
+    row = await connection.fetchrow(OLDEST_WAIT.positional, *OLDEST_WAIT.arguments(limit=10 * OLDEST_OF))
+    assert row is not None
+    return max(0.0, float(row["seconds"]))
+
+
+def _growing(known: Facts) -> float:
+    if known.sample is None or known.before is None:
+        return 0.0
+    seconds = (known.sample.at - known.before.at).total_seconds()
+    return (known.sample.queued - known.before.queued) / seconds
+
+
+def _rates(rows: Sequence[Mapping[str, Any]], known: Facts) -> Rates:
+    """Of the last whole minute. What arrived is what ended for good, and what there is more of now."""
+
+    def ended(*outcomes: str) -> float:
+        return float(sum(row["count"] for row in rows if row["outcome"] in outcomes) / MINUTE)
+
+    more = 0.0
+    if known.sample is not None and known.before is not None:
+        more = (known.sample.live - known.before.live) / (known.sample.at - known.before.at).total_seconds()
+    waits = merge(row["waits"] for row in rows if row["outcome"] == "succeeded")
+    runs = merge(row["runs"] for row in rows if row["outcome"] in ("succeeded", "retrying", "dead"))
+    return Rates(
+        arrived=max(0.0, ended("succeeded", "dead", "cancelled") + more),
+        succeeded=ended("succeeded"),
+        dead=ended("dead"),
+        retried=ended("retrying"),
+        wait_p50=percentile(waits, 0.5),
+        wait_p95=percentile(waits, 0.95),
+        run_p50=percentile(runs, 0.5),
+        run_p95=percentile(runs, 0.95),
+    )

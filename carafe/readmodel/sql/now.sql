@@ -1,0 +1,2 @@
+-- Postgres's time, the only clock that decides.
+select now()

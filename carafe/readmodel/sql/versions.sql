@@ -1,0 +1,23 @@
+-- For each of these jobs something that changes whenever what is told of it may have: its row, its last log line, the last
+-- action on it. Of one that waits also every five seconds: what it waits for may have changed.
+select j.id, md5(row(j.state, j.attempt, j.fence, j.progress, j.progress_note, j.cancel_requested_at, j.due_at, j.suspect,
+        j.max_attempts, case when j.state <> 'running' then floor(extract(epoch from now()) / 5) end, l.last, a.at)::text
+    ) as version
+from carafe.jobs j
+left join lateral (
+    select g.fence, g.last from carafe.job_logs g where g.job_id = j.id order by g.fence desc, g.first desc limit 1
+) as l on true
+left join lateral (
+    select b.at from carafe.audit b where b.target = j.id::text order by b.at desc limit 1
+) as a on true
+where j.id = any(:ids::uuid[])
+union all
+select j.id, md5(row(j.state, j.ended_at, j.resolved_at, l.last, a.at)::text)
+from carafe.jobs_ended j
+left join lateral (
+    select g.fence, g.last from carafe.job_logs g where g.job_id = j.id order by g.fence desc, g.first desc limit 1
+) as l on true
+left join lateral (
+    select b.at from carafe.audit b where b.target = j.id::text order by b.at desc limit 1
+) as a on true
+where j.id = any(:ids::uuid[])

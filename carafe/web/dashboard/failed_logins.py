@@ -1,0 +1,67 @@
+"""Failed sign-ins, counted in Postgres for each name and address, each making the next wait longer: never a lock-out.
+
+An attempt is counted before its password is checked, in one statement, so that many at once gain nothing. One that comes
+too early is told how long to wait, and not counted: the wait does not grow by trying. Whoever gets in has their count
+forgotten, and so does a day of rest. An address that others guess from does not make anybody else wait.
+
+Must never: hold a password, or let a name that nobody has look different from one that somebody has.
+"""
+
+from dataclasses import dataclass
+
+from carafe.database import Database
+
+FREE = 3
+"""Attempts without a wait."""
+
+LONGEST = 30
+"""Seconds of the longest wait."""
+
+# How long the next attempt has to wait after `count` of them: 1, 2, 4 … LONGEST seconds once the free ones are used up.
+_WAIT = (
+    f"make_interval(secs => case when f.count < {FREE} then 0 else least(2.0 ^ least(f.count - {FREE}, 20), {LONGEST}) end)"
+)
+
+ATTEMPT = f"""
+insert into carafe.failed_logins as f (name, address, count, last_at) values ($1, $2, 1, now())
+on conflict (name, address) do update
+    set count = case when f.last_at < now() - interval '1 day' then 1 else f.count + 1 end, last_at = now()
+    where f.last_at + {_WAIT} <= now()
+returning f.count
+"""  # noqa: S608  constants of this module
+
+LEFT = f"""
+select extract(epoch from f.last_at + {_WAIT} - now())::float8
+from carafe.failed_logins f where f.name = $1 and f.address = $2
+"""  # noqa: S608  constants of this module
+
+FORGET = "delete from carafe.failed_logins where name = $1 and address = $2"
+
+PRUNE = "delete from carafe.failed_logins where last_at < now() - interval '1 day'"
+
+
+@dataclass(frozen=True, slots=True)
+class FailedLogins:
+    """The counts in one database."""
+
+    database: Database
+
+    async def attempt(self, name: str, address: str) -> float:
+        """Count an attempt that is about to be checked; 0, or the seconds to wait before the next (it is not counted then).
+
+        Raises `Unavailable`.
+        """
+        async with self.database.connection() as connection:
+            if await connection.fetchval(ATTEMPT, name, address) is not None:
+                await connection.execute(PRUNE)
+                return 0.0
+            left: float | None = await connection.fetchval(LEFT, name, address)
+        return max(left or 0.0, 1.0)
+
+    async def succeeded(self, name: str, address: str) -> None:
+        """Forget the count of somebody who got in, and write down that they did. Raises `Unavailable`."""
+        from carafe.jobs.audit import Actor, record
+
+        async with self.database.connection() as connection, connection.transaction():
+            await connection.execute(FORGET, name, address)
+            await record(connection, Actor(name, "dashboard"), "sign in", name, details={"address": address})

@@ -1,0 +1,112 @@
+"""Where a request comes from and what the browser takes us for: the peer, the host, the scheme, the Origin.
+
+Headers of a proxy (X-Forwarded-Proto, X-Forwarded-Host, X-Forwarded-For, and the user's name) count only from the
+networks of DASHBOARD_PROXY_NETWORKS; everybody else can write what they like into them.
+"""
+
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from fastapi import Request
+
+if TYPE_CHECKING:
+    from carafe.settings import Settings
+
+Network = IPv4Network | IPv6Network
+
+LOOPBACK: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+
+
+def is_loopback(authority: str) -> bool:
+    """Whether a Host names this machine itself: localhost, a name under it, or a loopback address."""
+    try:
+        name = (urlsplit(f"//{authority}").hostname or "").rstrip(".")
+    except ValueError:
+        return False
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def from_proxy(request: Request) -> bool:
+    """Whether the peer is one of the listed proxies."""
+    networks = _settings(request).dashboard_proxy_networks
+    return bool(networks) and request.client is not None and within(request.client.host, networks)
+
+
+def address_of(request: Request) -> str:
+    """The browser's address: the peer's, or what a listed proxy says (the last entry that is no listed proxy itself)."""
+    peer = request.client.host if request.client is not None else ""
+    if not from_proxy(request):
+        return peer
+    networks = _settings(request).dashboard_proxy_networks
+    for entry in reversed(request.headers.get("x-forwarded-for", "").split(",")):
+        entry = entry.strip()
+        try:
+            ip_address(entry)
+        except ValueError:
+            break
+        peer = entry
+        if not within(entry, networks):
+            break
+    return peer
+
+
+def is_secure(request: Request) -> bool:
+    """Whether the browser reaches us over https."""
+    if from_proxy(request):
+        forwarded = _last(request, "x-forwarded-proto")
+        if forwarded:
+            return forwarded.lower() == "https"
+    return request.url.scheme == "https"
+
+
+def host_of(request: Request) -> str:
+    """The host and port that the browser takes us for, the default port left out."""
+    host = (_last(request, "x-forwarded-host") if from_proxy(request) else "") or request.headers.get("host", "")
+    return _plain(host, is_secure(request))
+
+
+def origin_matches(request: Request) -> bool:
+    """Whether the request was made by a page of ours: its Origin has our host and port, and our scheme unless a proxy that
+    is not listed took https away (then we cannot know it)."""
+    origin = request.headers.get("origin", "")
+    try:
+        parts = urlsplit(origin)
+        secure = parts.scheme == "https"
+        if parts.scheme not in ("http", "https") or parts.path or parts.query or parts.username is not None:
+            return False
+        if is_secure(request) and not secure:
+            return False
+    except ValueError:
+        return False
+    if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
+        return False
+    return bool(parts.netloc) and _plain(parts.netloc, secure) == _plain(host_of(request), secure)
+
+
+def _plain(authority: str, secure: bool) -> str:
+    return authority.lower().removesuffix(":443" if secure else ":80")
+
+
+def _last(request: Request, header: str) -> str:
+    return request.headers.get(header, "").rpartition(",")[2].strip()
+
+
+def within(address: str, networks: tuple[Network, ...]) -> bool:
+    """Whether an address is in one of these networks (an IPv4 address written as IPv6 too)."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None)
+    return any((mapped or found) in network for network in networks)
+
+
+def _settings(request: Request) -> "Settings":
+    settings: Settings = request.app.state.dashboard.settings
+    return settings

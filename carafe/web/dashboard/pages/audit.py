@@ -1,0 +1,63 @@
+"""Who did what, when and from where: the rows that every action writes in its own transaction."""
+
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+
+from carafe.jobs import InvalidOption
+from carafe.readmodel.records import AuditRecord
+from carafe.web.dashboard.access import Viewer, ViewerOf
+from carafe.web.dashboard.dashboard import DashboardOf
+from carafe.web.dashboard.pages.parts import show
+
+router = APIRouter()
+
+
+@router.get("/audit")
+async def list_audit(request: Request, viewer: ViewerOf, dashboard: DashboardOf) -> Response:
+    """Actions, newest first; with `target`, those on one job, worker, queue, bulk action or name."""
+    target = request.query_params.get("target", "").strip() or None
+    cursor = request.query_params.get("cursor") or None
+    fault = ""
+    try:
+        page = await dashboard.model.audit(target=target, cursor=cursor)
+    except InvalidOption as error:
+        page, fault, cursor = await dashboard.model.audit(target=target), str(error), None
+    return show(
+        request,
+        "audit",
+        422 if fault else 200,
+        rows=[(row, path_of_target(row), shown_details(row, viewer)) for row in page.rows],
+        target=target or "",
+        here=_address(target, cursor),
+        first=_address(target, None) if cursor else "",
+        next=_address(target, page.next_cursor) if page.next_cursor else "",
+        fault=fault,
+    )
+
+
+def path_of_target(row: AuditRecord) -> str | None:
+    """The page of what was acted on; None where there is none."""
+    try:
+        target = UUID(row.target)
+    except ValueError:
+        return None
+    if "bulk" in row.action:
+        return f"/bulk/{target}"
+    return "/workers" if "drain" in row.action else f"/jobs/{target}"
+
+
+def shown_details(row: AuditRecord, viewer: Viewer) -> dict[str, Any]:
+    """The details, without an argument's value for those who may not see arguments."""
+    details = dict(row.details)
+    kept = details.get("filter")
+    if not viewer.sees_args and isinstance(kept, dict) and "argument" in kept:
+        details["filter"] = {**kept, "argument": "(not shown)"}
+    return details
+
+
+def _address(target: str | None, cursor: str | None) -> str:
+    pairs = [(name, value) for name, value in (("target", target), ("cursor", cursor)) if value]
+    return f"/audit?{urlencode(pairs)}" if pairs else "/audit"

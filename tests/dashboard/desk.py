@@ -1,0 +1,31 @@
+"""A page of an application's own, as these tests need one: it shows who looks, and counts what was done."""
+
+from pathlib import Path
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse
+
+from carafe.web.dashboard import FormOf, OperatorOf, ViewerOf, after, render
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+router = APIRouter()
+
+done: list[tuple[str, str]] = []
+"""(who, what) of every act that went through."""
+
+
+@router.get("/desk")
+async def desk(request: Request, viewer: ViewerOf) -> HTMLResponse:
+    return render(request, "desk.html")
+
+
+@router.post("/desk")
+async def act(request: Request, operator: OperatorOf, form: FormOf) -> Response:
+    done.append((operator.name, str(form.get("what", ""))))
+    return after(request, "/desk?again=1", f"Did {form.get('what')}.")
+
+
+@router.get("/desk/broken")
+async def broken(request: Request, viewer: ViewerOf) -> HTMLResponse:
+    raise RuntimeError("a secret of the server")

@@ -1,0 +1,13 @@
+"""Another team's application with the dashboard under a path, for its own uvicorn."""
+
+from fastapi import FastAPI
+
+from carafe.jobs import Client
+from carafe.settings import load_settings
+from carafe.web.application import carafe_lifespan
+from carafe.web.dashboard import mount_dashboard
+
+settings = load_settings()
+client = Client.from_settings(settings)
+app = FastAPI(lifespan=carafe_lifespan(client, settings))
+mount_dashboard(app, "/ops/jobs", client, settings)

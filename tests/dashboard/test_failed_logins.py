@@ -1,0 +1,155 @@
+"""Guessing a password gets slower and slower, for whoever guesses and for nobody else; and nobody is ever locked out."""
+
+import re
+from typing import Any
+
+import argon2
+import pytest
+
+from carafe.database import Database
+from carafe.setting_types import DashboardUser
+from carafe.web.dashboard.failed_logins import FREE, LONGEST, FailedLogins
+from carafe.web.dashboard.passwords import Passwords, hash_password
+from tests.dashboard.conftest import PASSWORDS, Open
+
+PROXIED: dict[str, Any] = {"dashboard_proxy_networks": "127.0.0.0/8"}
+
+
+async def rest(database: Database, seconds: float) -> None:
+    """As if so much time had passed since everybody's last attempt."""
+    async with database.connection() as connection:
+        await connection.execute("update carafe.failed_logins set last_at = last_at - make_interval(secs => $1)", seconds)
+
+
+@pytest.fixture(autouse=True)
+async def forgotten(database: Database) -> None:
+    async with database.connection() as connection:
+        await connection.execute("delete from carafe.failed_logins")
+
+
+async def test_a_wrong_name_and_a_wrong_password_look_the_same(opened: Open) -> None:
+    async with opened(**PROXIED) as served:
+        answers = []
+        for name, password in (("ana", "wrong"), ("nobody", "wrong"), ("nobody", PASSWORDS["ana"])):
+            visitor = served.visitor()
+            answer = await visitor.sign_in(name, password)
+            text = re.sub(r'data-now="[^"]+"', "", answer.text)
+            answers.append((answer.status_code, text.replace(visitor.token, "").replace(name, "NAME")))
+        assert answers[0][0] == 401
+        assert answers[0] == answers[1] == answers[2]
+        assert PASSWORDS["ana"] not in answers[2][1]
+
+
+async def test_a_name_that_nobody_has_costs_what_the_dearest_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    dear = argon2.PasswordHasher(time_cost=3, memory_cost=30_000, parallelism=1).hash("x" * 10)
+    passwords = Passwords([DashboardUser("dear", "view", dear), DashboardUser("cheap", "view", hash_password("y" * 10))])
+    verified: list[str] = []
+    verify = argon2.PasswordHasher.verify
+
+    def counted(self: argon2.PasswordHasher, hash: str, password: str) -> bool:  # noqa: A002
+        verified.append(hash)
+        return verify(self, hash, password)
+
+    monkeypatch.setattr(argon2.PasswordHasher, "verify", counted)
+    assert await passwords.check("dear", "x" * 10)
+    assert await passwords.check("dear", "wrong") is None
+    assert await passwords.check("nobody", "x" * 10) is None
+    assert len(verified) == 3
+    assert argon2.extract_parameters(verified[2]) == argon2.extract_parameters(verified[0])
+    assert await passwords.check("nobody", "z" * 10_000) is None
+
+
+async def test_each_failure_makes_the_next_wait_longer_up_to_half_a_minute(database: Database) -> None:
+    failed = FailedLogins(database)
+    for _ in range(FREE):
+        assert await failed.attempt("ana", "1.2.3.4") == 0
+    waits = []
+    for _ in range(7):
+        wait = await failed.attempt("ana", "1.2.3.4")
+        waits.append(round(wait))
+        await rest(database, wait)
+        assert await failed.attempt("ana", "1.2.3.4") == 0
+    assert waits == [1, 2, 4, 8, 16, LONGEST, LONGEST]
+
+
+async def test_trying_too_early_is_told_how_long_and_makes_nothing_longer(database: Database) -> None:
+    failed = FailedLogins(database)
+    for _ in range(FREE + 3):
+        await rest(database, LONGEST)
+        await failed.attempt("ana", "1.2.3.4")
+    first = await failed.attempt("ana", "1.2.3.4")
+    for _ in range(20):
+        assert await failed.attempt("ana", "1.2.3.4") <= first
+    await rest(database, first)
+    assert await failed.attempt("ana", "1.2.3.4") == 0
+
+
+async def test_a_day_of_rest_forgets(database: Database) -> None:
+    failed = FailedLogins(database)
+    for _ in range(FREE + 3):
+        await failed.attempt("ana", "1.2.3.4")
+        await rest(database, LONGEST)
+    await rest(database, 86_400)
+    for _ in range(FREE):
+        assert await failed.attempt("ana", "1.2.3.4") == 0
+
+
+async def test_guessing_slows_down_the_guesser_and_not_the_owner(opened: Open, database: Database, acts: Any) -> None:
+    async with opened(**PROXIED) as served:
+        guesser = served.visitor(**{"x-forwarded-for": "203.0.113.9, 127.0.0.1"})
+        for _ in range(FREE):
+            assert (await guesser.sign_in("ana", "wrong")).status_code == 401
+        refused = await guesser.sign_in("ana", PASSWORDS["ana"])
+        assert refused.status_code == 429
+        assert int(refused.headers["retry-after"]) >= 1
+        assert "Wait 1 s" in refused.text
+        # From elsewhere nobody waits, nor does another name.
+        owner = served.visitor(**{"x-forwarded-for": "203.0.113.9, 198.51.100.1"})
+        assert (await owner.sign_in("ana", PASSWORDS["ana"])).status_code == 303
+        housemate = served.visitor(**guesser.headers)
+        assert (await housemate.sign_in("vic", PASSWORDS["vic"])).status_code == 303
+        # Never a lock-out: the right password gets in after the wait, and is then as good as new.
+        await rest(database, LONGEST)
+        assert (await guesser.sign_in("ana", PASSWORDS["ana"])).status_code == 303
+        async with database.connection() as connection:
+            assert await connection.fetchval("select count(*) from carafe.failed_logins") == 0
+
+
+async def test_an_address_is_believed_of_the_proxy_alone(opened: Open, database: Database) -> None:
+    async with opened(dashboard_proxy_networks="10.0.0.0/8") as served:
+        for number in range(FREE):
+            liar = served.visitor(**{"x-forwarded-for": f"203.0.113.{number}"})
+            assert (await liar.sign_in("ana", "wrong")).status_code == 401
+        assert (await served.visitor(**{"x-forwarded-for": "203.0.113.99"}).sign_in("ana", "wrong")).status_code == 429
+        async with database.connection() as connection:
+            rows = await connection.fetch("select name, address, count from carafe.failed_logins")
+        assert [tuple(row) for row in rows] == [("ana", "127.0.0.1", FREE)]
+
+
+async def test_signing_in_is_written_down_with_its_address(opened: Open, database: Database) -> None:
+    async with opened() as served:
+        await served.visitor().sign_in("vic", PASSWORDS["vic"])
+        async with database.connection() as connection:
+            row = await connection.fetchrow(
+                "select actor, via, action, target, details::text from carafe.audit where actor = 'vic' order by at desc"
+            )
+        assert row is not None
+        assert tuple(row)[:4] == ("vic", "dashboard", "sign in", "vic")
+        assert "127.0.0.1" in row["details"]
+
+
+async def test_a_name_of_any_kind_is_only_a_name(opened: Open) -> None:
+    async with opened() as served:
+        for name in ("'; drop table x; --", "x" * 5_000, "<script>", "\0", "🦄", " ", ""):
+            answer = await served.visitor().sign_in(name, "wrong")
+            assert answer.status_code in (401, 422), name
+            assert "<script>" not in answer.text.replace("<script src", "").replace("<script type", "")
+
+
+async def test_old_counts_are_dropped_when_somebody_else_tries(database: Database) -> None:
+    failed = FailedLogins(database)
+    await failed.attempt("guesser", "203.0.113.9")
+    await rest(database, 86_401)
+    await failed.attempt("ana", "127.0.0.1")
+    async with database.connection() as connection:
+        assert await connection.fetchval("select array_agg(name) from carafe.failed_logins") == ["ana"]

@@ -1,0 +1,178 @@
+"""Streams tell what changed, to as many as allowed, as long as they are signed in, and never hold an exit up."""
+
+import asyncio
+import json
+import signal
+from contextlib import AsyncExitStack
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from carafe.jobs import Client
+from carafe.web.dashboard import Viewer, streams
+from carafe.web.dashboard.refusals import Refused
+from carafe.web.dashboard.sessions import SESSION_LIFETIME
+from carafe.web.dashboard.streams import MAX_TOPICS, parsed, server_stops
+from tests.dashboard.conftest import PASSWORDS, Open
+from tests.dashboard.streaming import Reader, following
+from tests.dashboard.visiting import Visitor
+from tests.waiting import eventually
+from tests.web.kinds_for_tests import Anything
+
+NOBODY: dict[str, Any] = {"dashboard_users": ()}
+
+
+async def test_a_stream_begins_with_how_things_stand(opened: Open) -> None:
+    async with opened(**NOBODY) as served, following(served.visitor().http, "jobs") as reader:
+        assert reader.answer.status_code == 200
+        assert reader.answer.headers["content-type"].startswith("text/event-stream")
+        assert reader.answer.headers["cache-control"] == "no-store"
+        assert reader.answer.headers["x-accel-buffering"] == "no"
+        state = await reader.until("state")
+        assert json.loads(state.data) == {"postgres": None, "redis": None, "paused": None}
+
+
+async def test_what_changed_is_told_to_those_who_asked(opened: Open) -> None:
+    async with opened(**NOBODY) as served:
+        client: Client = served.dashboard.client
+        first = await client.enqueue(Anything(value=1))
+        topics = f"jobs,job:{first.id}"
+        async with following(served.visitor().http, topics) as reader, following(served.visitor().http, "dead") as other:
+            # Once by itself: what happened between the page and its stream is not missed.
+            await reader.until("changed", f"job:{first.id}")
+            await reader.until("changed", "jobs")
+            await client.enqueue(Anything(value=2))
+            await reader.until("changed", "jobs")
+            await client.cancel(first.id)
+            await reader.until("changed", f"job:{first.id}")
+            await other.until("changed", "dead")
+
+
+async def test_a_page_that_opens_beside_others_is_told_once_too(opened: Open) -> None:
+    async with opened(**NOBODY) as served, following(served.visitor().http, "workers") as first:
+        await first.until("changed", "workers")
+        async with following(served.visitor().http, "workers") as second:
+            await second.until("changed", "workers")
+
+
+async def test_one_over_the_cap_is_told_to_poll(opened: Open) -> None:
+    async with opened(**NOBODY, dashboard_streams=2) as served:
+        http = served.visitor().http
+        async with following(http, "jobs") as first, following(http, "jobs") as second:
+            assert (first.answer.status_code, second.answer.status_code) == (200, 200)
+            async with following(http, "jobs", **{"x-fragment": "1"}) as third:
+                assert third.answer.status_code == 503
+                assert third.answer.headers["retry-after"] == "5"
+        await eventually(lambda: served.dashboard.streams.open == 0)
+        async with following(http, "jobs") as again:
+            assert again.answer.status_code == 200
+
+
+async def test_a_page_that_is_closed_frees_its_place_and_nobody_watches_for_nobody(opened: Open) -> None:
+    async with opened(**NOBODY) as served:
+        async with following(served.visitor().http, "overview") as reader:
+            await reader.until("state")
+            assert served.dashboard.streams.open == 1
+        await eventually(lambda: served.dashboard.streams.open == 0)
+        task = served.dashboard.streams._watching
+        assert task is not None
+        await asyncio.wait_for(task, 10)
+
+
+async def test_topics_are_names_or_jobs() -> None:
+    job = uuid4()
+    assert parsed(f"jobs, job:{str(job).upper()}") == {"jobs", f"job:{job}"}
+    many = ",".join(f"job:{uuid4()}" for _ in range(MAX_TOPICS + 1))
+    for wrong in ("", ",", "nothing", "job:", "job:1", "jobs,secrets", many):
+        with pytest.raises(Refused) as refused:
+            parsed(wrong)
+        assert refused.value.status == 422
+
+
+async def test_a_session_that_ends_ends_its_stream(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "RECHECK", 0.2)
+    async with opened() as served:
+        now = 2_000_000_000.0
+        served.dashboard.clock = lambda: now
+        visitor = served.visitor()
+        await visitor.sign_in("vic", PASSWORDS["vic"])
+        async with following(visitor.http, "jobs") as reader:
+            await reader.until("", "still here")
+            now += SESSION_LIFETIME
+            await reader.until("ended", "signed out")
+            assert await reader.next() is None
+
+
+async def test_what_an_application_says_of_who_looks_is_asked_again(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "RECHECK", 0.2)
+    allowed = True
+    async with (
+        opened(authenticate=lambda request: Viewer("ana") if allowed else None) as served,
+        following(served.visitor().http, "jobs") as reader,
+    ):
+        await reader.until("", "still here")
+        allowed = False
+        await reader.until("ended", "signed out")
+
+
+async def test_all_streams_end_when_the_server_stops(opened: Open) -> None:
+    async with opened(**NOBODY, drain_timeout=600) as served:
+        visitor = served.visitor()
+        async with AsyncExitStack() as stack:
+            readers: list[Reader] = []
+            for _ in range(5):
+                readers.append(await stack.enter_async_context(following(visitor.http, "overview,jobs")))
+            for reader in readers:
+                await reader.until("state")
+            served.web.stop()
+            async with asyncio.timeout(10):
+                for reader in readers:
+                    await reader.until("ended", "stopping")
+                    assert await reader.next() is None
+        assert served.dashboard.streams.open == 0
+        with pytest.raises(Refused):
+            served.dashboard.streams.enter(frozenset({"jobs"}))
+
+
+async def test_many_changes_before_a_page_reads_are_one() -> None:
+    following_one = streams.Stream(frozenset({"jobs", "dead"}))
+    for _ in range(1_000):
+        following_one.tell({"jobs", "workers"})
+    assert following_one.woken.is_set()
+    assert following_one.take() == ["jobs"]
+    assert following_one.take() == []
+
+
+def test_a_server_of_uvicorns_own_is_found_by_its_signal_handler() -> None:
+    class Server:
+        should_exit = False
+
+        def handle_exit(self, number: int, frame: object) -> None:
+            self.should_exit = True
+
+    server = Server()
+    before = signal.signal(signal.SIGTERM, server.handle_exit)
+    try:
+        assert not server_stops()
+        signal.raise_signal(signal.SIGTERM)
+        assert server_stops()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert not server_stops()
+
+
+def test_the_first_look_at_a_topic_is_no_change() -> None:
+    seen = streams._Seen()
+    assert not seen.differs("jobs", 1)
+    assert not seen.differs("jobs", 1)
+    assert seen.differs("jobs", 2)
+    seen.keep(frozenset())
+    assert not seen.differs("jobs", 3)
+
+
+async def test_a_stranger_gets_no_stream(opened: Open) -> None:
+    async with opened() as served:
+        stranger: Visitor = served.visitor()
+        assert (await stranger.open("/events?topics=jobs")).status_code == 401
+        assert served.dashboard.streams.open == 0

@@ -1,0 +1,1 @@
+"""What Carafe tells Prometheus, read by Prometheus itself."""

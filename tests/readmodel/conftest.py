@@ -1,0 +1,60 @@
+"""What these tests share: a read model on the test's own database, and one on a populated database for the whole session.
+
+The read model's connections are read-only, as the dashboard's are: a statement that writes would fail here.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+
+import asyncpg
+import pytest
+
+from benchmarks.population import Population, populate
+from carafe.database import Database, plain_dsn
+from carafe.jobs import Client
+from carafe.readmodel.model import ReadModel
+from carafe.testing.databases import Databases, in_thread
+from tests.jobs.conftest import worker
+
+__all__ = ["worker"]
+
+PATIENT = 60.0
+"""Seconds for trying rows: no test depends on how fast the machine is."""
+
+SIZE = Population(live=12_000, ended=120_000, dead=60_000, kinds=40, days=2, workers=3)
+
+
+def read_only(url: str) -> str:
+    """The same database, for connections that cannot write."""
+    return f"{url}{'&' if '?' in url else '?'}options=-c%20default_transaction_read_only%3Don"
+
+
+@pytest.fixture
+async def model(carafe_client: Client) -> AsyncIterator[ReadModel]:
+    """What the pages ask, of the test's own database and Redis."""
+    database = Database(read_only(carafe_client.database.url), pool_size=2)
+    yield ReadModel(database, carafe_client.queue, trying=PATIENT)
+    await database.close()
+
+
+@pytest.fixture(scope="session")
+def populated_url(carafe_databases: Databases) -> Iterator[str]:
+    """A database with `SIZE` in it."""
+
+    async def fill(url: str) -> None:
+        connection = await asyncpg.connect(plain_dsn(url))
+        try:
+            await populate(connection, SIZE)
+        finally:
+            await connection.close()
+
+    with carafe_databases.fresh() as url:
+        in_thread(lambda: fill(url))
+        yield url
+
+
+@pytest.fixture
+async def populated(populated_url: str) -> AsyncIterator[ReadModel]:
+    """What the pages ask, of that database. It has no Redis."""
+    database = Database(read_only(populated_url), pool_size=2)
+    yield ReadModel(database, trying=PATIENT)
+    await database.close()

@@ -1,0 +1,262 @@
+"""How Postgres answers the read model: no statement scans the ended jobs, none reads above 100,000 rows.
+
+Every method is called on a populated database, with filters common, rare and empty, page after page; each statement that
+this sends is explained with its own values, on the same read-only connection.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+
+from benchmarks.population import RARE
+from carafe.database import Database
+from carafe.jobs.filters import JobFilter
+from carafe.jobs.statements import Statement
+from carafe.jobs.states import State
+from carafe.readmodel import statements
+from carafe.readmodel.model import ReadModel
+from carafe.readmodel.windows import LARGEST
+from tests.readmodel.conftest import PATIENT, read_only
+
+pytestmark = pytest.mark.anyio
+
+READ = 100_000
+"""Rows that one statement may read."""
+
+WHOLE = LARGEST
+"""Rows of a small day that may be read one after the other: a window over all of it is no more than any other window."""
+
+WORKER = "00000000-0000-7000-8000-000000000001"
+
+FILTERS = [
+    [],
+    *[[("state", state.value)] for state in State],
+    [("state", "queued"), ("state", "running")],
+    [("state", "succeeded"), ("state", "cancelled")],
+    [("state", "succeeded"), ("state", "dead")],
+    [("kind", "kind.000")],
+    [("kind", "kind.039")],
+    [("kind", RARE)],
+    [("kind", "none")],
+    [("state", "queued"), ("kind", "kind.000")],
+    [("state", "running"), ("kind", "kind.000")],
+    [("state", "scheduled"), ("kind", "none")],
+    [("state", "succeeded"), ("kind", RARE)],
+    [("state", "succeeded"), ("kind", "kind.000")],
+    [("state", "cancelled"), ("kind", "kind.039")],
+    [("state", "dead"), ("kind", "kind.000")],
+    [("state", "dead"), ("resolved", "false")],
+    [("state", "dead"), ("resolved", "true")],
+    [("resolved", "false")],
+    [("state", "dead"), ("kind", "kind.000"), ("resolved", "false")],
+    [("state", "dead"), ("error_class", "KeyError")],
+    [("state", "dead"), ("error_class", "None")],
+    [("error_class", "KeyError")],
+    [("error_class", "None")],
+    [("state", "retrying"), ("error_class", "ConnectTimeout")],
+    [("state", "dead"), ("fingerprint", "none")],
+    [("state", "dead"), ("kind", "none"), ("fingerprint", "none")],
+    [("text", "item 77")],
+    [("text", "nowhere")],
+    [("state", "dead"), ("text", "nowhere")],
+    [("args.number", "77")],
+    [("args.briefing_id", "needle")],
+    [("args.briefing_id", "none"), ("kind", "kind.000")],
+    [("worker", WORKER)],
+    [("state", "running"), ("worker", WORKER)],
+    [("worker", "00000000-0000-7000-8000-00000000000f")],
+    [("since", "{hour}")],
+    [("until", "{hour}"), ("state", "succeeded")],
+    [("since", "{day}"), ("until", "{hour}"), ("kind", "kind.001")],
+    [("since", "{hour}"), ("state", "queued")],
+    [("id", WORKER)],
+]
+
+
+@dataclass
+class Recorded:
+    """A database that remembers each statement with its values."""
+
+    database: Database
+    sent: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Any]:
+        async with self.database.connection() as connection:
+            yield Recording(connection, self.sent)
+
+
+class Recording:
+    """A connection of it."""
+
+    def __init__(self, connection: Any, sent: dict[str, tuple[Any, ...]]) -> None:
+        self._connection, self._sent = connection, sent
+
+    def __getattr__(self, name: str) -> Any:
+        method: Callable[..., Any] = getattr(self._connection, name)
+        if name not in ("fetch", "fetchrow", "fetchval", "execute"):
+            raise AssertionError(f"{name} is not looked at by this test")
+
+        async def call(query: str, *values: Any) -> Any:
+            self._sent[query] = values
+            return await method(query, *values)
+
+        return call
+
+
+@pytest.fixture
+async def recorded(populated_url: str) -> AsyncIterator[Recorded]:
+    database = Database(read_only(populated_url), pool_size=2)
+    yield Recorded(database)
+    await database.close()
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What one plan node read of a table."""
+
+    node: str
+    table: str
+    rows: float
+
+
+def scans(plan: dict[str, Any]) -> list[Scan]:
+    """Every node of an analyzed plan that read a table."""
+    found = [scan for child in plan.get("Plans", ()) for scan in scans(child)]
+    if "Relation Name" in plan and plan["Actual Loops"]:
+        removed = plan.get("Rows Removed by Filter", 0) + plan.get("Rows Removed by Index Recheck", 0)
+        found.append(Scan(plan["Node Type"], plan["Relation Name"], (plan["Actual Rows"] + removed) * plan["Actual Loops"]))
+    return found
+
+
+def faults(plan: dict[str, Any]) -> list[str]:
+    """What is wrong with it."""
+    read = scans(plan)
+    found = [
+        f"scans {scan.table}: {scan.rows:,.0f} rows"
+        for scan in read
+        if scan.node == "Seq Scan" and scan.table.startswith(("jobs_dead", "jobs_done", "jobs_ended")) and scan.rows > WHOLE
+    ]
+    # A bitmap's index and its heap are one read.
+    rows = sum(scan.rows for scan in read)
+    return found + ([f"reads {rows:,.0f} rows"] if rows > READ else [])
+
+
+async def explained(connection: Any, query: str, values: tuple[Any, ...]) -> dict[str, Any]:
+    answer = await connection.fetchval(f"explain (analyze, format json) {query}", *values)
+    plan: dict[str, Any] = orjson.loads(answer)[0]["Plan"]
+    return plan
+
+
+async def judge(recorded: Recorded) -> None:
+    assert recorded.sent
+    async with recorded.database.connection() as connection:
+        found = {}
+        for query, values in recorded.sent.items():
+            wrong = faults(await explained(connection, query, values))
+            if wrong:
+                found[query] = wrong
+    assert not found, "\n\n".join(f"{'; '.join(wrong)}\n{query}" for query, wrong in found.items())
+
+
+@pytest.mark.parametrize("pairs", FILTERS, ids=lambda pairs: "&".join(f"{name}={value}" for name, value in pairs) or "all")
+async def test_lists_and_counts(recorded: Recorded, pairs: list[tuple[str, str]]) -> None:
+    model = ReadModel(recorded, trying=PATIENT)  # type: ignore[arg-type]
+    async with recorded.database.connection() as connection:
+        moments = await connection.fetchrow(
+            "select to_char(now() - interval '1 hour', 'YYYY-MM-DD\"T\"HH24:MI:SSOF') as hour,"
+            " to_char(now() - interval '1 day', 'YYYY-MM-DD\"T\"HH24:MI:SSOF') as day"
+        )
+    wanted = JobFilter.from_query([(name, value.format(**moments)) for name, value in pairs])
+    page = await model.jobs(wanted)
+    if page.next_cursor:
+        await model.jobs(wanted, cursor=page.next_cursor)
+    await model.counts(wanted)
+    await model.matching(wanted)
+    await judge(recorded)
+
+
+async def test_everything_else(recorded: Recorded) -> None:
+    model = ReadModel(recorded, max_replicas=10, trying=PATIENT)  # type: ignore[arg-type]
+    await model.snapshot()
+    for step in ("5m", "1h", "24h", "7d"):
+        for kind in (None, "kind.000"):
+            await model.series(step, kind)
+    groups = (await model.dead_groups()).groups
+    async with recorded.connection() as connection:
+        await model._dead.groups(connection)
+    await model.dead_group(groups[0].kind, groups[0].fingerprint)
+    group = JobFilter(frozenset({State.DEAD}), groups[0].kind, fingerprint=groups[0].fingerprint, resolved=False)
+    await model.counts(group)
+    for wanted in (group, *(JobFilter(frozenset({state})) for state in State)):
+        jobs = (await model.jobs(wanted)).jobs
+        assert jobs, wanted
+        for row in jobs[:3]:
+            assert await model.job(row.id)
+        await model.versions([row.id for row in jobs])
+    await model.workers()
+    await model.kinds()
+    await model.audit()
+    await model.audit(target="default")
+    await model.bulk_actions()
+    await judge(recorded)
+
+
+async def test_no_statement_of_the_read_model_is_left_out(recorded: Recorded) -> None:
+    """Those in files; the others are made by the walks, of which every kind is in the filters above."""
+    model = ReadModel(recorded, max_replicas=10, trying=PATIENT)  # type: ignore[arg-type]
+    await model.snapshot()
+    await model.series("1h")
+    await model.dead_groups()
+    async with recorded.connection() as connection:
+        await model._dead.groups(connection)
+    await model.workers()
+    await model.kinds()
+    await model.audit()
+    await model.bulk_actions()
+    await model.jobs(JobFilter(frozenset({State.RETRYING})))
+    for state in State:
+        for row in (await model.jobs(JobFilter(frozenset({state})), limit=1)).jobs:
+            await model.job(row.id)
+    known = {name: found.positional for name, found in vars(statements).items() if isinstance(found, Statement)}
+    left_out = {name for name, text in known.items() if text not in recorded.sent}
+    assert left_out <= set(RARELY), "asked for nowhere in this test"
+
+
+RARELY: dict[str, dict[str, Any]] = {
+    "KEY_HOLDER": {"key": "none"},
+    "OLDEST_WAIT": {"limit": 10_000},
+    "DEAD_SAMPLED": {},
+    "ENDED_BOUNDS": {},
+    "ENDED_IN_STATISTICS": {
+        "kind": "kind.000",
+        "since": datetime(2020, 1, 1, tzinfo=UTC),
+        "until": datetime.max.replace(tzinfo=UTC),
+    },
+}
+"""Statements that are sent in some situations alone, with the values that make them read most."""
+
+
+@pytest.mark.parametrize("name", RARELY)
+async def test_what_is_asked_for_rarely(recorded: Recorded, name: str) -> None:
+    found: Statement = getattr(statements, name)
+    recorded.sent[found.positional] = found.arguments(**RARELY[name])
+    await judge(recorded)
+
+
+@pytest.mark.parametrize(
+    ("query", "fault"),
+    [
+        ("select count(*) from carafe.jobs_ended where args ->> 'number' = '7'", "scans jobs_done"),
+        ("select count(*) from carafe.jobs_ended where ended_at > now() - interval '1 year'", "reads "),
+    ],
+)
+async def test_this_test_sees_what_it_looks_for(recorded: Recorded, query: str, fault: str) -> None:
+    async with recorded.database.connection() as connection:
+        found = faults(await explained(connection, query, ()))
+    assert any(text.startswith(fault) for text in found), found
