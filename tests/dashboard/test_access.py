@@ -30,6 +30,16 @@ async def test_nobody_gets_in_without_signing_in(opened: Open, acts: Acts) -> No
     assert acts == []
 
 
+async def test_a_form_from_elsewhere_signs_nobody_out(opened: Open) -> None:
+    async with opened() as served:
+        visitor = served.visitor()
+        # The browser keeps the cookie from a form of another site, and would take a new one from its answer.
+        visitor.origin = "https://evil.example.com"
+        answer = await visitor.send("/desk", what="harm", token="")
+        assert answer.status_code in (401, 403)
+        assert "carafe_dashboard=" not in answer.headers.get("set-cookie", "")
+
+
 async def test_signing_in_leads_on_to_the_page_that_was_asked_for(opened: Open) -> None:
     async with opened() as served:
         visitor = served.visitor()

@@ -85,6 +85,10 @@ async def test_a_group_is_replayed_at_a_rate_and_steered_in_place(ana: Visitor, 
     answer = await ana.send(f"/bulk/{record.id}/cancel", back="//evil.example.com")
     assert answer.headers["location"] == f"/bulk/{record.id}"
     assert (await client.bulk(record.id)).state == "cancelled"
+    # What is over is still shown there: the last of them.
+    ended = await ana.open(here)
+    assert ended.status_code == 200
+    assert f"/bulk/{record.id}" in ended.text
     over = await ana.send(f"/bulk/{record.id}/pause", back=here)
     assert over.status_code == 409
 

@@ -1,0 +1,272 @@
+"""Every page, filled and empty, light and dark, wide and narrow: usable by everybody; and text stays text on all of them."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import urlencode
+
+import pytest
+from axe_playwright_python.base import AXE_SCRIPT
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
+from playwright.async_api import Browser, Dialog, Page, expect
+
+from app import dashboard as briefings_page
+from carafe.testing.databases import Databases
+from carafe.web.dashboard import login
+from carafe.web.dashboard.application import PAGES
+from tests.browser.conftest import OpenShop, Sitting, a_sitting
+from tests.browser.places import NOBODY, Place, anywhere, of_a_storefront
+from tests.browser.storefront import Storefront, fill, freshen_at
+from tests.proxy import Proxy
+
+pytestmark = [pytest.mark.anyio, pytest.mark.process]
+
+REFUSED = r"status of (40[0-9]|422|503)"
+
+PHONE = 375
+
+HOSTILE = (
+    "\"'><b class=hostile>x</b><img src=x onerror=window.hostile=1>"
+    "<script>window.hostile=1;alert(1)</script></textarea></title>"
+)
+"""What every text of a system may hold."""
+
+MADE = "window.hostile !== undefined || !!document.querySelector('.hostile, img[src=x], script:not([src]), [onerror]')"
+"""Whether any of it has become more than text."""
+
+TOLD = """(() => {
+    const values = [...document.querySelectorAll("input, textarea")].map((field) => field.value);
+    return [document.body.textContent, ...values].some((text) => text.includes("<b class=hostile>"));
+})()"""
+"""Whether some of it is on the page at all, as text or in a field."""
+
+SIDEWAYS = """(() => {
+    const root = document.documentElement;
+    const held = (element) => {
+        for (let one = element.parentElement; one && one !== document.body; one = one.parentElement) {
+            if (getComputedStyle(one).overflowX !== "visible") return true;
+        }
+        return false;
+    };
+    const wide = [...document.body.querySelectorAll("*")].filter((element) => {
+        const box = element.getBoundingClientRect();
+        return box.width > 0 && box.right > root.clientWidth + 1 && !held(element);
+    });
+    const scroll = root.scrollWidth > root.clientWidth ? [`scrolls sideways, ${root.scrollWidth} px wide`] : [];
+    return [...scroll, ...wide.slice(0, 3).map((element) => `sticks out: ${element.outerHTML.slice(0, 120)}`)];
+})()"""
+
+AXE = """axe.run({ resultTypes: ["violations"] }).then((results) => results.violations
+    .filter((found) => ["serious", "critical"].includes(found.impact))
+    .map(({ id, help, nodes }) =>
+        `${id}: ${help}: ${nodes.slice(0, 3).map((node) => node.html.slice(0, 160)).join(" | ")}`))"""
+
+
+@dataclass
+class Seen:
+    """A system to look at: signed in as those who look, by name."""
+
+    url: str
+    sittings: dict[str, Sitting]
+    fresh: Callable[[], Any]
+
+    async def tabs(self, *, width: int = 1280) -> dict[str, Page]:
+        """One tab for each of them."""
+        tabs = {}
+        for name, sitting in self.sittings.items():
+            tabs[name] = await sitting.open("/login")
+            if name:
+                await sitting.sign_in(name, tabs[name])
+                await expect(tabs[name].locator(".viewer-name")).to_have_text(name)
+            await tabs[name].set_viewport_size({"width": width, "height": 900})
+        return tabs
+
+
+Look = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def look(open_shop: OpenShop, carafe_databases: Databases, browser: Browser, users: str) -> Look:
+    """``async with look(database_url) as seen``: the dashboard over that database, and three who look at it."""
+
+    @asynccontextmanager
+    async def looked(database_url: str) -> AsyncIterator[Seen]:
+        changes = {
+            "DATABASE_URL": database_url,
+            "JOB_MODULES": "briefings.jobs,tests.browser.storefront",
+            "STEWARD": "false",
+            "DASHBOARD_USERS": users,
+            "DASHBOARD_SECRET_KEYS": "k" * 40,
+        }
+        async with (
+            open_shop(worker=False, **changes) as shop,
+            a_sitting(browser, shop.url) as ana,
+            a_sitting(browser, shop.url) as vic,
+            a_sitting(browser, shop.url) as nobody,
+        ):
+            sittings = {"ana": ana, "vic": vic, "": nobody}
+            for sitting in sittings.values():
+                sitting.expects(REFUSED)
+            yield Seen(shop.url, sittings, lambda: freshen_at(database_url))
+
+    return looked
+
+
+def none(faults: Sequence[str]) -> None:
+    """All that was found is told at once."""
+    assert not faults, "\n".join(faults)
+
+
+async def usable(page: Page) -> list[str]:
+    """What is wrong with the page as it is shown."""
+    await page.evaluate(AXE_SCRIPT)
+    return [*(await page.evaluate(SIDEWAYS)), *(await page.evaluate(AXE))]
+
+
+async def every_way(page: Page) -> list[str]:
+    """What is wrong with it in light and dark, on a desktop and a phone."""
+    faults = []
+    await page.evaluate(AXE_SCRIPT)
+    schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+    for width in (1280, PHONE):
+        await page.set_viewport_size({"width": width, "height": 900})
+        for scheme in schemes:
+            await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+            faults += [f"{scheme}, {width} px: {fault}" for fault in await usable(page)]
+    return faults
+
+
+async def walk(seen: Seen, places: Sequence[Place]) -> list[str]:
+    """Go everywhere; what is wrong where."""
+    tabs, faults = await seen.tabs(), []
+    for place in places:
+        await seen.fresh()
+        page = tabs[place.who]
+        answer = await page.goto(seen.url + place.path)
+        assert answer is not None
+        if answer.status != place.status:
+            faults.append(f"{place.name}: {answer.status} instead of {place.status}")
+            continue
+        faults += [f"{place.name}: {fault}" for fault in await every_way(page)]
+    return faults
+
+
+async def test_a_filled_system_can_be_used_by_everybody(look: Look, carafe_databases: Databases) -> None:
+    with carafe_databases.fresh() as url:
+        front = await fill(url)
+        async with look(url) as seen:
+            none(await walk(seen, [*anywhere(), *of_a_storefront(front)]))
+
+
+async def test_an_empty_system_can_be_used_by_everybody(look: Look, database_url: str) -> None:
+    async with look(database_url) as seen:
+        seen.fresh = nothing
+        none(await walk(seen, anywhere()))
+
+
+async def nothing() -> None:
+    """No steward leads, nothing was ever sampled."""
+
+
+async def test_it_can_be_used_while_postgres_is_away(look: Look, carafe_databases: Databases) -> None:
+    with carafe_databases.fresh() as url:
+        await fill(url)
+        proxy = Proxy(url)
+        await proxy.listen()
+        async with look(proxy.url) as seen:
+            page = (await seen.tabs())["ana"]
+            await seen.sittings["ana"].live(page)
+            await proxy.refuse()
+            await expect(page.locator("#conditions [data-key=postgres]")).to_be_visible()
+            faults = await every_way(page)
+            answer = await page.goto(seen.url + "/jobs")
+            assert answer is not None
+            assert answer.status == 503
+            none(faults + await every_way(page))
+
+
+TELLS_NOTHING = {
+    "jobs-no-match",
+    "jobs-search-fault",
+    "dead-group-gone",
+    "enqueue",
+    "enqueue-form",
+    "help",
+    "login",
+    "forbidden",
+    "not-found",
+}
+"""Pages on which nothing stands that comes from a job or a person."""
+
+
+async def test_text_of_jobs_and_people_is_shown_as_text(look: Look, carafe_databases: Databases) -> None:
+    with carafe_databases.fresh() as url:
+        front = await fill(url, lambda text: text + HOSTILE)
+        async with look(url) as seen:
+            places = [*anywhere(), *of_a_storefront(front)]
+            addresses = [(place.name, place.who, place.path) for place in places if place.name != "jobs-filtered"]
+            none(await shows_text(seen, addresses, tells=lambda name: name not in TELLS_NOTHING))
+
+
+async def test_text_of_addresses_is_shown_as_text(look: Look, database_url: str) -> None:
+    said = dict.fromkeys(("kind", "text", "error_class", "fingerprint", "args.name"), HOSTILE)
+    paths = {
+        "jobs": "/jobs?" + urlencode(said),
+        "jobs-state": "/jobs?" + urlencode({"state": HOSTILE}),
+        "jobs-cursor": "/jobs?" + urlencode({"cursor": HOSTILE}),
+        "search": "/jobs?" + urlencode({"q": HOSTILE}),
+        "search-argument": "/jobs?" + urlencode({"q": f"args.name:{HOSTILE}"}),
+        "overview": "/?" + urlencode({"kind": HOSTILE}),
+        "overview-range": "/?" + urlencode({"range": HOSTILE}),
+        "group": "/dead/group?" + urlencode({"kind": HOSTILE, "fingerprint": HOSTILE, "probe": HOSTILE}),
+        "bulk": "/bulk/new?" + urlencode({"action": HOSTILE}),
+        "bulk-filter": "/bulk/new?" + urlencode({"action": "cancel", "kind": HOSTILE, "text": HOSTILE}),
+        "enqueue": "/enqueue?" + urlencode({"kind": HOSTILE}),
+        "audit": "/audit?" + urlencode({"target": HOSTILE}),
+        "briefings": "/briefings?" + urlencode({"before": HOSTILE}),
+        "login": "/login?" + urlencode({"next": "/" + HOSTILE}),
+        "nowhere": "/" + HOSTILE.replace("/", "%2F").replace("#", "%23"),
+        "no-job": "/jobs/" + HOSTILE.replace("/", "%2F").replace("#", "%23"),
+        "no-bulk": f"/bulk/{NOBODY}{HOSTILE.replace('/', '%2F')}",
+    }
+    async with look(database_url) as seen:
+        addresses = [(name, "" if name == "login" else "ana", path) for name, path in paths.items()]
+        told = {"jobs", "search", "search-argument", "group", "bulk-filter", "audit"}
+        none(await shows_text(seen, addresses, tells=told.__contains__))
+
+
+async def shows_text(seen: Seen, addresses: Sequence[tuple[str, str, str]], tells: Callable[[str], bool]) -> list[str]:
+    """Go to each (name, who, path): where a dialog opened, an element was made, or what must be told is not."""
+    tabs, faults, dialogs = await seen.tabs(width=PHONE), [], list[str]()
+
+    async def opened(dialog: Dialog) -> None:
+        dialogs.append(dialog.message)
+        await dialog.dismiss()
+
+    for tab in tabs.values():
+        tab.on("dialog", opened)
+    for name, who, path in addresses:
+        await seen.fresh()
+        page = tabs[who]
+        answer = await page.goto(seen.url + path)
+        assert answer is not None
+        if answer.status == 500:
+            faults.append(f"{name}: 500")
+        await page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        if dialogs or await page.evaluate(MADE):
+            faults.append(f"{name}: markup became more than text {dialogs}")
+        if tells(name) and not await page.evaluate(TOLD):
+            faults.append(f"{name}: does not tell it")
+        faults += [f"{name}: {fault}" for fault in await page.evaluate(SIDEWAYS)]
+    return faults
+
+
+def test_no_page_is_forgotten() -> None:
+    front = Storefront.sample()
+    visited = {place.route for place in [*anywhere(), *of_a_storefront(front)]}
+    routers: list[APIRouter] = [router for _, routers in PAGES for router in routers]
+    routes = [route for router in [*routers, login.router, briefings_page.router] for route in router.routes]
+    there = {route.path for route in routes if isinstance(route, APIRoute) and "GET" in (route.methods or ())}
+    assert there == visited
