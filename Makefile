@@ -4,7 +4,7 @@ BIN := .venv/bin
 IMAGE ?= carafe:dev
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test test-cluster lint docs bench chaos soak image deploy lock clean
+.PHONY: help dev test test-cluster lint docs screenshots bench chaos soak image deploy lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,10 @@ lint: .venv/stamp ## Ruff, formatting, strict types, import contracts
 
 docs: .venv/stamp ## The documentation as a site, in site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+screenshots: .venv/stamp ## Pictures of the dashboard's pages, in docs/screenshots/ (ONLY= names pages): look at them
+	@.ci/chromium $(BIN)/python
+	@$(BIN)/python -m tests.browser.screenshots $(ONLY)
 
 bench: .venv/stamp ## Benchmarks against plain Celery and others; ONLY=drain runs a part
 	@$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))

@@ -639,6 +639,14 @@ insert into carafe.gauges (at, queue, queued, running, scheduled, retrying, dead
     wanted)
 select now(), queue, queued, running, scheduled, retrying, dead, oldest_wait, paused, workers, slots, used, wanted
 from carafe.gauges where at > now() - interval '10 minutes' order by at desc limit 1;
+insert into carafe.statistics (width, at, kind, outcome, count, wait_seconds, run_seconds, waits, runs)
+select 10, date_bin('10 seconds', now(), timestamptz '2000-01-01 00:00+00') - n * interval '10 seconds', '', outcome, count,
+    wait_seconds, run_seconds, waits, runs
+from generate_series(0, 8) as n, (
+    select * from carafe.statistics where width = 10 and kind = '' and at > now() - interval '1 hour'
+        and outcome in ('succeeded', 'dead', 'retrying') order by at desc limit 3
+) as last
+on conflict (width, at, kind, outcome) do nothing;
 """
 
 

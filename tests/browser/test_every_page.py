@@ -52,13 +52,13 @@ SIDEWAYS = """(() => {
     };
     const wide = [...document.body.querySelectorAll("*")].filter((element) => {
         const box = element.getBoundingClientRect();
-        return box.width > 0 && box.right > root.clientWidth + 1 && !held(element);
+        return element.checkVisibility() && box.width > 0 && box.right > root.clientWidth + 1 && !held(element);
     });
     const scroll = root.scrollWidth > root.clientWidth ? [`scrolls sideways, ${root.scrollWidth} px wide`] : [];
     return [...scroll, ...wide.slice(0, 3).map((element) => `sticks out: ${element.outerHTML.slice(0, 120)}`)];
 })()"""
 
-AXE = """axe.run({ resultTypes: ["violations"] }).then((results) => results.violations
+AXE = """(rules) => axe.run({ resultTypes: ["violations"], runOnly: rules ?? undefined }).then((results) => results.violations
     .filter((found) => ["serious", "critical"].includes(found.impact))
     .map(({ id, help, nodes }) =>
         `${id}: ${help}: ${nodes.slice(0, 3).map((node) => node.html.slice(0, 160)).join(" | ")}`))"""
@@ -119,22 +119,21 @@ def none(faults: Sequence[str]) -> None:
     assert not faults, "\n".join(faults)
 
 
-async def usable(page: Page) -> list[str]:
-    """What is wrong with the page as it is shown."""
-    await page.evaluate(AXE_SCRIPT)
-    return [*(await page.evaluate(SIDEWAYS)), *(await page.evaluate(AXE))]
-
-
 async def every_way(page: Page) -> list[str]:
-    """What is wrong with it in light and dark, on a desktop and a phone."""
+    """What is wrong with it in light and dark, wide and narrow; all of axe's rules once for each."""
     faults = []
     await page.evaluate(AXE_SCRIPT)
-    schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-    for width in (1280, PHONE):
+    ways: list[tuple[Literal["light", "dark"], int, list[str] | None]] = [
+        ("light", 1280, None),
+        ("dark", 1280, ["color-contrast"]),
+        ("dark", PHONE, None),
+        ("light", PHONE, ["color-contrast"]),
+    ]
+    for scheme, width, rules in ways:
         await page.set_viewport_size({"width": width, "height": 900})
-        for scheme in schemes:
-            await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-            faults += [f"{scheme}, {width} px: {fault}" for fault in await usable(page)]
+        await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        found = [*(await page.evaluate(SIDEWAYS)), *(await page.evaluate(AXE, rules))]
+        faults += [f"{scheme}, {width} px: {fault}" for fault in found]
     return faults
 
 
@@ -261,6 +260,24 @@ async def shows_text(seen: Seen, addresses: Sequence[tuple[str, str, str]], tell
             faults.append(f"{name}: does not tell it")
         faults += [f"{name}: {fault}" for fault in await page.evaluate(SIDEWAYS)]
     return faults
+
+
+async def test_what_is_looked_for_is_found(browser: Browser) -> None:
+    page = await browser.new_page()
+    await page.set_content(
+        "<html lang=en><title>t</title><main><h1>h</h1><input><p style='color: #bbb; background: #fff; width: 2000px'>faint</p>"
+        f"<p>{HOSTILE}</p></main>"
+    )
+    faults = await every_way(page)
+    for expected in (
+        "light, 1280 px: label",
+        "dark, 375 px: label",
+        "light, 375 px: color-contrast",
+        "dark, 375 px: scrolls",
+    ):
+        assert any(fault.startswith(expected) for fault in faults), (expected, faults)
+    assert await page.evaluate(MADE)
+    await page.close()
 
 
 def test_no_page_is_forgotten() -> None:

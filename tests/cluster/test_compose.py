@@ -128,10 +128,11 @@ def test_down_in_the_middle_of_a_job_spends_no_attempt(compose: Compose) -> None
     compose("down")
     compose.up()
     until("the briefing is completed", lambda: completed(compose, asked["id"]), 60)
-    assert compose.api("GET", job)["attempt"] == 1
+    ended = compose.api("GET", job)
+    assert ended["attempt"] == 1, ended["attempts"]
 
 
-def test_the_profile_monitoring_scrapes_every_worker(compose: Compose) -> None:
+def test_the_profile_monitoring_scrapes_web_and_every_worker(compose: Compose) -> None:
     compose.up("prometheus")
 
     def scraped() -> bool:
@@ -139,6 +140,7 @@ def test_the_profile_monitoring_scrapes_every_worker(compose: Compose) -> None:
         return {(target["labels"]["job"], target["health"]) for target in found} == {
             ("prometheus", "up"),
             ("carafe-worker", "up"),
+            ("carafe-web", "up"),
         }
 
     until("every target is up", scraped, 60)

@@ -80,3 +80,5 @@ def test_web_and_worker_start_after_the_schema_is_there(services: dict[str, Any]
     for name in ("web", "worker"):
         assert services[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
     assert services["migrate"]["depends_on"]["postgres"] == {"condition": "service_healthy"}
+    # Whose sample webhook the worker asks: it goes before web, too.
+    assert services["worker"]["depends_on"]["web"] == {"condition": "service_healthy"}

@@ -8,7 +8,10 @@ from carafe.steward.partitions import AHEAD, Partitioner
 from tests.jobs.by_hand import ByHand
 from tests.jobs.kinds import Greet
 
-PARTITIONS = r"select relname from pg_class where relname ~ '^jobs_(dead|done)_\d{8}$' order by relname"
+PARTITIONS = r"select relname from pg_class where relname ~ '^(jobs|job_logs)_(dead|done)_\d{8}$' order by relname"
+
+SIDES = 4
+"""Ended jobs and what jobs logged, each by what is kept longer and what is not."""
 
 
 async def partitions(client: Client) -> list[str]:
@@ -30,7 +33,7 @@ async def test_partitions_are_made_ahead(carafe_client: Client, steward: Steward
     await steward.partitioner.round()
 
     assert await partitions(carafe_client) == made_by_the_migration
-    assert len(made_by_the_migration) == 2 * (AHEAD + 1)
+    assert len(made_by_the_migration) == SIDES * (AHEAD + 1)
 
 
 async def test_several_at_once_make_each_once(carafe_client: Client) -> None:
@@ -39,7 +42,7 @@ async def test_several_at_once_make_each_once(carafe_client: Client) -> None:
 
     await asyncio.gather(*(partitioner.work() for partitioner in partitioners))
 
-    assert len(await partitions(carafe_client)) == 2 * (AHEAD + 1)
+    assert len(await partitions(carafe_client)) == SIDES * (AHEAD + 1)
 
 
 async def test_an_end_never_fails_for_want_of_a_partition(carafe_client: Client, worker: ByHand) -> None:

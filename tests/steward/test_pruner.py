@@ -63,12 +63,31 @@ async def ended(database: Database, state: str, age: float, *, attempts: int = 1
     return ids
 
 
+async def logged(database: Database, age: float, *, failed: bool, jobs: int = 1) -> list[UUID]:
+    """Jobs that logged a line so many days ago, in an attempt that failed or did not."""
+    ids = [uuid4() for _ in range(jobs)]
+    await execute(
+        database,
+        """insert into carafe.job_logs (failed, written_at, job_id, fence, attempt, first, last, times, levels, texts)
+        select $2, $3, id, 1, 1, 1, 1, array[$3], array['info'], array['it works'] from unnest($1::uuid[]) as id""",
+        ids,
+        failed,
+        TODAY - timedelta(days=age) + timedelta(hours=12),
+    )
+    return ids
+
+
+async def logs_of(database: Database) -> set[UUID]:
+    async with database.connection() as connection:
+        return {row["job_id"] for row in await connection.fetch("select job_id from carafe.job_logs")}
+
+
 async def names(database: Database) -> set[str]:
     """The partitions there are."""
     async with database.connection() as connection:
         rows = await connection.fetch(
             "select cast(inhrelid::regclass as text) as name from pg_inherits i join pg_class p on p.oid = i.inhparent"
-            " where p.relname in ('jobs_dead', 'jobs_done')"
+            " where p.relname in ('jobs_dead', 'jobs_done', 'job_logs_dead', 'job_logs_done')"
         )
     return {row["name"].removeprefix("carafe.") for row in rows}
 
@@ -97,6 +116,46 @@ async def test_days_wholly_beyond_retention_are_dropped_with_their_attempts(cara
     assert (pruner.pruned["partitions"], pruner.pruned["attempts"]) == (2, 1_500 * 2 + 2 + 3 * 4)
     for job in kept:
         assert (await carafe_client.get(job)).attempts
+
+
+async def test_days_of_log_lines_are_dropped_and_those_of_failures_are_kept_as_long_as_dead_jobs(
+    carafe_client: Client,
+) -> None:
+    database = carafe_client.database
+    old_done, kept_done = await make_day(database, "job_logs_done", 4), await make_day(database, "job_logs_done", 1)
+    old_dead, kept_dead = await make_day(database, "job_logs_dead", 7), await make_day(database, "job_logs_dead", 4)
+    for age, failed in ((4, False), (7, True)):
+        await logged(database, age, failed=failed)
+    kept = await logged(database, 1, failed=False) + await logged(database, 4, failed=True)
+    before = await names(database)
+
+    pruner = Pruner(database, RETENTION)
+    await pruner.round()
+
+    assert await names(database) == before - {old_done, old_dead}
+    assert {kept_done, kept_dead} <= before
+    assert await logs_of(database) == set(kept)
+    assert pruner.pruned["partitions"] == 2
+
+
+async def test_log_lines_outside_any_day_are_deleted_in_batches(
+    carafe_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("carafe.steward.pruner.BATCH", 100)
+    database = carafe_client.database
+    await logged(database, 400, failed=False, jobs=250)
+    await logged(database, 400, failed=True, jobs=120)
+    kept = await logged(database, 4, failed=True) + await logged(database, 1, failed=False)
+    pruner = Pruner(database, RETENTION)
+    assert sum(one.rows for one in await pruner.prunable() if one.name == "job_logs") == 370
+
+    assert await pruner.work()
+    assert await count(database, "job_logs") == 372 - 200
+    await pruner.round()
+
+    assert await logs_of(database) == set(kept)
+    assert pruner.pruned["job_logs"] == 370
+    assert await pruner.prunable() == []
 
 
 async def test_a_day_that_is_not_wholly_beyond_retention_stays(carafe_client: Client) -> None:
