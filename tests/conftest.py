@@ -4,7 +4,7 @@
 one each use the plugin's own fixtures (`carafe_database_url`, `carafe_client`, …).
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from importlib.metadata import entry_points
 
 import pytest
@@ -40,3 +40,11 @@ def redis_url(carafe_redis: str) -> str:
     """An empty Redis."""
     wipe(carafe_redis)
     return carafe_redis
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What hostile texts have left in a test's log goes between processes (`--numprocesses`), and that only as UTF-8."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    return report

@@ -58,7 +58,7 @@ SIDEWAYS = """(() => {
     return [...scroll, ...wide.slice(0, 3).map((element) => `sticks out: ${element.outerHTML.slice(0, 120)}`)];
 })()"""
 
-AXE = """(rules) => axe.run({ resultTypes: ["violations"], runOnly: rules ?? undefined }).then((results) => results.violations
+AXE = """(rules) => axe.run({ resultTypes: ["violations"], runOnly: rules ?? undefined }).then(({ violations }) => violations
     .filter((found) => ["serious", "critical"].includes(found.impact))
     .map(({ id, help, nodes }) =>
         `${id}: ${help}: ${nodes.slice(0, 3).map((node) => node.html.slice(0, 160)).join(" | ")}`))"""
@@ -265,7 +265,8 @@ async def shows_text(seen: Seen, addresses: Sequence[tuple[str, str, str]], tell
 async def test_what_is_looked_for_is_found(browser: Browser) -> None:
     page = await browser.new_page()
     await page.set_content(
-        "<html lang=en><title>t</title><main><h1>h</h1><input><p style='color: #bbb; background: #fff; width: 2000px'>faint</p>"
+        "<html lang=en><title>t</title><main><h1>h</h1><input>"
+        "<p style='color: #bbb; background: #fff; width: 2000px'>faint</p>"
         f"<p>{HOSTILE}</p></main>"
     )
     faults = await every_way(page)

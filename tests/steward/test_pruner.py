@@ -69,7 +69,8 @@ async def logged(database: Database, age: float, *, failed: bool, jobs: int = 1)
     await execute(
         database,
         """insert into carafe.job_logs (failed, written_at, job_id, fence, attempt, first, last, times, levels, texts)
-        select $2, $3, id, 1, 1, 1, 1, array[$3], array['info'], array['it works'] from unnest($1::uuid[]) as id""",
+        select $2, $3::timestamptz, id, 1, 1, 1, 1, array[$3::timestamptz], array['info'], array['it works']
+        from unnest($1::uuid[]) as id""",
         ids,
         failed,
         TODAY - timedelta(days=age) + timedelta(hours=12),
