@@ -19,7 +19,7 @@ structured = structlog.stdlib.get_logger("application.structured")
 def say(job: Say, attempt: int) -> None:
     """What is the same in every mode."""
     match job.what:
-        case "say":
+        case "say" | "say again":
             for number in range(job.count):
                 log.info("%s%s", job.text, number)
         case "all kinds":
@@ -60,6 +60,8 @@ async def say_async(job: AsyncSay, ctx: Context) -> None:
     if job.gate:
         await pass_gate_async(job.gate)
         log.info("through the gate")
+    if job.what == "say again":
+        say(job, ctx.attempt)
 
 
 def leave_behind(gate: int) -> None:
