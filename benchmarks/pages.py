@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import math
 import os
-import socket
 import sys
 import tempfile
 import time
@@ -33,6 +32,7 @@ from benchmarks.population import RARE, Population, populate
 from benchmarks.processes import Workers
 from benchmarks.servers import Servers
 from carafe.database import migrate, plain_dsn
+from carafe.embedded import free_port
 from carafe.errors import Unavailable
 from carafe.jobs import Client
 from carafe.jobs.hints import QUEUE
@@ -182,14 +182,6 @@ async def watched(url: str, viewers: int) -> AsyncIterator[None]:
         await asyncio.wait(tasks, timeout=5)
     if gone:
         raise RuntimeError(f"{len(gone)} of {viewers} viewers gave up: {gone[0].exception()!r}")
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-    return port
 
 
 async def bench(database: str, redis: str, rounds: int, viewers: int) -> bool:

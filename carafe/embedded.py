@@ -16,6 +16,7 @@ import fcntl
 import os
 import platform
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -33,6 +34,9 @@ from typing import IO, Self
 import psutil
 
 ADDRESS = "127.0.0.1"
+
+PORTS = range(20_000, 32_000)
+"""Where `free_port` looks."""
 START_DEADLINE = 30.0  # seconds; a start takes about one
 STOP_DEADLINE = 10.0  # seconds for an orderly end, before a harder one
 _POLL = 0.005
@@ -212,7 +216,7 @@ class _EmbeddedServer:
 
     def _launch(self) -> None:
         for attempt in range(1, _PORT_TRIES + 1):
-            port = self._wanted_port or _free_port()
+            port = self._wanted_port or free_port()
             try:
                 self._spawn(port)
                 return
@@ -485,11 +489,20 @@ def _lives(process: psutil.Process) -> bool:
         return False
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((ADDRESS, 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_port() -> int:
+    """A port of `ADDRESS` that nobody listens on, and that stays free until it is used, or used again after a restart.
+
+    Systems give the ports above these to outgoing connections: one of those could take a port that is free for a moment.
+    Raises EmbeddedServerError when none is to be had.
+    """
+    for port in random.sample(PORTS, 100):
+        with socket.socket() as probe:
+            try:
+                probe.bind((ADDRESS, port))
+            except OSError:
+                continue
+            return port
+    raise EmbeddedServerError(f"no free port of {ADDRESS} between {PORTS.start} and {PORTS.stop} was found in 100 tries")
 
 
 def _let_through(folder: Path) -> None:

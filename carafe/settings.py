@@ -171,6 +171,13 @@ class _Values(BaseSettings):
 
     # How jobs run, unless a job says otherwise.
     worker_concurrency: int = Field(5, ge=1, le=10_000, description="Jobs that one worker process runs at a time.")
+    worker_max_replicas: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        description="Workers that the autoscaler starts at most; the dashboard says when that is why a job waits. "
+        "Unset: not known.",
+    )
     job_timeout: Seconds = Field(300, gt=0, le=7 * DAY, description="Seconds that one attempt may take.")
     job_max_retries: int = Field(3, ge=0, le=1_000, description="Retries after a job's first attempt.")
     job_retry_base: Seconds = Field(

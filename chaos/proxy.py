@@ -123,8 +123,10 @@ class Network:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
+        # Closed without having been opened: what stopped the opening is the error that counts.
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(5)
 
     def _run(self, coroutine: Coroutine[Any, Any, Link]) -> Link:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)

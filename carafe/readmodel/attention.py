@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from carafe.jobs.records import Count
 from carafe.jobs.states import State
 from carafe.readmodel.facts import Facts
-from carafe.readmodel.records import Attention, Count, Rates
+from carafe.readmodel.records import Attention, Rates
 from carafe.readmodel.words import clock, counted, number, seconds_in_words
 
 DEATHS_WITHIN = 900.0

@@ -11,8 +11,8 @@ from datetime import datetime
 
 from carafe.jobs.filters import JobFilter, Side
 from carafe.jobs.moves import Connection
+from carafe.jobs.records import Count
 from carafe.jobs.states import ENDED, LIVE, State
-from carafe.readmodel.records import Count
 from carafe.readmodel.statements import DEAD_SAMPLED, ENDED_BOUNDS, ENDED_IN_STATISTICS, LIVE_COUNTS
 from carafe.readmodel.walks import FEW, Walk, walk_of
 from carafe.readmodel.windows import windows

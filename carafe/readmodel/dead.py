@@ -13,9 +13,9 @@ from typing import Any
 from uuid import UUID
 
 from carafe.jobs.moves import Connection
-from carafe.jobs.records import as_uuid
+from carafe.jobs.records import Count, as_uuid
 from carafe.readmodel.pages import first_line
-from carafe.readmodel.records import Count, DeadGroup, DeadGroups
+from carafe.readmodel.records import DeadGroup, DeadGroups
 from carafe.readmodel.statements import (
     DEAD_ERRORS,
     DEAD_FIRST,

@@ -9,11 +9,11 @@ from carafe.jobs import job_logs
 from carafe.jobs.audit import AuditRecord, audit_record
 from carafe.jobs.moves import Connection
 from carafe.jobs.queue import Queue
-from carafe.jobs.records import AttemptRecord, as_uuid, job_record
+from carafe.jobs.records import AttemptRecord, Count, as_uuid, job_record
 from carafe.jobs.statements import ATTEMPTS
 from carafe.jobs.states import State
 from carafe.readmodel.facts import facts, next_hint, redis_trouble
-from carafe.readmodel.records import Count, JobView, Moment
+from carafe.readmodel.records import JobView, Moment
 from carafe.readmodel.statements import BEFORE_IT, JOB, JOB_ACTIONS, KEY_HOLDER, VERSIONS
 from carafe.readmodel.waiting import Waiting, why
 from carafe.readmodel.walks import FEW

@@ -15,11 +15,12 @@ import asyncpg
 
 from carafe.database import DISCONNECTED, Database
 from carafe.errors import Unavailable
-from carafe.jobs.bulk import bulk_record
+from carafe.jobs.bulk import BulkActionRecord, bulk_record
 from carafe.jobs.errors import InvalidOption
 from carafe.jobs.filters import JobFilter
 from carafe.jobs.moves import Connection
 from carafe.jobs.queue import Queue
+from carafe.jobs.records import Count
 from carafe.jobs.states import State
 from carafe.readmodel import audits, jobview, overview, pages, workforce
 from carafe.readmodel.counting import Counts, count, count_live, total
@@ -28,8 +29,6 @@ from carafe.readmodel.facts import redis_trouble
 from carafe.readmodel.memory import Memory
 from carafe.readmodel.records import (
     AuditPage,
-    BulkActionRecord,
-    Count,
     DeadGroup,
     DeadGroups,
     JobsPage,

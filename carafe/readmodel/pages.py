@@ -15,9 +15,9 @@ from uuid import UUID
 from carafe.jobs.errors import InvalidOption
 from carafe.jobs.filters import SIDES, JobFilter, Side
 from carafe.jobs.moves import Connection
-from carafe.jobs.records import as_uuid
+from carafe.jobs.records import Count, as_uuid
 from carafe.jobs.states import State
-from carafe.readmodel.records import Count, JobRow, JobsPage
+from carafe.readmodel.records import JobRow, JobsPage
 from carafe.readmodel.statements import LAST_ERRORS
 from carafe.readmodel.walks import Position, walk_of
 from carafe.readmodel.windows import windows

@@ -6,11 +6,9 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from carafe.jobs.audit import AuditRecord as AuditRecord
-from carafe.jobs.bulk import BulkActionRecord as BulkActionRecord
+from carafe.jobs.audit import AuditRecord
 from carafe.jobs.job_logs import LogLine
-from carafe.jobs.records import AttemptRecord, JobRecord
-from carafe.jobs.records import Count as Count
+from carafe.jobs.records import AttemptRecord, Count, JobRecord
 from carafe.jobs.states import State
 
 Severity = Literal["info", "warning", "critical"]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from carafe.jobs.records import Count
 from carafe.jobs.states import State
 from carafe.readmodel.facts import Facts, NextHint
-from carafe.readmodel.records import Count
 from carafe.readmodel.words import clock, counted, seconds_in_words
 
 GRACE = timedelta(seconds=2)

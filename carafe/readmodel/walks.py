@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from carafe.jobs.filters import JobFilter, Side
+from carafe.jobs.records import Count
 from carafe.jobs.states import ENDED, LIVE, State
-from carafe.readmodel.records import Count
 
 # ruff: noqa: S608  the text is ours alone; every value is bound
 

@@ -12,7 +12,6 @@ a string needs `unsafe-eval`, which the dashboard's policy rightly refuses.
 
 import asyncio
 import re
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 from playwright.async_api import Error as PlaywrightError
 
+from carafe.embedded import free_port
 from carafe.jobs import Client
 from carafe.web.dashboard.passwords import hash_password
 from tests.browser.chromium import chromium
@@ -190,18 +190,8 @@ async def browser() -> AsyncIterator[Browser]:
         yield browser
 
 
-def free_ports(number: int) -> list[int]:
-    """Ports that nobody listens on at the moment."""
-    with ExitStack() as stack:
-        taken = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for one in taken:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in taken]
-
-
 def environment_of(database_url: str, redis_url: str, **changes: str) -> dict[str, str]:
     """The settings of the service: briefings and the shop's kinds, on these servers."""
-    port, dashboard_port = free_ports(2)
     return {
         "ENVIRONMENT": "development",
         "DATABASE_URL": database_url,
@@ -211,8 +201,8 @@ def environment_of(database_url: str, redis_url: str, **changes: str) -> dict[st
         "MIGRATIONS": "briefings.migrations",
         "WEB_APPLICATION": "app.main:create_app",
         "WORKER_APPLICATION": "carafe.engine.application:app",
-        "PORT": str(port),
-        "DASHBOARD_PORT": str(dashboard_port),
+        "PORT": str(free_port()),
+        "DASHBOARD_PORT": str(free_port()),
         "METRICS_PORT": "0",
         "PROBE_PORT": "0",
         "WORKER_CONCURRENCY": "4",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from carafe.readmodel.records import Count
+from carafe.jobs.records import Count
 from carafe.web.dashboard import formatting
 
 NOW = datetime(2026, 11, 25, 14, 2, 11, 123_000, UTC)

@@ -34,6 +34,22 @@ def copied(page: str, label: str) -> str:
     return unescape(found[1])
 
 
+async def test_a_kept_trace_is_linked_and_another_only_named(opened: Open, database: Database) -> None:
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    async with opened(trace_url_template="https://traces.example/{trace_id}?view=1") as served:
+        visitor = served.visitor()
+        await visitor.sign_in("ana", PASSWORDS["ana"])
+        for flags, linked in (("01", True), ("00", False)):
+            job_id = (await served.dashboard.client.enqueue(every())).id
+            async with database.connection() as connection:
+                text = f"00-{trace_id}-00f067aa0ba902b7-{flags} carafe=00f067aa0ba902b8"
+                await connection.execute("update carafe.jobs set trace = $2 where id = $1", job_id, text)
+            page = (await visitor.open(f"/jobs/{job_id}")).text
+            assert f">{trace_id}<" in page
+            assert ('href="https://traces.example/' + trace_id + '?view=1"' in page) is linked
+            assert "carafe=00f067aa0ba902b8" not in page
+
+
 # -- the list
 
 

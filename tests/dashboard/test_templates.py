@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from jinja2 import nodes
 
+from carafe.jobs.records import Count
 from carafe.jobs.states import State
-from carafe.readmodel.records import Attention, Count, Rates, Snapshot
+from carafe.readmodel.records import Attention, Rates, Snapshot
 from carafe.web.dashboard.pages.overview import of_now
 from carafe.web.dashboard.rendering import TEMPLATES, environment
 

@@ -42,6 +42,11 @@ def test_keda_counts_with_the_workers_concurrency(overlay: str) -> None:
         assert triggers()[name]["metadata"]["listLength"] == concurrency
 
 
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_dashboard_knows_how_many_workers_keda_starts_at_most(overlay: str) -> None:
+    assert int(settings_of(overlay)["WORKER_MAX_REPLICAS"]) == scaled_object()["maxReplicaCount"]
+
+
 def test_keda_asks_for_the_keys_that_carafe_writes_and_its_user_may_read_no_other() -> None:
     keys = {"queued": hints.QUEUE, "running": scaling.RUNNING, "busy": scaling.BUSY}
     assert {name: trigger["metadata"]["listName"] for name, trigger in triggers().items()} == keys

@@ -73,7 +73,7 @@ async def all_succeed(client: Client, ids: list[UUID], within: float = 60.0) -> 
         assert spent == (State.SUCCEEDED, 1, (), 0), record
 
 
-async def alive_until(worker: WorkerProcess, check: Callable[[], bool], within: float = 60.0) -> None:
+async def alive_until(worker: WorkerProcess, check: Callable[[], bool], within: float = 180.0) -> None:
     """Wait for what `check` says; the worker is alive to Kubernetes all the while."""
 
     def looked() -> bool:

@@ -1,7 +1,6 @@
 """Redis and Postgres come and go under a running worker, on servers of this module's own."""
 
 import asyncio
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from carafe.database import migrate
-from carafe.embedded import EmbeddedPostgres, EmbeddedServers, EmbeddedValkey
+from carafe.embedded import EmbeddedPostgres, EmbeddedServers, EmbeddedValkey, free_port
 from carafe.jobs import Client, State
 from carafe.jobs.errors import Unavailable
 from carafe.jobs.records import JobRecord
@@ -22,22 +21,13 @@ from tests.waiting import eventually
 pytestmark = [pytest.mark.process, pytest.mark.usefixtures("worker")]
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
     """Servers that a test may stop and start again on the same ports."""
     folder: Path = tmp_path_factory.mktemp("own servers")
-    postgres, valkey = free_ports(2)
     own = EmbeddedServers(
-        EmbeddedPostgres(folder / "postgres", port=postgres, durable=False),
-        EmbeddedValkey(folder / "valkey", port=valkey, persist=False),
+        EmbeddedPostgres(folder / "postgres", port=free_port(), durable=False),
+        EmbeddedValkey(folder / "valkey", port=free_port(), persist=False),
     )
     own.postgres.start()
     own.valkey.start()

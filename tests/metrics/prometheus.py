@@ -8,7 +8,6 @@ import json
 import math
 import os
 import shutil
-import socket
 import subprocess
 import urllib.error
 import urllib.parse
@@ -21,6 +20,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from carafe.embedded import free_port
 from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -41,14 +41,6 @@ def promtool(*arguments: str | Path, given: str | None = None) -> subprocess.Com
     return subprocess.run(
         [program("promtool"), *map(str, arguments)], input=given, capture_output=True, text=True, check=False
     )
-
-
-def free_port() -> int:
-    """A port that nobody has now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class Server:

@@ -112,7 +112,8 @@ async def test_histograms_have_seen_each_once(counted: Samples, tables: "asyncpg
 
 
 async def test_waits_are_those_of_the_statistics_table(counted: Samples, tables: "asyncpg.Pool[asyncpg.Record]") -> None:
-    """Of a kind whose every claim succeeds: both know the same jobs and use the same bounds."""
+    """Of a kind that never fails: both know the same jobs and use the same bounds. The table knows of ends alone, so claims
+    that a busy worker handed back, unbegun, are in the metric only, at most as many as it says of itself."""
 
     async def folded() -> bool:
         return bool(await tables.fetchval("select count(*) = 0 from carafe.statistics_deltas"))
@@ -124,6 +125,10 @@ async def test_waits_are_those_of_the_statistics_table(counted: Samples, tables:
     """
     rows = await tables.fetch(query)
     bars = [sum(row[0][index] for row in rows) for index in range(len(rows[0][0]))]
+    handed_back = sum(
+        total(counted, "carafe_jobs_finished_total", kind="metrics.threaded", outcome=outcome)
+        for outcome in ("returned", "drained")
+    )
     running = 0
     bounds = sorted(
         {dict(labels)["le"] for (name, labels), _ in counted.items() if name == "carafe_job_wait_seconds_bucket"},
@@ -131,6 +136,10 @@ async def test_waits_are_those_of_the_statistics_table(counted: Samples, tables:
     )
     for bar, bound in zip(bars, bounds, strict=True):
         running += bar
-        assert total(counted, "carafe_job_wait_seconds_bucket", kind="metrics.threaded", le=bound) == running, bound
+        seen = total(counted, "carafe_job_wait_seconds_bucket", kind="metrics.threaded", le=bound)
+        assert running <= seen <= running + handed_back, bound
+    assert total(counted, "carafe_job_wait_seconds_count", kind="metrics.threaded") == running + handed_back
     seconds = float(sum(row[2] for row in rows))
-    assert total(counted, "carafe_job_wait_seconds_sum", kind="metrics.threaded") == pytest.approx(seconds, abs=1e-3)
+    measured = total(counted, "carafe_job_wait_seconds_sum", kind="metrics.threaded")
+    assert measured >= seconds - 1e-3
+    assert handed_back or measured == pytest.approx(seconds, abs=1e-3)

@@ -4,9 +4,9 @@ import pytest
 
 from carafe.jobs import Client
 from carafe.jobs.filters import JobFilter
+from carafe.jobs.records import Count
 from carafe.jobs.states import State
 from carafe.readmodel.model import ReadModel
-from carafe.readmodel.records import Count
 from carafe.readmodel.walks import FEW
 from carafe.steward.gauges import Sampler
 from tests.jobs.by_hand import ByHand

@@ -4,9 +4,9 @@ import pytest
 
 from carafe.jobs import Client
 from carafe.jobs.filters import JobFilter
+from carafe.jobs.records import Count
 from carafe.readmodel.dead import DeadLetters
 from carafe.readmodel.model import ReadModel
-from carafe.readmodel.records import Count
 from tests.jobs.by_hand import ByHand
 from tests.jobs.kinds import Fail, Greet
 

@@ -10,9 +10,10 @@ from carafe.jobs import Client
 from carafe.jobs.audit import Actor
 from carafe.jobs.errors import InvalidOption
 from carafe.jobs.queue import Queue
+from carafe.jobs.records import Count
 from carafe.jobs.states import State
 from carafe.readmodel.model import ReadModel
-from carafe.readmodel.records import Attention, Count, Snapshot
+from carafe.readmodel.records import Attention, Snapshot
 from carafe.steward.gauges import Sampler
 from carafe.steward.statistics import Folder
 from tests.jobs.by_hand import ByHand

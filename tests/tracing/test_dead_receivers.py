@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from carafe.embedded import free_port
 from carafe.jobs import Client
 from carafe.tracing import STOP
 from tests.tracing.conftest import StartWorker, soon
@@ -26,9 +27,7 @@ def silent() -> Iterator[str]:
 @pytest.fixture
 def refusing() -> str:
     """A port at which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+    return f"http://127.0.0.1:{free_port()}"
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])

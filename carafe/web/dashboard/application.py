@@ -72,6 +72,8 @@ def create_dashboard(
         lifespan=_lifespan,
         openapi_url=None,
         dependencies=[Depends(check_unsafe)],
+        # People who look are no part of a job's trace, and their streams last for hours.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         redirect_slashes=False,
     )
     reading = None
@@ -79,7 +81,7 @@ def create_dashboard(
         from carafe.readmodel.model import ReadModel
 
         reading = reading_pool(settings)
-        model = ReadModel(reading, client.queue)
+        model = ReadModel(reading, client.queue, max_replicas=settings.worker_max_replicas)
     snapshots = Snapshots(model)
     development = settings.environment == "development"
     dashboard = Dashboard(

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from carafe.readmodel.records import Count
+from carafe.jobs.records import Count
 
 NOTHING = "–"
 _JSON_CHARACTERS = 200_000

@@ -17,7 +17,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 SESSION_LIFETIME = 12 * 3600
 """Seconds from signing in until a session ends, whatever was done meanwhile."""
@@ -90,15 +90,6 @@ class Session:
         age = clock() - session.began
         # Replicas' clocks differ a little; a session from the future is one of a key that leaked or a clock that jumped.
         return session if -300 <= age < SESSION_LIFETIME else None
-
-    @property
-    def ends(self) -> float:
-        """When it ends, by this machine's clock."""
-        return self.began + SESSION_LIFETIME
-
-    def anonymous(self) -> "Session":
-        """The same browser with nobody signed in."""
-        return replace(self, name="", fingerprint="")
 
 
 def fingerprint(password_hash: str) -> str:

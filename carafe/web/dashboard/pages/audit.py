@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from carafe.jobs import InvalidOption
-from carafe.readmodel.records import AuditRecord
+from carafe.jobs.audit import AuditRecord
 from carafe.web.dashboard.access import Viewer, ViewerOf
 from carafe.web.dashboard.dashboard import DashboardOf
 from carafe.web.dashboard.pages.parts import show

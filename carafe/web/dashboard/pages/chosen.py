@@ -8,10 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
-from fastapi import Request
-
 from carafe.jobs.filters import JobFilter
-from carafe.readmodel.records import Count
+from carafe.jobs.records import Count
 from carafe.web.dashboard.access import Viewer
 from carafe.web.dashboard.formatting import short_id, stamp
 from carafe.web.dashboard.refusals import Refused
@@ -24,11 +22,6 @@ class Chip:
     label: str
     value: str
     without: JobFilter
-
-
-def filter_of(request: Request, viewer: Viewer) -> JobFilter:
-    """The filter in the request's query. Raises `InvalidOption`, or `Refused` for arguments that the viewer may not see."""
-    return checked(JobFilter.from_query(request.query_params.multi_items()), viewer)
 
 
 def checked(wanted: JobFilter, viewer: Viewer) -> JobFilter:

@@ -14,6 +14,7 @@ from carafe.jobs import CarafeError, InvalidArguments, InvalidOption, JobRecord,
 from carafe.jobs.definition import kinds
 from carafe.jobs.errors import Fault
 from carafe.readmodel.records import JobView
+from carafe.tracing import parse, trace_url
 from carafe.web.dashboard.access import OperatorOf, Viewer, ViewerOf
 from carafe.web.dashboard.dashboard import Dashboard, DashboardOf
 from carafe.web.dashboard.forms import FormOf
@@ -47,6 +48,8 @@ async def show_job(request: Request, viewer: ViewerOf, dashboard: DashboardOf, j
         commands=copied,
         group=group_path(job.kind, view.fingerprint) if job.state is State.DEAD and view.fingerprint else None,
         took=_took(job),
+        trace=parse(view.trace),
+        trace_link=trace_url(dashboard.settings.trace_url_template, view.trace),
         topics=f"job:{job_id}" + ("" if job.state.ended or job.state is State.RUNNING else " overview"),
     )
 

@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 from carafe.jobs import InvalidOption, State
 from carafe.jobs.bulk import STATES
 from carafe.jobs.filters import JobFilter
-from carafe.readmodel.records import Count
+from carafe.jobs.records import Count
 from carafe.web.dashboard.access import Viewer, ViewerOf
 from carafe.web.dashboard.dashboard import Dashboard, DashboardOf
 from carafe.web.dashboard.pages.chosen import address, checked, chips, total

@@ -12,8 +12,9 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
 from carafe.jobs.filters import JobFilter
+from carafe.jobs.records import Count
 from carafe.jobs.states import State
-from carafe.readmodel.records import Count, Range, Snapshot
+from carafe.readmodel.records import Range, Snapshot
 from carafe.web.dashboard import charts
 from carafe.web.dashboard.access import OperatorOf, ViewerOf
 from carafe.web.dashboard.dashboard import DashboardOf
