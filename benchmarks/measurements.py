@@ -137,6 +137,18 @@ def drain(bench: Bench, setting: Setting) -> list[Value]:
     return [Value("drain", "jobs/s", _drained(bench, setting))]
 
 
+def drain_and_cpu(bench: Bench, setting: Setting) -> tuple[float, float]:
+    """The rate of a drain, and the processor seconds that the workers had spent at its end, their start included."""
+    bench.empty()
+    spent = 0.0
+
+    def look(running: Running) -> None:
+        nonlocal spent
+        spent = running.workers.cpu()
+
+    return _drained(bench, setting, at_the_end=look), spent
+
+
 def drain_analyzed(bench: Bench, setting: Setting) -> list[Value]:
     """The same with an ANALYZE between enqueueing and draining.
 
@@ -147,7 +159,13 @@ def drain_analyzed(bench: Bench, setting: Setting) -> list[Value]:
     return [Value("drain_analyzed", "jobs/s", _drained(bench, setting, analyze=True))]
 
 
-def _drained(bench: Bench, setting: Setting, *, analyze: bool = False) -> float:
+def _drained(
+    bench: Bench,
+    setting: Setting,
+    *,
+    analyze: bool = False,
+    at_the_end: Callable[["Running"], None] = lambda running: None,
+) -> float:
     before = bench.servers.ends(bench.system.ends)[0] if bench.system.ends else 0
     bench.produce("bulk", str(setting.jobs))
     if analyze:
@@ -156,6 +174,7 @@ def _drained(bench: Bench, setting: Setting, *, analyze: bool = False) -> float:
     with bench.work(setting) as running:
         reading = running.wait(lambda now: now.started >= setting.jobs, "drain")
         end = _committed(bench, setting.jobs + before) if bench.system.ends else reading.last_start
+        at_the_end(running)
     return setting.jobs / (end - reading.first_start)
 
 

@@ -1,9 +1,9 @@
 """How long the dashboard's pages take while a drain runs: every page and filter, common, rare and without a match.
 
-A populated database (benchmarks/population.py), `carafe serve --dashboard` as it ships, and beside it a worker that drains
-no-op jobs as fast as they are fed to it, all on this machine. Each round asks for every page once, on one connection; a time
-is from the request to the whole answer. Prints a table, and the rate of the drain with and without viewers; exit code 1 when
-a page's p95 is above 150 ms.
+A populated database (benchmarks/population.py), `carafe serve --dashboard` as it ships, and beside it a worker that works
+off a backlog of 250,000 no-op jobs, all on this machine. Each round asks for every page once, on one connection; a time is
+the server's own, as it says in ``Server-Timing``. Then the rate at which a worker drains a backlog, without viewers and
+with, in turn. Prints a table and the ratios; exit code 1 when a page's p95 is above 150 ms.
 
 Run it: `python -m benchmarks.pages [--rounds 20] [--viewers 20] [--dead 500000]`, or with servers of your own and a database
 that is populated already (with ``--resting 1``): `--database URL --redis URL`. Everything it starts is ended.
@@ -14,18 +14,19 @@ import asyncio
 import contextlib
 import math
 import os
+import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlencode
 
 import asyncpg
 import httpx
-from redis.exceptions import RedisError
 
 from benchmarks.carafe_jobs import Noop
 from benchmarks.population import RARE, Population, populate
@@ -33,18 +34,28 @@ from benchmarks.processes import Workers
 from benchmarks.servers import Servers
 from carafe.database import migrate, plain_dsn
 from carafe.embedded import free_port
-from carafe.errors import Unavailable
 from carafe.jobs import Client
-from carafe.jobs.hints import QUEUE
 
 LIMIT = 0.150
 """Seconds that a page may take at the 95th percentile."""
 
-FED = 20_000
-"""No-op jobs that wait at most."""
+BACKLOG = 250_000
+"""Jobs that a drain begins with while pages are measured."""
 
-DRAIN_FOR = 20.0
-"""Seconds that the drain's rate is measured for, without viewers and with."""
+LEFT = 20_000
+"""Jobs that are left of it when it counts as over."""
+
+STEADY = 1.0
+"""Seconds for which a worker that has just started is left alone: its first statements are not a drain's."""
+
+DRAINED = 120_000
+"""Jobs of one drain whose rate is measured, without viewers or with."""
+
+PAIRS = 8
+"""How often it is measured both ways, in turn."""
+
+Command = tuple[Sequence[str], Mapping[str, str]]
+"""What is started, and its environment."""
 
 WORKER = "00000000-0000-7000-8000-000000000001"
 
@@ -121,72 +132,132 @@ async def pages(connection: "asyncpg.Connection[asyncpg.Record]") -> list[Page]:
     return found + [Page(name, f"/{name}") for name in others]
 
 
-async def measure(browser: httpx.AsyncClient, asked: Sequence[Page], rounds: int) -> list[Times]:
-    """Ask for every page once a round. Raises ``RuntimeError`` for an answer that is not a page."""
+async def measure(browser: httpx.AsyncClient, asked: Sequence[Page], rounds: int, drain: "Drain") -> list[Times]:
+    """Ask for every page once a round, always while the drain runs. Raises ``RuntimeError`` for what is not a page."""
     seconds: dict[Page, list[float]] = {page: [] for page in asked}
     for _ in range(rounds):
         for page in asked:
-            began = time.perf_counter()
+            await drain.goes_on()
             answer = await browser.get(page.path)
-            seconds[page].append(time.perf_counter() - began)
+            seconds[page].append(float(answer.headers["server-timing"].removeprefix("total;dur=")) / 1_000)
             if answer.status_code != 200:
                 raise RuntimeError(f"{page.path} answered {answer.status_code}: {answer.text[:300]}")
     return [Times(page, taken) for page, taken in seconds.items()]
 
 
-async def feed(client: Client, over: asyncio.Event) -> None:
-    """Keep no-op jobs waiting until it is over."""
-    while not over.is_set():
-        # On a busy machine Redis may miss the client's short timeout: the next look is soon enough.
-        with contextlib.suppress(RedisError, TimeoutError, Unavailable):
-            if await client.queue.redis.llen(QUEUE) < FED:
-                await client.enqueue_many([Noop(x=number) for number in range(FED // 4)])
-        await asyncio.sleep(0.02)
+class Drain:
+    """A worker that works off a backlog; when that is nearly gone it stops, and starts again upon a new one.
+
+    So nothing is enqueued while pages are measured. Use it as a context manager.
+    """
+
+    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]", client: Client, worker: Command, log: Path) -> None:
+        self._connection, self._client, self._worker, self._log = connection, client, worker, log
+        self._running: Workers | None = None
+        self._end, self._first, self._began = 0, 0, 0.0
+        self.jobs, self.seconds = 0, 0.0
+
+    async def goes_on(self) -> None:
+        """Return when a worker works off a backlog."""
+        now = await ended(self._connection)
+        if self._running is not None and now < self._end - LEFT:
+            self._running.check()
+            return
+        if self._running is not None:
+            self.jobs, self.seconds = self.jobs + now - self._first, self.seconds + time.monotonic() - self._began
+            await done(self._connection, self._end)
+            self.close()
+        await fill(self._client, BACKLOG)
+        before = await ended(self._connection)
+        self._end = before + BACKLOG
+        self._running = Workers([self._worker], folder=Path.cwd(), log=self._log)
+        self._running.__enter__()
+        while (now := await ended(self._connection)) == before:
+            self._running.check()
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(STEADY)
+        self._first, self._began = await ended(self._connection), time.monotonic()
+
+    def close(self) -> None:
+        """End the worker."""
+        if self._running is not None:
+            self._running.__exit__(None, None, None)
+            self._running = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._running is not None:
+            await done(self._connection, self._end)
+        self.close()
 
 
-async def rate(connection: "asyncpg.Connection[asyncpg.Record]", seconds: float = DRAIN_FOR) -> float:
-    """No-op jobs ended a second, over so many seconds."""
-    ended = "select coalesce(sum(count), 0)::bigint from carafe.statistics where width = 10 and kind = 'bench.noop'"
-    unfolded = "select coalesce(sum(count), 0)::bigint from carafe.statistics_deltas where kind = 'bench.noop'"
-    both = f"select ({ended}) + ({unfolded}), extract(epoch from clock_timestamp())::float8"
-    before, began = await connection.fetchrow(both) or (0, 0.0)
-    await asyncio.sleep(seconds)
-    after, over = await connection.fetchrow(both) or (0, 0.0)
-    return float((after - before) / (over - began))
+async def fill(client: Client, jobs: int) -> None:
+    """Enqueue no-op jobs."""
+    for _ in range(jobs // 10_000):
+        await client.enqueue_many([Noop(x=number) for number in range(10_000)])
+
+
+async def done(connection: "asyncpg.Connection[asyncpg.Record]", jobs: int) -> None:
+    """Wait until so many have ended. Raises ``RuntimeError`` after two minutes."""
+    deadline = time.monotonic() + 120
+    while (now := await ended(connection)) < jobs:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"the drain has ended {now} of {jobs} jobs after two minutes")
+        await asyncio.sleep(0.05)
+
+
+async def rate(connection: "asyncpg.Connection[asyncpg.Record]", client: Client, worker: Command, log: Path) -> float:
+    """No-op jobs ended a second, from the first of a backlog to its last, by a worker that starts before it."""
+    await fill(client, DRAINED)
+    before = first = await ended(connection)
+    with Workers([worker], folder=Path.cwd(), log=log) as processes:
+        while first == before:
+            processes.check()
+            await asyncio.sleep(0.02)
+            first = await ended(connection)
+        began = time.monotonic()
+        await done(connection, before + DRAINED)
+        return (before + DRAINED - first) / (time.monotonic() - began)
+
+
+async def ended(connection: "asyncpg.Connection[asyncpg.Record]") -> int:
+    """How many no-op jobs have succeeded, by the statistics that commit with the jobs."""
+    count, of = "select coalesce(sum(count), 0)::bigint from", "kind = 'bench.noop' and outcome ="
+    folded, unfolded = f"{count} carafe.statistics where width = 10 and {of}", f"{count} carafe.statistics_deltas where {of}"
+    failed = f"({folded} 'retrying') + ({unfolded} 'retrying')"
+    row = await connection.fetchrow(f"select ({folded} 'succeeded') + ({unfolded} 'succeeded') as ended, {failed} as failed")
+    assert row is not None
+    if row["failed"]:
+        raise RuntimeError(f"{row['failed']} attempts of no-op jobs have failed: what would be measured is no drain")
+    return int(row["ended"])
 
 
 @contextlib.asynccontextmanager
 async def watched(url: str, viewers: int) -> AsyncIterator[None]:
-    """So many open overviews: each follows the stream and fetches what it says has changed.
-
-    Raises ``RuntimeError`` when one of them gave up.
-    """
-    over = asyncio.Event()
-
-    async def watch() -> None:
-        async with httpx.AsyncClient(base_url=url, timeout=30) as browser:
-            while not over.is_set():
-                async with browser.stream("GET", "/events?topics=overview") as stream:
-                    async for line in stream.aiter_lines():
-                        if line.startswith("data: overview"):
-                            await browser.get("/?range=1h", headers={"X-Fragment": "1"})
-
-    tasks = [asyncio.ensure_future(watch()) for _ in range(viewers)]
+    """So many open overviews (benchmarks/viewers.py). Raises ``RuntimeError`` when one of them gave up."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.viewers", url, str(viewers)), stdin=PIPE, stdout=PIPE, stderr=PIPE
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
     try:
+        if await process.stdout.readline() != b"watching\n":
+            raise RuntimeError(f"the viewers do not watch: {(await process.communicate())[1].decode()}")
         yield
+        process.stdin.close()
+        said, errors = await process.communicate()
+        if process.returncode or said.startswith(b"0 "):
+            raise RuntimeError(f"{said.decode()}{errors.decode()}")
     finally:
-        gone = [task for task in tasks if task.done()]
-        over.set()
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks, timeout=5)
-    if gone:
-        raise RuntimeError(f"{len(gone)} of {viewers} viewers gave up: {gone[0].exception()!r}")
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
 
 
 async def bench(database: str, redis: str, rounds: int, viewers: int) -> bool:
     """Measure and print; whether every page was fast enough."""
-    port = free_port()
+    port, folder = free_port(), Path(tempfile.mkdtemp())
     variables = os.environ | {
         "DATABASE_URL": database,
         "REDIS_URL": redis,
@@ -199,42 +270,55 @@ async def bench(database: str, redis: str, rounds: int, viewers: int) -> bool:
         "METRICS_PORT": "0",
         "DASHBOARD_PORT": str(port),
         "DASHBOARD_OPEN": "localhost",
+        "PROBE_DIR": str(folder),
     }
     carafe = [sys.executable, "-m", "carafe", "serve"]
     url = f"http://127.0.0.1:{port}"
     connection = await asyncpg.connect(plain_dsn(database))
-    folder = Path(tempfile.mkdtemp())
     log = folder / "log"
     client = Client.connect(database_url=database, redis_url=redis)
-    over = asyncio.Event()
-    feeding = asyncio.ensure_future(feed(client, over))
-    commands = [([*carafe, "--dashboard"], {**variables, "STEWARD": "false"}), ([*carafe, "--worker"], variables)]
+    worker = ([*carafe, "--worker"], variables)
+    dashboard = ([*carafe, "--dashboard"], {**variables, "STEWARD": "false"})
+    drained = []
     try:
-        with Workers(commands, folder=Path.cwd(), log=log) as processes:
+        with Workers([dashboard], folder=Path.cwd(), log=log) as processes:
             async with httpx.AsyncClient(base_url=url, timeout=30) as browser:
                 await _answers(browser, processes)
                 asked = await pages(connection)
-                print("warming up", file=sys.stderr)
-                await measure(browser, asked, 2)
-                alone = await rate(connection)
-                print(f"drain without viewers: {alone:,.0f} jobs/s", file=sys.stderr)
-                times = await measure(browser, asked, rounds)
-            print(f"pages measured; {viewers} viewers now", file=sys.stderr)
-            async with watched(url, viewers):
-                seen = await rate(connection)
+                async with Drain(connection, client, worker, log) as drain:
+                    print("warming up", file=sys.stderr)
+                    await measure(browser, asked, 2, drain)
+                    times = await measure(browser, asked, rounds, drain)
+            print(f"pages measured, drain at {drain.jobs / drain.seconds:,.0f} jobs/s; now viewers", file=sys.stderr)
+            for turn in range(PAIRS):
+                found, spent = {}, {}
+                for seen in (False, True) if turn % 2 == 0 else (True, False):
+                    used = processes.cpu()
+                    async with watched(url, viewers) if seen else contextlib.nullcontext():
+                        began = time.monotonic()
+                        found[seen] = await rate(connection, client, worker, log)
+                    spent[seen] = (processes.cpu() - used) / (time.monotonic() - began)
+                drained.append((found[False], found[True]))
+                print(
+                    f"{turn + 1}/{PAIRS}: {found[False]:,.0f} and {found[True]:,.0f} jobs/s; "
+                    f"the dashboard used {spent[False]:.3f} and {spent[True]:.3f} of a core",
+                    file=sys.stderr,
+                )
             processes.check()
     except BaseException:
         if log.exists():
             print(log.read_text()[-4_000:], file=sys.stderr)
         raise
     finally:
-        # A task within a client's own timeout may not notice that it is cancelled: nobody waits for ever here.
-        over.set()
-        await asyncio.wait([feeding], timeout=5)
         await client.close()
         connection.terminate()
     print(table(times))
-    print(f"\ndrain: {alone:,.0f} jobs/s, with {viewers} viewers {seen:,.0f} ({seen / alone:.3f})")
+    ratios = sorted(seen / alone for alone, seen in drained)
+    alone, seen = (statistics.mean(side) for side in zip(*drained, strict=True))
+    print(
+        f"\ndrain, {PAIRS} pairs: {alone:,.0f} jobs/s, with {viewers} viewers {seen:,.0f}; "
+        f"ratio median {statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})"
+    )
     return all(page.percentile(0.95) <= LIMIT for page in times)
 
 

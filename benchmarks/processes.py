@@ -92,6 +92,10 @@ class Workers:
             rss, pss = rss + info.rss, pss + info.pss
         return Memory(rss / 1e6, pss / 1e6)
 
+    def cpu(self) -> float:
+        """Processor seconds that the workers' processes have spent, in user and kernel mode."""
+        return sum(sum(process.cpu_times()[:2]) for process in self._processes())
+
     def _processes(self) -> list[psutil.Process]:
         sessions = {process.pid for process in self._started}
         found = []

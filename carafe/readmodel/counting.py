@@ -7,13 +7,12 @@ filter has no index, from the share among the newest rows. An estimate is never 
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime
 
 from carafe.jobs.filters import JobFilter, Side
 from carafe.jobs.moves import Connection
 from carafe.jobs.records import Count
 from carafe.jobs.states import ENDED, LIVE, State
-from carafe.readmodel.statements import DEAD_SAMPLED, ENDED_BOUNDS, ENDED_IN_STATISTICS, LIVE_COUNTS
+from carafe.readmodel.statements import DEAD_SAMPLED, ENDED_IN_STATISTICS, LIVE_COUNTS
 from carafe.readmodel.walks import FEW, Walk, walk_of
 from carafe.readmodel.windows import windows
 
@@ -134,15 +133,21 @@ async def _ended(
             return counts | {state: Count(found.get(state, 0)) for state in group}
     elif together == {State.DEAD}:
         found = {State.DEAD: direct.number}
-    seen = await _in_statistics(connection, filter, together)
-    if together == {State.DEAD} and (filter.kind, filter.since, filter.until) == (None, None, None):
-        sampled = await connection.fetchval(DEAD_SAMPLED.positional)
-        seen = {State.DEAD: int(sampled)} if sampled is not None else seen
+    seen = await _seen(connection, filter, together) if timed or share == 0.0 else None
     for state in group:
         number = found.get(state, 0)
-        estimate = seen.get(state, 0) if timed or share == 0.0 else round(number / share)
+        estimate = round(number / share) if seen is None else seen.get(state, 0)
         counts[state] = Count(max(number, estimate), True)
     return counts
+
+
+async def _seen(connection: Connection, filter: JobFilter, states: frozenset[State]) -> dict[State, int]:  # noqa: A002
+    """What the last sample says of dead jobs, if they are meant all, and else the statistics."""
+    if states == {State.DEAD} and (filter.kind, filter.since, filter.until) == (None, None, None):
+        sampled = await connection.fetchval(DEAD_SAMPLED.positional)
+        if sampled is not None:
+            return {State.DEAD: int(sampled)}
+    return await _in_statistics(connection, filter, states)
 
 
 async def _direct(connection: Connection, walk: Walk) -> Count:
@@ -175,20 +180,11 @@ async def _tried(connection: Connection, walk: Walk, among: int | None, deadline
 
 async def _in_statistics(connection: Connection, filter: JobFilter, states: Iterable[State]) -> dict[State, int]:  # noqa: A002
     """Ends of a kind, in a time, as far back as such jobs are kept."""
-    bounds = await connection.fetchrow(ENDED_BOUNDS.positional)
-    assert bounds is not None
-    found: dict[State, int] = {}
-    for group in _TOGETHER:
-        wanted = group & frozenset(states)
-        oldest: datetime | None = bounds["dead" if State.DEAD in group else "done"]
-        if not wanted or oldest is None:
-            continue
-        since, until = max(filter.since or oldest, oldest), filter.until or bounds["now"]
-        arguments = ENDED_IN_STATISTICS.arguments(kind=filter.kind or "", since=since, until=until)
-        for row in await connection.fetch(ENDED_IN_STATISTICS.positional, *arguments):
-            if (state := State(row["outcome"])) in wanted:
-                found[state] = row["number"]
-    return found
+    arguments = ENDED_IN_STATISTICS.arguments(
+        kind=filter.kind or "", since=filter.since, until=filter.until, outcomes=[state.value for state in states]
+    )
+    rows = await connection.fetch(ENDED_IN_STATISTICS.positional, *arguments)
+    return {State(row["outcome"]): row["number"] for row in rows}
 
 
 def _estimate(found: int, share: float) -> Count:

@@ -5,6 +5,8 @@ of the hint to be popped next, each with two seconds of grace for pushes and cla
 future is a pause (a kind that no worker knew): such a row is due when its time has come.
 """
 
+import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
@@ -25,6 +27,13 @@ GRACE = 2.0
 BATCH = 1000
 """Rows in one statement; `round` goes on while batches are full."""
 
+SHARE = 0.1
+"""Of one connection's time that looking may take, by looking less often: in a drain the index begins with the entries of all
+jobs that were just taken, and a look passes every one of them until they are vacuumed."""
+
+LONGEST = 3.0
+"""Seconds that a look may be put off for that."""
+
 FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 
@@ -40,6 +49,12 @@ class Repairer(Service):
         self.repaired = 0
         self._following = FOREVER
         self._began: datetime | None = None
+        self._took = 0.0
+
+    async def pause(self) -> None:
+        """Like any service's, and longer when looking has become dear."""
+        await super().pause()
+        await asyncio.sleep(min(LONGEST, max(0.0, self._took / SHARE - self.interval)))
 
     async def round(self) -> None:
         """One look at the list, and one at the clock, decide for the whole round: its own pushes change the list, and what
@@ -70,7 +85,9 @@ class Repairer(Service):
                 self._began = await connection.fetchval("select clock_timestamp()")
             before = min(self._began, self._following) - timedelta(seconds=GRACE)
             arguments = REPUSH.arguments(queue=QUEUE, before=before, limit=BATCH)
+            began = time.monotonic()
             rows = await connection.fetch(REPUSH.positional, *arguments)
+            self._took = time.monotonic() - began
         pushed = await self._queue.push(hints_of(rows))
         self.repaired += len(rows)
         # Shown as 0 too, so that the first repair is seen as a rise.

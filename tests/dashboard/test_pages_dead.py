@@ -13,6 +13,7 @@ from carafe.jobs.filters import JobFilter
 from tests.dashboard.conftest import Served
 from tests.dashboard.ended import dead, die, every
 from tests.dashboard.visiting import Visitor
+from tests.waiting import eventually
 from tests.web.rows import claim, succeed
 
 pytestmark = pytest.mark.anyio
@@ -38,6 +39,28 @@ async def test_groups_are_listed_by_kind_and_error(ana: Visitor, client: Client,
     assert "ConnectTimeout" in opened.text
     assert opened.text.count("<tr data-key=") == 3
     assert (await ana.open("/dead/group")).status_code == 404
+
+
+async def test_many_groups_are_shown_when_asked_for(
+    ana: Visitor, client: Client, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("carafe.web.dashboard.pages.dead.SHOWN", 2)
+    for number in range(4):
+        await dead(client, database, every(), fingerprint=f"one of many {number}")
+
+    async def listed() -> bool:  # the groups are up to 5 s old
+        return "one+of+many+3" in (await ana.open("/dead?all=1")).text
+
+    await eventually(listed, 20)
+    whole = unescape((await ana.open("/dead?all=1")).text)
+    groups = whole.count("<tr data-key=")
+    assert groups >= 4
+    assert "not shown" not in whole
+    assert 'data-fragment="/dead?all=1"' in whole
+    page = unescape((await ana.open("/dead")).text)
+    assert page.count("<tr data-key=") == 2
+    assert f"{groups - 2} smaller groups not shown." in page
+    assert 'data-fragment="/dead"' in page
 
 
 async def test_a_probe_shows_its_outcome_in_place(ana: Visitor, client: Client, database: Database) -> None:

@@ -232,11 +232,11 @@ RARELY: dict[str, dict[str, Any]] = {
     "KEY_HOLDER": {"key": "none"},
     "OLDEST_WAIT": {"limit": 10_000},
     "DEAD_SAMPLED": {},
-    "ENDED_BOUNDS": {},
     "ENDED_IN_STATISTICS": {
         "kind": "kind.000",
         "since": datetime(2020, 1, 1, tzinfo=UTC),
         "until": datetime.max.replace(tzinfo=UTC),
+        "outcomes": ["succeeded", "dead", "cancelled"],
     },
 }
 """Statements that are sent in some situations alone, with the values that make them read most."""

@@ -1,7 +1,13 @@
--- How many jobs the statistics have seen end, of a kind ('': all), by outcome, between two times. A dead job that was retried
--- since counts too.
-select outcome, sum(count)::bigint as number
-from carafe.statistics
-where width = 600 and kind = :kind and at >= :since::timestamptz - interval '10 minutes' and at < :until::timestamptz
-    and outcome in ('succeeded', 'dead', 'cancelled')
-group by outcome
+-- How many jobs the statistics have seen end, of a kind ('': all), by outcome, between two times (null: as far back as such jobs
+-- are kept, what ended before is pruned; and until now). A dead job that was retried since counts too.
+select s.outcome, sum(s.count)::bigint as number
+from (
+    select 'dead' as outcome, (select ended_at from carafe.jobs_dead order by ended_at, id limit 1) as oldest
+    union all
+    select unnest(array['succeeded', 'cancelled']), (select ended_at from carafe.jobs_done order by ended_at, id limit 1)
+) as kept
+join carafe.statistics s on s.outcome = kept.outcome
+    and s.at >= greatest(:since::timestamptz, kept.oldest) - interval '10 minutes'
+where s.width = 600 and s.kind = :kind and s.at < coalesce(:until::timestamptz, now()) and kept.outcome = any(:outcomes::text[])
+    and kept.oldest is not null
+group by s.outcome

@@ -4,6 +4,8 @@ Guarantees: nothing inline runs, nothing is loaded from elsewhere, no other site
 no page is kept by a browser or a proxy; static files, whose URL changes with their content, are kept for a year.
 """
 
+import time
+
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -34,7 +36,7 @@ HEADERS = {
 
 
 class SecurityHeaders:
-    """Puts them on every answer of an ASGI application."""
+    """Puts them on every answer of an ASGI application, with the time that the answer took (``Server-Timing``)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -44,12 +46,15 @@ class SecurityHeaders:
             await self._app(scope, receive, send)
             return
 
+        began = time.perf_counter()
+
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers[name] = value
                 headers.setdefault("cache-control", "no-store")
+                headers["server-timing"] = f"total;dur={1_000 * (time.perf_counter() - began):.1f}"
             await send(message)
 
         await self._app(scope, receive, with_headers)

@@ -4,10 +4,11 @@ A group is a kind and an error fingerprint. A probe is an ordinary retry of one 
 that its outcome is still there after a reload. Replays and discards are bulk actions of the group's filter.
 """
 
+from typing import Annotated, Literal
 from urllib.parse import urlencode
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from carafe.jobs import CarafeError, InvalidOption, State
 from carafe.jobs.bulk import DEFAULT_RATE
@@ -24,17 +25,32 @@ from carafe.web.dashboard.rendering import after
 
 router = APIRouter()
 
+SHOWN = 100
+"""Groups on the page; all of them with ``?all=1``."""
+
 NEWEST = 20
 """Jobs of a group on its page."""
 
 
 @router.get("/dead")
-async def list_groups(request: Request, viewer: ViewerOf, dashboard: DashboardOf) -> Response:
+async def list_groups(
+    request: Request,
+    viewer: ViewerOf,
+    dashboard: DashboardOf,
+    everything: Annotated[Literal["1", ""], Query(alias="all")] = "",
+) -> Response:
     """The groups, largest first."""
     found = await dashboard.model.dead_groups()
-    groups = [(group, group_path(group.kind, group.fingerprint)) for group in found.groups]
-    newest = max((group.last_at for group in found.groups), default=None)
-    return show(request, "dead", found=found, groups=groups, newest=newest)
+    shown = found.groups if everything else found.groups[:SHOWN]
+    return show(
+        request,
+        "dead",
+        found=found,
+        groups=[(group, group_path(group.kind, group.fingerprint)) for group in shown],
+        hidden=len(found.groups) - len(shown),
+        here="/dead?all=1" if everything else "/dead",
+        newest=max((group.last_at for group in found.groups), default=None),
+    )
 
 
 @router.get("/dead/group")
