@@ -75,6 +75,15 @@ class Servers:
         self.create(_DATABASE, template)
         self.settle()
 
+    def configure(self, **values: str) -> None:
+        """Restart Postgres with these settings. Databases stay; its address may change."""
+        for name, value in values.items():
+            self._execute(self._admin, f"alter system set {name} = '{value}'")
+        self._admin.close()
+        self._postgres.stop()
+        self._postgres.start()
+        self._admin = psycopg.connect(self._postgres.url, autocommit=True)
+
     def create(self, name: str, template: str | None = None) -> None:
         # A copy of files is quicker than one through the log, and safe: `settle` follows.
         copied = f' template "{template}" strategy file_copy' if template else ""

@@ -4,6 +4,7 @@ from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
+from chaos.agreement import AGREEMENTS
 from chaos.evidence import Evidence
 from chaos.invariants import INVARIANTS, Broken
 from chaos.load import Load
@@ -57,7 +58,8 @@ def text(world: World, load: Load, schedule: Schedule, evidence: Evidence, broke
     for one in broken:
         lines.append(f"BROKEN: {one.name} ({len(one.shown_by)})")
         lines += [f"    {job_id}  {word}" for job_id, word in one.shown_by[:SHOWN]]
-    lines.append(f"{len(INVARIANTS) - len(broken)} of {len(INVARIANTS)} invariants hold")
+    promises = len(INVARIANTS) + len(AGREEMENTS)
+    lines.append(f"{promises - len(broken)} of {promises} invariants hold")
     return "\n".join(lines)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import asyncpg
 
 from chaos import report
+from chaos.agreement import agree
 from chaos.evidence import Evidence, gather
 from chaos.invariants import Broken, check
 from chaos.ledger import Ledger
@@ -83,12 +84,13 @@ async def run(
             await load.stop()
             settled = await _settled(made, settle)
             evidence = await gather(made, ledger)
+            disagreements = [] if broken or evidence.live else await agree(made)
         finally:
             for watch in watches:
                 watch.cancel()
             load.abandon()
             ledger.close()
-        found = check(evidence)
+        found = check(evidence) + disagreements
         said = report.text(made, load, schedule, evidence, found, settled)
         report.write_all(found, evidence, folder / "broken.txt")
         (folder / "faults.txt").write_text(

@@ -28,7 +28,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from carafe import tracing
+from carafe import collector, tracing
 from carafe.engine import control
 from carafe.engine.engine import Engine
 from carafe.engine.exposed import expose_engine
@@ -242,6 +242,7 @@ class Worker(CeleryWorker):
         """The consumer takes messages from now on."""
         super().on_consumer_ready(consumer)
         self.engine.consuming.set()
+        collector.started()
         log.info("worker ready", name=self.hostname)
 
     def on_stopped(self) -> None:

@@ -41,7 +41,7 @@ from carafe.readmodel.records import (
 from carafe.readmodel.series import axis_of, series
 from carafe.readmodel.statements import BULK_ACTIONS, KINDS
 
-TRYING = 0.04
+TRYING = 0.03
 """Seconds that rows are tried for where a filter has no index: for a page, and a third of it for counts."""
 
 LIVE, COUNTED, GROUPS, KINDS_KEPT = 0.5, 2.0, 5.0, 10.0

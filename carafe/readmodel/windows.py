@@ -11,7 +11,7 @@ from carafe.readmodel.walks import Position, Walk
 SEARCHED = 100_000
 """Rows that one page tries on each side at most."""
 
-FIRST, LARGEST = 4_000, 32_000
+FIRST, LARGEST = 4_000, 16_000
 """Rows of the first window, and of the largest: each is twice the one before, so that little time is overrun by much, and so
 that a page takes few statements (each waits for a processor twice, while a drain keeps them all busy)."""
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import uvicorn
 
+from carafe import collector
 from carafe.logging import get_logger
 from carafe.probes import metrics_served
 from carafe.settings import Settings
@@ -261,10 +262,14 @@ def _run_until_signal(web: WebServer | WebServers, settings: Settings, say: Call
     def stop(number: int, frame: FrameType | None) -> None:
         web.stop(hurry=web.stopping)
 
+    def ready() -> None:
+        collector.started()
+        say(metrics_port)
+
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         with metrics_served(settings) as metrics_port:
-            _run(web, lambda: say(metrics_port))
+            _run(web, ready)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

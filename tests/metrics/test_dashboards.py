@@ -18,9 +18,11 @@ import httpx
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from chaos.prometheus import ROOT, Server
+from chaos.prometheus import configuration as of_compose
 from tests.metrics.conftest import Start
 from tests.metrics.processes import Process, total
-from tests.metrics.prometheus import ROOT, Server, program, prometheus, promtool, scraping
+from tests.metrics.prometheus import program, prometheus, promtool, scraping
 from tests.waiting import eventually
 
 DASHBOARDS = ROOT / "deploy/kustomize/components/monitoring/dashboards"
@@ -53,20 +55,8 @@ def filled(expression: str) -> str:
 
 
 def configuration(targets: dict[str, list[int]]) -> dict[str, Any]:
-    """What compose runs, with static targets on this machine, faster, and with KEDA's series."""
-    found: dict[str, Any] = yaml.safe_load((ROOT / "deploy/compose/prometheus.yml").read_text())
-    found["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-    assert found["rule_files"] == ["/etc/prometheus/rules.yaml"]
-    found["rule_files"] = [str(ROOT / "deploy/monitoring/rules.yaml")]
-    for job in found["scrape_configs"]:
-        if job.pop("dns_sd_configs", None):
-            ports = targets[job["job_name"]]
-            job["static_configs"] = [{"targets": [f"127.0.0.1:{port}" for port in ports]}]
-    found["scrape_configs"] = [job for job in found["scrape_configs"] if job["job_name"] in targets]
-    found["scrape_configs"].append(
-        {"job_name": "keda", "static_configs": [{"targets": [f"127.0.0.1:{port}" for port in targets["keda"]]}]}
-    )
-    return found
+    """What compose runs, faster, and with KEDA's series."""
+    return of_compose(targets) | {"global": {"scrape_interval": "1s", "evaluation_interval": "1s"}}
 
 
 @contextmanager
