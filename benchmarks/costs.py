@@ -5,7 +5,7 @@ that count and trace (the source with those lines taken out, so that nothing els
 ships (it counts, and tracing is off), and that one with ``TRACING_SAMPLE_RATIO=0.01`` and a receiver. Prints the ratios of
 rounds, their median and its 95 % interval: by rank (of 20 rounds the 6th to the 15th), which assumes no distribution.
 
-Run it: `python -m benchmarks.costs [--rounds 20]`. Everything it starts is ended.
+Run it: `python -m benchmarks.costs [--rounds 20] [--builds metrics,sampled] [--jobs 150000]`. Everything it starts is ended.
 """
 
 import argparse
@@ -65,18 +65,18 @@ UNTRACED: Sequence[Edit] = (
         """            if tracing is None:
                 job_log.started(claim.id, kind, claim.attempt)
             else:
-                claim.traced = tracing.begin(claim)
-                job_log.started(claim.id, kind, claim.attempt, claim.trace_id)
+                traced = claim.traced = tracing.begin(claim)
+                job_log.started(claim.id, kind, claim.attempt, None if traced is None else traced.trace_id)
 """,
         """            job_log.started(claim.id, kind, claim.attempt)
 """,
     ),
     (
         "carafe/engine/runner.py",
-        """            if tracing is not None:
+        """            if traced is not None:
                 _end_span(claim, end)
             if type(end) is Succeeded:
-                trace_id = None if tracing is None else claim.trace_id
+                trace_id = None if traced is None else traced.trace_id
                 job_log.completed(claim.id, kind, claim.attempt, end.seconds, trace_id)
 """,
         """            if type(end) is Succeeded:
@@ -184,11 +184,11 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return ordered[first], ordered[count - 1 - first]
 
 
-def table(rates: dict[str, list[float]], seconds: dict[str, list[float]]) -> str:
+def table(costs: Sequence[Cost], rates: dict[str, list[float]], seconds: dict[str, list[float]]) -> str:
     """What each costs, in rate and in the worker's processor time a job."""
     lines = ["| | ratio of rates, median | 95 % interval | may cost | ratio of processor time, median | 95 % interval |"]
     lines.append("|---|---:|---:|---:|---:|---:|")
-    for cost in COSTS:
+    for cost in costs:
         cells = [cost.what]
         for measured in (rates, seconds):
             ratios = [of / against for of, against in zip(measured[cost.of], measured[cost.against], strict=True)]
@@ -203,9 +203,14 @@ def main() -> int:
     """The exit code: 1 when the median of a cost is above its limit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=20)
-    rounds: int = parser.parse_args().rounds
+    parser.add_argument("--builds", default="neither,metrics,shipped,sampled", help="some of them, separated by commas")
+    parser.add_argument("--jobs", type=int, default=JOBS, help="of one drain")
+    given = parser.parse_args()
+    rounds: int = given.rounds
+    named = given.builds.split(",")
+    costs = [cost for cost in COSTS if {cost.of, cost.against} <= set(named)]
     with Sink() as sink, Servers() as servers, tempfile.TemporaryDirectory() as name:
-        compared = builds(sink.url)
+        compared = [build for build in builds(sink.url) if build.name in named]
         rates: dict[str, list[float]] = {build.name: [] for build in compared}
         seconds: dict[str, list[float]] = {build.name: [] for build in compared}
         bench = Bench(CARAFE, servers)
@@ -217,24 +222,24 @@ def main() -> int:
             path = f"{folder}:{ROOT}"
             worker = usual.workers[0]
             worker = replace(worker, variables={**worker.variables, **dict(build.variables), "PYTHONPATH": path})
-            settings[build.name] = replace(usual, workers=(worker,), jobs=JOBS)
+            settings[build.name] = replace(usual, workers=(worker,), jobs=given.jobs)
         for turn in range(-1, rounds):
-            for build in (*compared[turn % 4 :], *compared[: turn % 4]):
+            for build in (*compared[turn % len(compared) :], *compared[: turn % len(compared)]):
                 rate, spent = drain_and_cpu(bench, settings[build.name])
                 if turn >= 0:  # the round before the first compiles and warms up
                     rates[build.name].append(rate)
-                    seconds[build.name].append(spent / JOBS)
+                    seconds[build.name].append(spent / given.jobs)
             if turn >= 0:
                 said = ", ".join(f"{name} {found[-1]:,.0f}" for name, found in rates.items())
                 print(f"{turn + 1}/{rounds}: {said} jobs/s", file=sys.stderr, flush=True)
-        if sink.requests < rounds:
+        if "sampled" in named and sink.requests < rounds:
             raise RuntimeError(f"the receiver was sent spans {sink.requests} times in {rounds} rounds of tracing")
-    print(table(rates, seconds))
+    print(table(costs, rates, seconds))
     ratios = {
         cost.what: statistics.median(of / against for of, against in zip(rates[cost.of], rates[cost.against], strict=True))
-        for cost in COSTS
+        for cost in costs
     }
-    return int(any(ratios[cost.what] < 1 - cost.limit for cost in COSTS))
+    return int(any(ratios[cost.what] < 1 - cost.limit for cost in costs))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Normal load, a failing webhook, Redis away, a flood, workers killed, no worker left. Each phase says which alerts must begin
 to fire in it; any other alert that fires is an error. Rules, thresholds and durations are those that are shipped (nothing is
-sped up), so the day takes about 45 minutes, most of it waiting for budgets. KEDA is not on this machine: its alerts are
+sped up), so the day takes about 40 minutes, most of it waiting for budgets. KEDA is not on this machine: its alerts are
 tested on series recorded on a cluster (tests/metrics/test_recorded.py).
 
 Run it: ``python -m chaos.day [--folder F]``. Prints the table of docs/incident-day.md; exit code 1 when an alert was missing
@@ -212,7 +212,7 @@ async def behave(http: httpx.AsyncClient, mode: str, delay: float | None = None)
 async def live(day: Day, service: Service, http: httpx.AsyncClient) -> None:
     """The day."""
     day.begins("normal", "normal load")
-    await asyncio.sleep(240)
+    await asyncio.sleep(180)
 
     must = ("CarafeFailureRateHigh", "CarafeDeadLettersGrowing", "CarafeSuccessBudgetBurnsFast")
     day.begins("webhook", "the webhook fails", *must)
@@ -220,7 +220,7 @@ async def live(day: Day, service: Service, http: httpx.AsyncClient) -> None:
     await day.fires(720)
     await behave(http, "ok")
     day.begins("webhook works", "the webhook works again")
-    await asyncio.sleep(240)
+    await asyncio.sleep(120)
 
     day.begins("redis", "Redis is away for two minutes", "CarafeRedisDown", "CarafeHintsRepaired")
     await asyncio.to_thread(service.valkey.crash)

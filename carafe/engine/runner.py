@@ -31,7 +31,7 @@ from carafe.jobs.handlers import Handler
 from carafe.jobs.outcomes import Cancel, Discard, Outcome, Retry, Snooze
 
 if TYPE_CHECKING:
-    from carafe.tracing.attempts import Attempts
+    from carafe.tracing.attempts import Attempts, Traced
 
 log = structlog.stdlib.get_logger("carafe.runner")
 
@@ -173,6 +173,7 @@ class Runner:
         captured = captured_logs.running
         job_log, pace, database, limit = self._log, self._pace, self._database, self._result_limit
         tracing = self._tracing
+        traced: Traced | None = None
         if tracing is not None:
             tracing.hush()
         yielded = monotonic()
@@ -195,8 +196,8 @@ class Runner:
             if tracing is None:
                 job_log.started(claim.id, kind, claim.attempt)
             else:
-                claim.traced = tracing.begin(claim)
-                job_log.started(claim.id, kind, claim.attempt, claim.trace_id)
+                traced = claim.traced = tracing.begin(claim)
+                job_log.started(claim.id, kind, claim.attempt, None if traced is None else traced.trace_id)
             context = AttemptContext(row, slot, database, limit)
             end: End | None
             try:
@@ -223,10 +224,10 @@ class Runner:
                 self._wake(1)
             finished = monotonic()
             pace.observe(kind, finished - started)
-            if tracing is not None:
+            if traced is not None:
                 _end_span(claim, end)
             if type(end) is Succeeded:
-                trace_id = None if tracing is None else claim.trace_id
+                trace_id = None if traced is None else traced.trace_id
                 job_log.completed(claim.id, kind, claim.attempt, end.seconds, trace_id)
             self._ended(end)
             if finished - yielded > YIELD_EVERY:

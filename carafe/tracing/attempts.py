@@ -4,6 +4,7 @@ Everything on the runner's loop, in the context of the slot that runs the job. A
 row, or lots drawn for one that was enqueued without a trace.
 """
 
+import math
 import random
 from collections.abc import Callable
 from datetime import datetime
@@ -87,6 +88,7 @@ class Attempts:
 
     def __init__(self, tracing: "Tracing", queue: str, worker: str) -> None:
         self._tracing, self._queue = tracing, queue
+        self._blanks = _blanks(tracing.ratio)
         self._attributes = {
             names.SYSTEM: names.CARAFE,
             names.OPERATION_NAME: "process",
@@ -103,8 +105,10 @@ class Attempts:
         """Begin the span of an attempt and make it the current one; None when this job is not traced. Never raises."""
         trace = claim.row["trace"]
         if trace is None:
-            if random.random() >= self._tracing.ratio:
+            self._blanks -= 1
+            if self._blanks >= 0:
                 return None
+            self._blanks = _blanks(self._tracing.ratio)
         elif trace[54:55] not in SAMPLED:
             return None
         try:
@@ -165,6 +169,11 @@ class Attempts:
                 pass  # a handler has written into its process's pipe
 
         return take
+
+
+def _blanks(ratio: float) -> int:
+    """How many jobs in a row draw a blank, when one in 1/`ratio` is traced: drawn ahead, so that each costs a count."""
+    return 0 if ratio >= 1 else int(math.log(1 - random.random()) / math.log1p(-ratio))
 
 
 def _nanoseconds(moment: datetime) -> int:
