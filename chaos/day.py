@@ -15,6 +15,7 @@ import contextlib
 import signal
 import sys
 import tempfile
+from asyncio.subprocess import DEVNULL
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,7 +44,6 @@ SETTINGS = {
     "JOB_TIMEOUT": "300",
     "JOB_RETRY_BASE": "2",
     "JOB_RETRY_CAP": "3600",
-    "LOG_LEVEL": "WARNING",
 }
 
 NUMBERS = {
@@ -179,6 +179,14 @@ class Service(World):
             return made | {"PORT": str(self.port), "METRICS_PORT": str(self.metrics[name])}
         return made | {"PROBE_PORT": str(self.metrics[name]), "BRIEFING_WEBHOOK_URL": f"{self.url}/sample-webhook"}
 
+    async def start(self) -> None:
+        """Start everything, with the service's own tables."""
+        await super().start()
+        command = (sys.executable, "-m", "carafe", "migrate")
+        migrating = await asyncio.create_subprocess_exec(*command, env=self.environment("web-0"), stdout=DEVNULL)
+        if code := await migrating.wait():
+            raise RuntimeError(f"carafe migrate ended with {code}")
+
     @property
     def url(self) -> str:
         """Where the API is."""
@@ -193,7 +201,7 @@ class Service(World):
 
 async def ask(http: httpx.AsyncClient) -> None:
     """Ask for one briefing. Raises ``RuntimeError`` when it is not accepted."""
-    answer = await http.post("/briefings", json={"topic": "the weather"})
+    answer = await http.post("/api/v1/briefings", json={"topic": "the weather"})
     if answer.status_code not in (201, 202):
         raise RuntimeError(f"a briefing was not accepted: {answer.status_code} {answer.text}")
 
@@ -267,7 +275,7 @@ async def run(folder: Path) -> Day:
         raise SystemExit("prometheus is not here: install Debian's package prometheus, or let .ci/prometheus get it")
     service = Service(folder, workers=2)
     tasks: list[asyncio.Task[None]] = []
-    with prometheus(program, configuration(service.targets), folder) as server:
+    with prometheus(program, configuration(service.targets), folder / "prometheus") as server:
         day = Day(server)
         try:
             await service.start()
@@ -291,10 +299,10 @@ async def run(folder: Path) -> Day:
 def main() -> int:
     """The exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, help="for logs and Prometheus's data; kept")
+    parser.add_argument("--folder", type=Path, help="a new one for logs and Prometheus's data; kept")
     folder = parser.parse_args().folder or Path(tempfile.mkdtemp(prefix="carafe-day-"))
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "prometheus").mkdir(parents=True)
     day = asyncio.run(run(folder.absolute()))
     say(day.table())
     say("at the height of the flood: " + "; ".join(day.notes))
