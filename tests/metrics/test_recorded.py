@@ -64,3 +64,17 @@ def test_the_alert_fires_while_redis_is_away(tmp_path: Path, step: int, firing: 
     file.write_text(yaml.safe_dump({"rule_files": [str(rules)], "evaluation_interval": f"{STEP}s", "tests": [promise]}))
     done = promtool("test", "rules", file)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_series_that_the_dashboards_are_tested_with_are_such_series() -> None:
+    """keda.txt, with values that show something, has no series of KEDA's that the recording does not have."""
+    recorded = {_without_namespace(name) for name in RECORDED["series"]}
+    written = Path(__file__).with_name("keda.txt").read_text().splitlines()
+    series = {_without_namespace(line.rpartition(" ")[0]) for line in written if line.startswith(("keda_", "kube_scaled"))}
+    assert len(series) > 4
+    assert series <= recorded
+
+
+def _without_namespace(series: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    labels = re.findall(r'(\w+)="([^"]*)"', series)
+    return series.partition("{")[0], tuple(sorted(pair for pair in labels if pair[0] != "namespace"))
