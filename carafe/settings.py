@@ -130,6 +130,13 @@ class _Values(BaseSettings):
         description="Share of the requests and jobs traced with OpenTelemetry, unless whoever calls has decided it. "
         "0: tracing is off, and costs nothing.",
     )
+    tracing_max_rate: int = Field(
+        100,
+        ge=1,
+        le=1_000_000,
+        description="Traces that one worker begins a second at most: further jobs that were enqueued without one get none, "
+        "so that a flood is not slowed down by what watches it. Traces that came with their jobs always go on.",
+    )
     otel_exporter_otlp_endpoint: HttpUrl | None = Field(
         None,
         description="Where spans are sent, by OTLP, such as http://collector:4317. Unset: port 4317 of this machine, or "

@@ -2,11 +2,12 @@
 
 Which groups there are costs one step in the index for each, however many jobs they have; and is found out anew every
 `LOOKED` seconds, in between the newest deaths tell of new ones. Small groups are counted each time; large ones slice by
-slice, as many rows each time as the budget says, the one counted longest ago first. What could not be counted this time
-keeps its number and is marked as estimated.
+slice, as many rows each time as the budget says; of both the one counted longest ago first, and for so many seconds. What
+could not be counted this time keeps its number and is marked as estimated.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -32,8 +33,14 @@ GROUPS = 1_000
 TOGETHER, SMALL = 50, 1_000
 """Groups of one statement, and up to how many jobs of each it counts."""
 
-SLICE = 50_000
+FEWEST = 20
+"""Up to how many jobs a group is counted once the time is over."""
+
+SLICE = 20_000
 """Jobs of a large group in one statement."""
+
+COUNTING = 0.04
+"""Seconds after which no further small group is counted whole, and no further slice of a large one but the first."""
 
 BUDGET = 100_000
 """Jobs of large groups that are counted at a time."""
@@ -64,9 +71,10 @@ class _Large:
 class DeadLetters:
     """Counts groups, and remembers the large ones from one time to the next."""
 
-    def __init__(self, *, budget: int = BUDGET) -> None:
-        """`budget`: jobs of large groups counted at a time."""
-        self._budget = budget
+    def __init__(self, *, budget: int = BUDGET, seconds: float = COUNTING) -> None:
+        """`budget`: jobs of large groups counted at a time; `seconds`: see `COUNTING`."""
+        self._budget, self._seconds = budget, seconds
+        self._small: dict[Key, tuple[int, int]] = {}  # the round in which each was counted whole, and its number then
         self._large: dict[Key, _Large] = {}
         self._round = 0
         self._keys: set[Key] = set()
@@ -79,18 +87,13 @@ class DeadLetters:
         self._round += 1
         at: datetime = await connection.fetchval(NOW.positional)
         await self._look(connection)
-        rows: list[Any] = []
-        keys = sorted(self._keys)
-        for begin in range(0, len(keys), TOGETHER):
-            kinds, fingerprints = zip(*keys[begin : begin + TOGETHER], strict=True)
-            arguments = DEAD_GROUPS.arguments(kinds=list(kinds), fingerprints=list(fingerprints), limit=SMALL + 1)
-            rows += await connection.fetch(DEAD_GROUPS.positional, *arguments)
-        self._keys = {(row["kind"], row["fingerprint"]) for row in rows}
+        deadline = time.monotonic() + self._seconds
+        rows, hurried = await self._count_small(connection, deadline)
+        self._keys = {_key(row) for row in rows}
         self._at = at
-        large = [(row["kind"], row["fingerprint"]) for row in rows if row["number"] > SMALL]
-        self._large = {key: self._large.get(key) or _Large() for key in large}
-        first = await _first(connection, large)
-        await self._count(connection)
+        self._large = {key: group for key, group in self._large.items() if key in self._keys and key not in self._small}
+        first = await _first(connection, [*self._large, *hurried])
+        await self._count(connection, deadline)
         await self._name(connection, rows)
         groups = [
             DeadGroup(
@@ -98,8 +101,8 @@ class DeadLetters:
                 fingerprint=row["fingerprint"],
                 error_class=self._errors.get(as_uuid(row["id"]), (None, ""))[0],
                 error=self._errors.get(as_uuid(row["id"]), (None, ""))[1],
-                count=self._number((row["kind"], row["fingerprint"]), row["number"]),
-                first_at=first.get((row["kind"], row["fingerprint"]), row["first_at"]),
+                count=self._number(_key(row), row["number"], hurried=_key(row) in hurried),
+                first_at=first.get(_key(row), row["first_at"]),
                 last_at=row["last_at"],
                 example=as_uuid(row["id"]),
             )
@@ -159,10 +162,41 @@ class DeadLetters:
             for row in await connection.fetch(DEAD_ERRORS.positional, *arguments):
                 self._errors[as_uuid(row["id"])] = (row["error_class"], first_line(row["error"]) or "")
 
-    async def _count(self, connection: Connection) -> None:
+    async def _count_small(self, connection: Connection, deadline: float) -> tuple[list[Any], set[Key]]:
+        """All groups, each small one counted whole; those whose turn comes after the deadline, whose keys are given too, and
+        the large ones no further than `FEWEST`."""
+        large = list(self._large)
+        left = sorted(self._keys - set(large), key=lambda key: (self._small.get(key, (-1, 0))[0], key))
+        rows: list[Any] = []
+        while left and (not rows or time.monotonic() < deadline):
+            for row in await _groups(connection, left[:TOGETHER], SMALL + 1):
+                rows.append(row)
+                self._sort(_key(row), row["number"], SMALL)
+            left = left[TOGETHER:]
+        hurried: set[Key] = set()
+        if rest := [*left, *large]:
+            for row in await _groups(connection, rest, FEWEST + 1):
+                rows.append(row)
+                if row["number"] <= FEWEST:
+                    self._sort(_key(row), row["number"], FEWEST)
+                elif _key(row) not in self._large:
+                    hurried.add(_key(row))
+        there = {_key(row) for row in rows}
+        self._small = {key: known for key, known in self._small.items() if key in there}
+        return rows, hurried
+
+    def _sort(self, key: Key, number: int, whole: int) -> None:
+        """A group was counted up to one more than `whole`."""
+        if number <= whole:
+            self._small[key] = (self._round, number)
+        else:
+            self._small.pop(key, None)
+            self._large[key] = _Large(number)
+
+    async def _count(self, connection: Connection, deadline: float) -> None:
         left = self._budget
         for key, group in sorted(self._large.items(), key=lambda item: item[1].round):
-            while left > 0:
+            while left > 0 and (left == self._budget or time.monotonic() < deadline):
                 (kind, fingerprint), (at, job_id) = key, group.reached
                 arguments = DEAD_SLICE.arguments(kind=kind, fingerprint=fingerprint, at=at, id=job_id, limit=SLICE)
                 row = await connection.fetchrow(DEAD_SLICE.positional, *arguments)
@@ -173,16 +207,28 @@ class DeadLetters:
                     continue
                 group.number, group.round = group.counted, self._round
                 group.counted, group.reached = 0, _BEFORE_ALL
+                if group.number <= SMALL:
+                    self._sort(key, group.number, SMALL)
                 break
 
-    def _number(self, key: Key, counted: int) -> Count:
+    def _number(self, key: Key, counted: int, *, hurried: bool) -> Count:
         group = self._large.get(key)
-        if group is None:
-            return Count(counted)
+        if group is None or key in self._small:
+            return Count(max(counted, self._small.get(key, (0, 0))[1]), True) if hurried else Count(counted)
         if group.round == self._round:
             # Fewer than before the count began: jobs were taken out meanwhile.
             return Count(group.number)
         return Count(max(counted, group.number, group.counted), True)
+
+
+def _key(row: Any) -> Key:
+    return row["kind"], row["fingerprint"]
+
+
+async def _groups(connection: Connection, keys: Sequence[Key], limit: int) -> list[Any]:
+    kinds, fingerprints = zip(*keys, strict=True)
+    arguments = DEAD_GROUPS.arguments(kinds=list(kinds), fingerprints=list(fingerprints), limit=limit)
+    return list(await connection.fetch(DEAD_GROUPS.positional, *arguments))
 
 
 async def _first(connection: Connection, keys: list[Key]) -> dict[Key, datetime]:

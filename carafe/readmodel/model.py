@@ -24,7 +24,7 @@ from carafe.jobs.records import Count
 from carafe.jobs.states import State
 from carafe.readmodel import audits, jobview, overview, pages, workforce
 from carafe.readmodel.counting import Counts, count, count_live, total
-from carafe.readmodel.dead import DeadLetters
+from carafe.readmodel.dead import COUNTING, DeadLetters
 from carafe.readmodel.facts import redis_trouble
 from carafe.readmodel.memory import Memory
 from carafe.readmodel.records import (
@@ -76,7 +76,7 @@ class ReadModel:
         self._database, self._queue, self._max_replicas = database, queue, max_replicas
         self._trying = trying
         self._memory = Memory()
-        self._dead = DeadLetters()
+        self._dead = DeadLetters(seconds=max(COUNTING, trying))
 
     async def snapshot(self) -> Snapshot:
         """The state of everything now."""

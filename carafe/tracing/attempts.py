@@ -1,11 +1,12 @@
 """The spans of a worker: how long a job has waited, and each attempt, the current span while its handler runs.
 
 Everything on the runner's loop, in the context of the slot that runs the job. A job that is not traced costs a look at its
-row, or lots drawn for one that was enqueued without a trace.
+row, or lots drawn for one that was enqueued without a trace; of these no more than TRACING_MAX_RATE a second are traced.
 """
 
 import math
 import random
+import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -89,6 +90,7 @@ class Attempts:
     def __init__(self, tracing: "Tracing", queue: str, worker: str) -> None:
         self._tracing, self._queue = tracing, queue
         self._blanks = _blanks(tracing.ratio)
+        self._second, self._left = 0.0, 0
         self._attributes = {
             names.SYSTEM: names.CARAFE,
             names.OPERATION_NAME: "process",
@@ -109,6 +111,8 @@ class Attempts:
             if self._blanks >= 0:
                 return None
             self._blanks = _blanks(self._tracing.ratio)
+            if not self._may_begin():
+                return None
         elif trace[54:55] not in SAMPLED:
             return None
         try:
@@ -116,6 +120,14 @@ class Attempts:
         except Exception:  # an application's own sampler or processor: no reason to lose a slot
             log.exception("an attempt is not traced")
             return None
+
+    def _may_begin(self) -> bool:
+        """Whether fewer traces than TRACING_MAX_RATE were begun in the last second."""
+        now = time.monotonic()
+        if now - self._second >= 1:
+            self._second, self._left = now, self._tracing.max_rate
+        self._left -= 1
+        return self._left >= 0
 
     def _begun(self, claim: Claimed, enqueued: Trace | None) -> Traced:
         attributes = {

@@ -52,8 +52,9 @@ _CHOSEN = create_key("carafe chosen")
 class Tracing:
     """One process's tracing. Everything from any thread."""
 
-    def __init__(self, provider: TracerProvider, ratio: float, close: Callable[[float], None]) -> None:
+    def __init__(self, provider: TracerProvider, ratio: float, max_rate: int, close: Callable[[float], None]) -> None:
         self.ratio = ratio
+        self.max_rate = max_rate
         self.resource = provider.resource
         self._provider = provider
         self.tracer = provider.get_tracer("carafe", carafe.__version__, schema_url=names.SCHEMA_URL)
@@ -107,7 +108,7 @@ def begin(settings: Settings, service: str) -> Tracing | None:
     own = api.get_tracer_provider()
     if isinstance(own, TracerProvider):
         log.info("tracing with the application's own provider", ratio=ratio)
-        tracing = Tracing(own, ratio, lambda timeout: None)
+        tracing = Tracing(own, ratio, settings.tracing_max_rate, lambda timeout: None)
     else:
         exporter, endpoint = _exporter(settings)
         processor = BatchSpanProcessor(_Telling(exporter, endpoint))
@@ -117,7 +118,9 @@ def begin(settings: Settings, service: str) -> Tracing | None:
         provider.add_span_processor(processor)
         api.set_tracer_provider(provider)
         log.info("tracing", ratio=ratio, endpoint=endpoint, protocol=settings.otel_exporter_otlp_protocol)
-        tracing = Tracing(provider, ratio, lambda timeout: _shut_down(processor, exporter, timeout))
+        tracing = Tracing(
+            provider, ratio, settings.tracing_max_rate, lambda timeout: _shut_down(processor, exporter, timeout)
+        )
     annotate("tracing", tracing.log_context)
     return tracing
 
@@ -258,4 +261,4 @@ def begin_in_child(parent: "Trace", say: Callable[[dict[str, Any]], None]) -> No
     provider.add_span_processor(_ToParent(say))
     api.set_tracer_provider(provider)
     attach(context_of(parent))
-    annotate("tracing", Tracing(provider, 1.0, lambda timeout: None).log_context)
+    annotate("tracing", Tracing(provider, 1.0, 1, lambda timeout: None).log_context)

@@ -9,6 +9,7 @@ from carafe.readmodel.dead import DeadLetters
 from carafe.readmodel.model import ReadModel
 from tests.jobs.by_hand import ByHand
 from tests.jobs.kinds import Fail, Greet
+from tests.readmodel.conftest import PATIENT
 
 pytestmark = pytest.mark.anyio
 
@@ -53,9 +54,9 @@ async def test_a_group_has_its_newest_job_as_example_and_none_that_is_resolved(
 
 async def test_what_the_budget_does_not_reach_is_estimated_and_counted_the_next_time(populated: ReadModel) -> None:
     async with populated._database.connection() as connection:
-        exact = await DeadLetters().groups(connection)
+        exact = await DeadLetters(seconds=PATIENT).groups(connection)
         large = [group for group in exact.groups if group.count.number > 1_000]
-        thrifty = DeadLetters(budget=1)
+        thrifty = DeadLetters(budget=1, seconds=PATIENT)
         found = exact
         for _ in large:
             found = await thrifty.groups(connection)
@@ -70,6 +71,28 @@ async def test_what_the_budget_does_not_reach_is_estimated_and_counted_the_next_
         assert found.total == Count(exact.total.number, estimated=len(large) > 1)
 
 
+async def test_without_time_some_are_counted_whole_each_time_and_the_others_are_estimated(
+    populated: ReadModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("carafe.readmodel.dead.TOGETHER", 2)
+    async with populated._database.connection() as connection:
+        exact = {group.fingerprint: group for group in (await DeadLetters(seconds=PATIENT).groups(connection)).groups}
+        hurried = DeadLetters(seconds=0.0)
+        known: set[str] = set()
+        for _ in range(len(exact) + 3):
+            groups = (await hurried.groups(connection)).groups
+            assert {group.fingerprint for group in groups} == set(exact)
+            for group in groups:
+                true = exact[group.fingerprint]
+                assert group.count.number <= true.count.number
+                assert group.count.estimated or group.count == true.count
+                assert (group.first_at, group.last_at, group.error) == (true.first_at, true.last_at, true.error)
+                if group.fingerprint in known:
+                    assert group.count.number == true.count.number, "what was counted once is remembered"
+            known |= {group.fingerprint for group in groups if not group.count.estimated}
+        assert known == set(exact), "each has had its turn"
+
+
 async def test_without_dead_letters_there_are_no_groups(model: ReadModel) -> None:
     found = await model.dead_groups()
     assert (found.groups, found.total) == ((), Count(0))
@@ -78,7 +101,7 @@ async def test_without_dead_letters_there_are_no_groups(model: ReadModel) -> Non
 async def test_groups_that_come_go_and_change_are_seen_at_the_next_count(
     carafe_client: Client, model: ReadModel, worker: ByHand
 ) -> None:
-    letters = DeadLetters()
+    letters = DeadLetters(seconds=PATIENT)
 
     async def die(job: Fail | Greet, error: str) -> None:
         [claim] = await worker.claim((await carafe_client.enqueue(job)).id)

@@ -46,7 +46,7 @@ def tracing(*processors: SpanProcessor) -> Tracing:
     provider = TracerProvider(shutdown_on_exit=False)
     for processor in processors:
         provider.add_span_processor(processor)
-    return Tracing(provider, 1.0, lambda timeout: None)
+    return Tracing(provider, 1.0, 100, lambda timeout: None)
 
 
 @pytest.mark.parametrize("at", ["start", "end"])
@@ -72,3 +72,24 @@ def test_an_enqueue_that_is_refused_says_so_without_its_arguments() -> None:
     assert dict(span.attributes or {})["error.type"] == "InvalidOption"
     assert not span.status.is_ok
     assert "hunter2" not in span.to_json()
+
+
+def test_a_worker_begins_no_more_traces_a_second_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1_000.0
+    monkeypatch.setattr("carafe.tracing.attempts.time.monotonic", lambda: now)
+    attempts = tracing().attempts("worker")
+
+    def begun(trace: str | None) -> int:
+        claims = [Claim() for _ in range(250)]
+        for claim in claims:
+            claim.row["trace"] = trace
+        found = [one for claim in claims if (one := attempts.begin(claim)) is not None]
+        for one in reversed(found):
+            one.end("succeeded", None, None)
+        return len(found)
+
+    assert begun(None) == 100
+    assert begun(None) == 0
+    assert begun(PARENT) == 250, "those that came with their jobs go on"
+    now += 1.0
+    assert begun(None) == 100
