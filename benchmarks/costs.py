@@ -154,6 +154,8 @@ def builds(receiver: str) -> tuple[Build, ...]:
         ("TRACING_SAMPLE_RATIO", "0.01"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", receiver),
+        # A drain takes seconds: spans are to be sent within it, not after the usual five.
+        ("OTEL_BSP_SCHEDULE_DELAY", "1000"),
     )
     return (
         Build("neither", (*UNCOUNTED, *UNTRACED), (("METRICS_PORT", "0"),)),
