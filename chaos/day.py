@@ -54,7 +54,7 @@ NUMBERS = {
     "jobs that wait": "max(carafe_jobs_queued)",
     "processor seconds of a worker, a second": "max(rate(process_cpu_seconds_total{job='carafe-worker'}[5m]))",
 }
-"""What is read at the height of the flood, for the worked example of docs/sizing.md."""
+"""What is read at the height of the flood, for the worked example of docs/deploy.md."""
 
 LATE = {"CarafeSuccessBudgetBurnsSlowly": "webhook", "CarafeWaitBudgetBurnsSlowly": "flood"}
 """Alerts on hours, and the phase from which on they may fire; by the end of the day they must have."""

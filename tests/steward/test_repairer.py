@@ -173,3 +173,22 @@ async def test_a_foreign_message_at_the_end_of_the_list_stops_nothing_for_long(
     await steward.repairer.round()
 
     assert hinted() == ids
+
+
+async def test_a_look_that_has_become_dear_is_taken_less_often(steward: Steward, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr("carafe.steward.repairer.asyncio.sleep", sleep)
+
+    async def paused(took: float) -> float:
+        slept.clear()
+        steward.repairer._took = took
+        await steward.repairer.pause()
+        return sum(slept)
+
+    assert 0.75 <= await paused(0.001) <= 1.25
+    assert 1.75 <= await paused(0.2) <= 2.25, "a tenth of the time at most"
+    assert 3.75 <= await paused(5.0) <= 4.25, "and no longer than a hint may be late"
