@@ -124,6 +124,8 @@ def reading_pool(settings: "Settings") -> Database:
             "default_transaction_read_only": "on",
             "statement_timeout": f"{STATEMENT_TIMEOUT}s",
             "lock_timeout": "1s",
+            # A plan for any value walks all the dead to find none of an error that there never was.
+            "plan_cache_mode": "force_custom_plan",
         },
     )
 
