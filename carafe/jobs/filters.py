@@ -206,7 +206,8 @@ class JobFilter:
         if self.text is not None:
             part = bind(_like(self.text))
             found.append(f"(a.error ilike {part}::text or a.error_class ilike {part}::text)")
-        return f"(j.attempt > 0 and exists (select from carafe.attempts a where {' and '.join(found)}))"
+        # Behind the `offset` it stays a look at each job's own attempts: joined, it may read those of all jobs instead.
+        return f"(j.attempt > 0 and exists (select from carafe.attempts a where {' and '.join(found)} offset 0))"
 
     def _condition_of_argument(self, bind: Callable[[Any], str], name: str, value: str) -> str:
         pointer = "/" + name.replace("~", "~0").replace("/", "~1")

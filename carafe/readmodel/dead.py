@@ -1,9 +1,9 @@
 """The groups of dead letters: unresolved dead jobs by kind and error fingerprint.
 
-Which groups there are costs one step in the index for each, however many jobs they have; and is found out anew every
-`LOOKED` seconds, in between the newest deaths tell of new ones. Small groups are counted each time; large ones slice by
-slice, as many rows each time as the budget says; of both the one counted longest ago first, and for so many seconds. What
-could not be counted this time keeps its number and is marked as estimated.
+They are counted in the order of the index, slice by slice, from the first group to the last and then anew. A look counts all
+of them, however many groups there are, when that takes no longer than `COUNTING`. Of more it counts a part, the next look
+goes on from there, and what was not counted this time keeps its number, marked as estimated; of deaths since the last look
+the newest are asked for each time, so that new groups and newest errors show at once.
 """
 
 import time
@@ -30,101 +30,99 @@ from carafe.readmodel.statements import (
 GROUPS = 1_000
 """Groups that are told apart; of more, those first in the alphabet."""
 
-TOGETHER, SMALL = 50, 1_000
-"""Groups of one statement, and up to how many jobs of each it counts."""
-
-FEWEST = 20
-"""Up to how many jobs a group is counted once the time is over."""
-
 SLICE = 20_000
-"""Jobs of a large group in one statement."""
+"""Jobs that one statement counts."""
 
 COUNTING = 0.04
-"""Seconds after which no further small group is counted whole, and no further slice of a large one but the first."""
+"""Seconds after which no further slice is counted."""
 
-BUDGET = 100_000
-"""Jobs of large groups that are counted at a time."""
+PATIENCE = 0.2
+"""The same when a number is older than `STALE`, or none is known yet."""
 
-LOOKED = 30.0
-"""Seconds between two walks through all groups; in between, new ones are those of the newest `NEW` deaths."""
+STALE = 120.0
+"""Seconds."""
+
+FEWEST = 20
+"""Up to how many jobs a group is counted at first that appeared out of turn."""
 
 NEW = 5_000
+"""Deaths since the last look that are asked for. Of more, all groups are looked for anew."""
 
 LATE = timedelta(seconds=15)
 """How long after its time the row of a death may be committed, to be among the new ones."""
 
 Key = tuple[str, str]
 
-_BEFORE_ALL = (datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
+_START = ("", "", datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
 
 
 @dataclass(slots=True)
-class _Large:
-    """A large group as it was counted last, in which round, and how far a count that is under way has come."""
+class _Group:
+    """What is known of a group: its number, counted in a look (its `round`; 0: not yet) that began `at` (monotonic), and the
+    pass through all groups in which it was seen last."""
 
-    number: int = 0
-    round: int = -1
-    counted: int = 0
-    reached: tuple[datetime, UUID] = _BEFORE_ALL
+    number: int
+    first_at: datetime
+    last_at: datetime
+    example: UUID
+    round: int
+    at: float
+    passed: int
 
 
 class DeadLetters:
-    """Counts groups, and remembers the large ones from one time to the next."""
+    """Counts groups, and remembers them from one look to the next."""
 
-    def __init__(self, *, budget: int = BUDGET, seconds: float = COUNTING) -> None:
-        """`budget`: jobs of large groups counted at a time; `seconds`: see `COUNTING`."""
-        self._budget, self._seconds = budget, seconds
-        self._small: dict[Key, tuple[int, int]] = {}  # the round in which each was counted whole, and its number then
-        self._large: dict[Key, _Large] = {}
-        self._round = 0
-        self._keys: set[Key] = set()
-        self._looked = -LOOKED
-        self._at = _BEFORE_ALL[0]
+    def __init__(self, *, seconds: float = COUNTING, patience: float = PATIENCE) -> None:
+        """`seconds` and `patience`: see `COUNTING` and `PATIENCE`."""
+        self._seconds, self._patience = seconds, max(seconds, patience)
+        self._groups: dict[Key, _Group] = {}
         self._errors: dict[UUID, tuple[str | None, str]] = {}
+        self._round = 0
+        self._looked: datetime | None = None
+        # The pass that is under way: how far it has come, how many groups it saw, and what it counted of the last of these.
+        self._pass = 0
+        self._position = _START
+        self._seen = 0
+        self._under_way: _Group | None = None
 
     async def groups(self, connection: Connection) -> DeadGroups:
         """The groups as they are now. Raises what the database raises."""
         self._round += 1
         at: datetime = await connection.fetchval(NOW.positional)
-        await self._look(connection)
-        deadline = time.monotonic() + self._seconds
-        rows, hurried = await self._count_small(connection, deadline)
-        self._keys = {_key(row) for row in rows}
-        self._at = at
-        self._large = {key: group for key, group in self._large.items() if key in self._keys and key not in self._small}
-        first = await _first(connection, [*self._large, *hurried])
-        await self._count(connection, deadline)
-        await self._name(connection, rows)
+        if not await self._count(connection):
+            await self._look(connection)
+        self._looked = at
+        await self._name(connection)
         groups = [
             DeadGroup(
-                kind=row["kind"],
-                fingerprint=row["fingerprint"],
-                error_class=self._errors.get(as_uuid(row["id"]), (None, ""))[0],
-                error=self._errors.get(as_uuid(row["id"]), (None, ""))[1],
-                count=self._number(_key(row), row["number"], hurried=_key(row) in hurried),
-                first_at=first.get(_key(row), row["first_at"]),
-                last_at=row["last_at"],
-                example=as_uuid(row["id"]),
+                kind=kind,
+                fingerprint=fingerprint,
+                error_class=self._errors.get(group.example, (None, ""))[0],
+                error=self._errors.get(group.example, (None, ""))[1],
+                count=Count(self._number((kind, fingerprint)), group.round != self._round),
+                first_at=group.first_at,
+                last_at=group.last_at,
+                example=group.example,
             )
-            for row in rows
+            for (kind, fingerprint), group in self._groups.items()
         ]
         groups.sort(key=lambda group: (-group.count.number, group.kind, group.fingerprint))
         total = Count(sum(group.count.number for group in groups), any(group.count.estimated for group in groups))
         return DeadGroups(at, tuple(groups), total)
 
     async def group(self, connection: Connection, kind: str, fingerprint: str) -> DeadGroup | None:
-        """One group as it is now; None: it is empty. Of a large one the number is what `groups` counted last.
+        """One group as it is now; None: it is empty. Of one with more than `SLICE` jobs the number is what `groups` knows.
 
         Raises what the database raises.
         """
-        arguments = DEAD_GROUPS.arguments(kinds=[kind], fingerprints=[fingerprint], limit=SLICE)
-        row = await connection.fetchrow(DEAD_GROUPS.positional, *arguments)
-        if row is None:
+        rows = await _newest(connection, [(kind, fingerprint)], SLICE)
+        if not rows:
             return None
+        [row] = rows
         number, first_at = Count(row["number"]), row["first_at"]
         if row["number"] == SLICE:
-            known = self._large.get((kind, fingerprint), _Large())
-            number = Count(max(SLICE, known.number), estimated=True)
+            number = Count(max(SLICE, self._number((kind, fingerprint))), estimated=True)
             first_at = (await _first(connection, [(kind, fingerprint)]))[kind, fingerprint]
         arguments = DEAD_ERRORS.arguments(ids=[row["id"]], ends=[row["last_at"]])
         error = await connection.fetchrow(DEAD_ERRORS.positional, *arguments)
@@ -139,22 +137,72 @@ class DeadLetters:
             example=as_uuid(row["id"]),
         )
 
-    async def _look(self, connection: Connection) -> None:
-        """Which groups there are."""
-        now = time.monotonic()
-        if now - self._looked < LOOKED:
-            arguments = DEAD_NEW_KEYS.arguments(since=self._at - LATE, limit=NEW)
-            rows = await connection.fetch(DEAD_NEW_KEYS.positional, *arguments)
-            if sum(row["number"] for row in rows) < NEW:
-                self._keys |= {(row["kind"], row["fingerprint"]) for row in rows}
-                return
-        rows = await connection.fetch(DEAD_GROUP_KEYS.positional, *DEAD_GROUP_KEYS.arguments(limit=GROUPS))
-        self._keys = {(row["kind"], row["fingerprint"]) for row in rows}
-        self._looked = now
+    async def _count(self, connection: Connection) -> bool:
+        """Go on counting until all are counted, True, or the time is over."""
+        began = time.monotonic()
+        through = False
+        while True:
+            kind, fingerprint, at, job_id = self._position
+            arguments = DEAD_SLICE.arguments(kind=kind, fingerprint=fingerprint, at=at, id=job_id, limit=SLICE)
+            through = self._take(await connection.fetch(DEAD_SLICE.positional, *arguments), began) or through
+            if through and all(group.round == self._round for group in self._groups.values()):
+                return True
+            stale = self._pass == 0 or any(group.at < began - STALE for group in self._groups.values())
+            if time.monotonic() - began >= (self._patience if stale else self._seconds):
+                return False
 
-    async def _name(self, connection: Connection, rows: list[Any]) -> None:
+    def _take(self, rows: Sequence[Any], began: float) -> bool:
+        """Add a slice to what is counted; whether it was the last of its pass."""
+        last: bool = sum(row["number"] for row in rows) < SLICE
+        for row in rows:
+            if _key(row) != self._position[:2]:
+                self._close()
+                if self._seen == GROUPS:
+                    last = True
+                    break
+                self._seen += 1
+                first_at, last_at, example = row["first_at"], row["last_at"], as_uuid(row["id"])
+                self._under_way = _Group(0, first_at, last_at, example, self._round, began, self._pass)
+            group = self._under_way
+            assert group is not None
+            group.number += row["number"]
+            group.last_at, group.example = row["last_at"], as_uuid(row["id"])
+            self._position = (*_key(row), group.last_at, group.example)
+        if last:
+            self._close()
+            self._groups = {key: group for key, group in self._groups.items() if group.passed == self._pass}
+            self._pass, self._position, self._seen = self._pass + 1, _START, 0
+        return last
+
+    def _close(self) -> None:
+        """The group under way is counted to its end."""
+        if self._under_way is not None:
+            self._groups[self._position[:2]] = self._under_way
+            self._under_way = None
+
+    async def _look(self, connection: Connection) -> None:
+        """Find the groups and the newest deaths that have appeared where this time nothing was counted."""
+        began = time.monotonic()
+        found: list[Any] = []
+        if self._looked is not None:
+            arguments = DEAD_NEW_KEYS.arguments(since=self._looked - LATE, limit=NEW)
+            found = await connection.fetch(DEAD_NEW_KEYS.positional, *arguments)
+        for row in found:
+            group = self._groups.get(_key(row))
+            if group is not None and row["last_at"] > group.last_at:
+                group.last_at, group.example = row["last_at"], as_uuid(row["id"])
+        if self._looked is None or sum(row["number"] for row in found) == NEW:
+            found = await connection.fetch(DEAD_GROUP_KEYS.positional, *DEAD_GROUP_KEYS.arguments(limit=GROUPS))
+        unknown = [_key(row) for row in found if _key(row) not in self._groups][: GROUPS - len(self._groups)]
+        rows = await _newest(connection, unknown, FEWEST + 1)
+        first = await _first(connection, [_key(row) for row in rows if row["number"] > FEWEST])
+        for row in rows:
+            first_at, last_at, example = first.get(_key(row), row["first_at"]), row["last_at"], as_uuid(row["id"])
+            self._groups[_key(row)] = _Group(row["number"], first_at, last_at, example, 0, began, self._pass)
+
+    async def _name(self, connection: Connection) -> None:
         """What the newest jobs of the groups died of, of those that were not the newest before."""
-        newest = {as_uuid(row["id"]): row["last_at"] for row in rows}
+        newest = {group.example: group.last_at for group in self._groups.values()}
         self._errors = {job_id: error for job_id, error in self._errors.items() if job_id in newest}
         unknown = [job_id for job_id in newest if job_id not in self._errors]
         if unknown:
@@ -162,76 +210,26 @@ class DeadLetters:
             for row in await connection.fetch(DEAD_ERRORS.positional, *arguments):
                 self._errors[as_uuid(row["id"])] = (row["error_class"], first_line(row["error"]) or "")
 
-    async def _count_small(self, connection: Connection, deadline: float) -> tuple[list[Any], set[Key]]:
-        """All groups, each small one counted whole; those whose turn comes after the deadline, whose keys are given too, and
-        the large ones no further than `FEWEST`."""
-        large = list(self._large)
-        left = sorted(self._keys - set(large), key=lambda key: (self._small.get(key, (-1, 0))[0], key))
-        rows: list[Any] = []
-        while left and (not rows or time.monotonic() < deadline):
-            for row in await _groups(connection, left[:TOGETHER], SMALL + 1):
-                rows.append(row)
-                self._sort(_key(row), row["number"], SMALL)
-            left = left[TOGETHER:]
-        hurried: set[Key] = set()
-        if rest := [*left, *large]:
-            for row in await _groups(connection, rest, FEWEST + 1):
-                rows.append(row)
-                if row["number"] <= FEWEST:
-                    self._sort(_key(row), row["number"], FEWEST)
-                elif _key(row) not in self._large:
-                    hurried.add(_key(row))
-        there = {_key(row) for row in rows}
-        self._small = {key: known for key, known in self._small.items() if key in there}
-        return rows, hurried
-
-    def _sort(self, key: Key, number: int, whole: int) -> None:
-        """A group was counted up to one more than `whole`."""
-        if number <= whole:
-            self._small[key] = (self._round, number)
-        else:
-            self._small.pop(key, None)
-            self._large[key] = _Large(number)
-
-    async def _count(self, connection: Connection, deadline: float) -> None:
-        left = self._budget
-        for key, group in sorted(self._large.items(), key=lambda item: item[1].round):
-            while left > 0 and (left == self._budget or time.monotonic() < deadline):
-                (kind, fingerprint), (at, job_id) = key, group.reached
-                arguments = DEAD_SLICE.arguments(kind=kind, fingerprint=fingerprint, at=at, id=job_id, limit=SLICE)
-                row = await connection.fetchrow(DEAD_SLICE.positional, *arguments)
-                left -= max(row["number"], 1)
-                group.counted += row["number"]
-                if row["number"] == SLICE:
-                    group.reached = (row["at"], as_uuid(row["id"]))
-                    continue
-                group.number, group.round = group.counted, self._round
-                group.counted, group.reached = 0, _BEFORE_ALL
-                if group.number <= SMALL:
-                    self._sort(key, group.number, SMALL)
-                break
-
-    def _number(self, key: Key, counted: int, *, hurried: bool) -> Count:
-        group = self._large.get(key)
-        if group is None or key in self._small:
-            return Count(max(counted, self._small.get(key, (0, 0))[1]), True) if hurried else Count(counted)
-        if group.round == self._round:
-            # Fewer than before the count began: jobs were taken out meanwhile.
-            return Count(group.number)
-        return Count(max(counted, group.number, group.counted), True)
+    def _number(self, key: Key) -> int:
+        """How many are known of a group."""
+        known = self._groups.get(key)
+        under_way = self._under_way if key == self._position[:2] else None
+        return max(0 if known is None else known.number, 0 if under_way is None else under_way.number)
 
 
 def _key(row: Any) -> Key:
     return row["kind"], row["fingerprint"]
 
 
-async def _groups(connection: Connection, keys: Sequence[Key], limit: int) -> list[Any]:
+async def _newest(connection: Connection, keys: Sequence[Key], limit: int) -> list[Any]:
+    if not keys:
+        return []
     kinds, fingerprints = zip(*keys, strict=True)
     arguments = DEAD_GROUPS.arguments(kinds=list(kinds), fingerprints=list(fingerprints), limit=limit)
     return list(await connection.fetch(DEAD_GROUPS.positional, *arguments))
 
 
-async def _first(connection: Connection, keys: list[Key]) -> dict[Key, datetime]:
+async def _first(connection: Connection, keys: Sequence[Key]) -> dict[Key, datetime]:
     if not keys:
         return {}
     kinds, fingerprints = zip(*keys, strict=True)

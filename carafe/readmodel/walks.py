@@ -5,7 +5,7 @@ window by window, each of so many rows of the index, until enough is found, the 
 whoever asked can go on from where it stopped. So no filter, however rare what it finds, reads more than is said here.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -27,7 +27,8 @@ _ROW = """j.id, j.kind, j.state, j.attempt, j.max_attempts, j.created_at, j.due_
 _OF_LIVE = "null::timestamptz as ended_at, null::text as error_class, null::text as error, false as resolved"
 _OF_ENDED = "j.ended_at, j.error_class, left(j.error, 1000) as error, j.resolved_at is not null as resolved"
 
-Bind = Callable[[Any], str]
+_COLUMNS = {"kind": "kind", "fingerprint": "error_fingerprint", "error_class": "error_class"}
+"""Columns that indexes have before the time, in that order, by the filter's names."""
 
 
 class Position(NamedTuple):
@@ -69,8 +70,7 @@ class Walk:
     def rows(self, after: Position | None, until: Position | None, limit: int) -> Query:
         """The rows behind `after`, down to and with `until`, that meet the filter, newest first."""
         values: list[Any] = []
-        bind = _binding(values)
-        where = _where(self.filter.conditions(self.side, bind) + self._between(after, until, bind))
+        where = self._where(self.filter, after, until, values)
         columns = f"{_ROW}, {_OF_LIVE if self.side == 'live' else _OF_ENDED}"
         if self.gathered:
             # Behind the `offset` the planner knows of no order, so that it does not walk through all jobs for one.
@@ -81,8 +81,7 @@ class Walk:
     def boundary(self, after: Position | None, rows: int) -> Query:
         """The position of the last of the next `rows` rows on the way; none: there are fewer."""
         values: list[Any] = []
-        bind = _binding(values)
-        where = _where(self._on_the_way(bind) + self._between(after, None, bind))
+        where = self._where(self._on_the_way, after, None, values)
         at = "null::timestamptz as at" if self.side == "live" else "j.ended_at as at"
         return Query(
             f"select {at}, j.id from {self._table} j{where} order by {self._order} offset {rows - 1} limit 1", values
@@ -91,18 +90,16 @@ class Walk:
     def number(self, limit: int) -> Query:
         """How many meet the filter, counted up to `limit`; only of a direct walk."""
         values: list[Any] = []
-        conditions = (
-            self.filter.conditions(self.side, _binding(values)) if self.gathered else self._on_the_way(_binding(values))
-        )
+        where = self._where(self.filter if self.gathered else self._on_the_way, None, None, values)
         order = "" if self.gathered else f" order by {self._order}"
-        found = f"select from {self._table} j{_where(conditions)}{order} limit {limit}"
-        return Query(f"select count(*) as number from ({found}) as found", values)
+        return Query(
+            f"select count(*) as number from (select from {self._table} j{where}{order} limit {limit}) as found", values
+        )
 
     def numbers(self, after: Position | None, until: Position | None) -> Query:
         """How many of each state meet the filter in a window."""
         values: list[Any] = []
-        bind = _binding(values)
-        where = _where(self.filter.conditions(self.side, bind) + self._between(after, until, bind))
+        where = self._where(self.filter, after, until, values)
         return Query(f"select j.state, count(*) as number from {self._table} j{where} group by 1", values)
 
     @property
@@ -114,33 +111,56 @@ class Walk:
         return "carafe.jobs_dead" if self.along.states == {State.DEAD} else "carafe.jobs_ended"
 
     @property
-    def _order(self) -> str:
-        return "j.id desc" if self.side == "live" else "j.ended_at desc, j.id desc"
+    def _leading(self) -> dict[str, str]:
+        """The columns that the index has before the time, each with its one value, by the filter's name for it."""
+        if self.side == "live":
+            return {}
+        return {name: value for name in _COLUMNS if (value := getattr(self.along, name)) is not None}
 
-    def _on_the_way(self, bind: Bind) -> list[str]:
+    @property
+    def _order(self) -> str:
+        time = ("id",) if self.side == "live" else ("ended_at", "id")
+        return ", ".join(f"j.{column} desc" for column in (*(_COLUMNS[name] for name in self._leading), *time))
+
+    @property
+    def _on_the_way(self) -> JobFilter:
         # What the table says by itself is left out: the index alone then knows the answer.
         implied = self.along.states in (_DONE, {State.DEAD})
-        return (replace(self.along, states=frozenset()) if implied else self.along).conditions(self.side, bind)
+        return replace(self.along, states=frozenset()) if implied else self.along
 
-    def _between(self, after: Position | None, until: Position | None, bind: Bind) -> list[str]:
+    def _where(self, filter: JobFilter, after: Position | None, until: Position | None, values: list[Any]) -> str:  # noqa: A002
+        """What rows of `filter` behind `after`, down to and with `until`, have in common."""
+
+        def bind(value: Any) -> str:
+            values.append(value)
+            return f"${len(values)}"
+
         if self.side == "live":
-            conditions = [f"j.id < {bind(after.id)}::uuid"] if after else []
-            return conditions + ([f"j.id >= {bind(until.id)}::uuid"] if until else [])
-        conditions = []
-        # The time alone once more: the planner leaves out partitions by it, which it does not by the row of both.
-        if after:
-            at = bind(after.at)
-            conditions += [
-                f"j.ended_at <= {at}::timestamptz",
-                f"(j.ended_at, j.id) < ({at}::timestamptz, {bind(after.id)}::uuid)",
-            ]
-        if until:
-            at = bind(until.at)
-            conditions += [
-                f"j.ended_at >= {at}::timestamptz",
-                f"(j.ended_at, j.id) >= ({at}::timestamptz, {bind(until.id)}::uuid)",
-            ]
-        return conditions
+            conditions = filter.conditions(self.side, bind)
+            conditions += [f"j.id < {bind(after.id)}::uuid"] if after else []
+            conditions += [f"j.id >= {bind(until.id)}::uuid"] if until else []
+        else:
+            # The leading columns have bounds, not equalities. To the planner an equality says nothing about the order, and
+            # it may walk the index that has the time alone: through all that has ended since the last of a kind.
+            unled: dict[str, Any] = dict.fromkeys(self._leading)
+            conditions = replace(filter, **unled).conditions(self.side, bind)
+            for name, value in self._leading.items():
+                given = bind(value)
+                conditions += [f"j.{_COLUMNS[name]} >= {given}::text", f"j.{_COLUMNS[name]} <= {given}::text"]
+            # The time alone once more: the planner leaves out partitions by it, which it does not by the row of both.
+            if after:
+                at = bind(after.at)
+                conditions += [
+                    f"j.ended_at <= {at}::timestamptz",
+                    f"(j.ended_at, j.id) < ({at}::timestamptz, {bind(after.id)}::uuid)",
+                ]
+            if until:
+                at = bind(until.at)
+                conditions += [
+                    f"j.ended_at >= {at}::timestamptz",
+                    f"(j.ended_at, j.id) >= ({at}::timestamptz, {bind(until.id)}::uuid)",
+                ]
+        return f" where {' and '.join(conditions)}" if conditions else ""
 
 
 def walk_of(filter: JobFilter, side: Side, live: Mapping[State, Count]) -> Walk | None:  # noqa: A002
@@ -191,15 +211,3 @@ def _over_ended(filter: JobFilter) -> Walk:  # noqa: A002
     else:
         along = replace(along, kind=filter.kind)
     return Walk("ended", filter, along)
-
-
-def _binding(values: list[Any]) -> Bind:
-    def bind(value: Any) -> str:
-        values.append(value)
-        return f"${len(values)}"
-
-    return bind
-
-
-def _where(conditions: list[str]) -> str:
-    return f" where {' and '.join(conditions)}" if conditions else ""

@@ -15,6 +15,10 @@ FIRST, LARGEST = 4_000, 16_000
 """Rows of the first window, and of the largest: each is twice the one before, so that little time is overrun by much, and so
 that a page takes few statements (each waits for a processor twice, while a drain keeps them all busy)."""
 
+OVERRUN = 0.03
+"""Seconds after its deadline at which the search for the end of a window is given up, but of the first: where many rows have
+been deleted since the last vacuum, each leaves a step that counts for none."""
+
 
 class Window(NamedTuple):
     """What lies behind `after` down to `until` (None: to the end). `tried`: rows of this window and those before it, which
@@ -26,15 +30,20 @@ class Window(NamedTuple):
 
 
 async def windows(connection: Connection, walk: Walk, after: Position | None, deadline: float) -> AsyncIterator[Window]:
-    """The windows behind `after`, at least one. `deadline` on `time.monotonic`: none begins that would likely end after it.
+    """The windows behind `after`, at least one. `deadline` on `time.monotonic`: none begins that would likely end after it,
+    and one whose end is not found soon after it is not given.
 
     Raises what the database raises.
     """
     rows, tried = FIRST, 0
+    patience: float | None = None
     while True:
         began = time.monotonic()
         query = walk.boundary(after, rows)
-        boundary = await connection.fetchrow(query.text, *query.values)
+        try:
+            boundary = await connection.fetchrow(query.text, *query.values, timeout=patience)
+        except TimeoutError:
+            return
         until = None if boundary is None else Position(boundary["at"], as_uuid(boundary["id"]))
         tried += rows
         yield Window(after, until, tried)
@@ -43,3 +52,4 @@ async def windows(connection: Connection, walk: Walk, after: Position | None, de
         if until is None or following <= 0 or now + (now - began) * following / rows > deadline:
             return
         after, rows = until, following
+        patience = deadline + OVERRUN - now

@@ -7,6 +7,7 @@ from carafe.jobs.filters import JobFilter
 from carafe.jobs.records import Count
 from carafe.readmodel.dead import DeadLetters
 from carafe.readmodel.model import ReadModel
+from carafe.readmodel.records import DeadGroup, DeadGroups
 from tests.jobs.by_hand import ByHand
 from tests.jobs.kinds import Fail, Greet
 from tests.readmodel.conftest import PATIENT
@@ -52,45 +53,63 @@ async def test_a_group_has_its_newest_job_as_example_and_none_that_is_resolved(
     assert str(group.example) == str(newest)
 
 
-async def test_what_the_budget_does_not_reach_is_estimated_and_counted_the_next_time(populated: ReadModel) -> None:
-    async with populated._database.connection() as connection:
-        exact = await DeadLetters(seconds=PATIENT).groups(connection)
-        large = [group for group in exact.groups if group.count.number > 1_000]
-        thrifty = DeadLetters(budget=1, seconds=PATIENT)
-        found = exact
-        for _ in large:
-            found = await thrifty.groups(connection)
-            assert sum(not group.count.estimated for group in found.groups if group.count.number > 1_000) == 1
-            for group, true in zip(
-                sorted(found.groups, key=lambda group: group.fingerprint),
-                sorted(exact.groups, key=lambda group: group.fingerprint),
-                strict=True,
-            ):
-                assert group.count.number <= true.count.number
-                assert group.count.estimated or group.count == true.count
-        assert found.total == Count(exact.total.number, estimated=len(large) > 1)
+def fingerprints(groups: DeadGroups) -> dict[str, DeadGroup]:
+    return {group.fingerprint: group for group in groups.groups}
 
 
-async def test_without_time_some_are_counted_whole_each_time_and_the_others_are_estimated(
-    populated: ReadModel, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("size", [700, 5_000])
+async def test_without_time_a_part_is_counted_each_time_and_the_rest_is_estimated(
+    populated: ReadModel, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr("carafe.readmodel.dead.TOGETHER", 2)
+    monkeypatch.setattr("carafe.readmodel.dead.SLICE", size)
     async with populated._database.connection() as connection:
-        exact = {group.fingerprint: group for group in (await DeadLetters(seconds=PATIENT).groups(connection)).groups}
-        hurried = DeadLetters(seconds=0.0)
+        exact = fingerprints(await DeadLetters(seconds=PATIENT).groups(connection))
+        assert max(group.count.number for group in exact.values()) > size, "some should take several looks"
+        hurried = DeadLetters(seconds=0.0, patience=0.0)
         known: set[str] = set()
-        for _ in range(len(exact) + 3):
-            groups = (await hurried.groups(connection)).groups
-            assert {group.fingerprint for group in groups} == set(exact)
-            for group in groups:
-                true = exact[group.fingerprint]
+        for _ in range(sum(group.count.number for group in exact.values()) // size + 2):
+            found = await hurried.groups(connection)
+            assert found.total.estimated
+            groups = fingerprints(found)
+            assert groups.keys() == exact.keys(), "all are there, counted or not"
+            for fingerprint, group in groups.items():
+                true = exact[fingerprint]
                 assert group.count.number <= true.count.number
                 assert group.count.estimated or group.count == true.count
                 assert (group.first_at, group.last_at, group.error) == (true.first_at, true.last_at, true.error)
-                if group.fingerprint in known:
+                if fingerprint in known:
                     assert group.count.number == true.count.number, "what was counted once is remembered"
-            known |= {group.fingerprint for group in groups if not group.count.estimated}
-        assert known == set(exact), "each has had its turn"
+                elif group.count.number == true.count.number:
+                    known.add(fingerprint)
+        assert known == exact.keys(), "each has had its turn"
+        assert fingerprints(await hurried.groups(connection)).keys() == exact.keys()
+
+
+async def test_a_count_that_was_cut_short_ends_where_it_began(populated: ReadModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("carafe.readmodel.dead.SLICE", 5_000)
+    async with populated._database.connection() as connection:
+        exact = await DeadLetters(seconds=PATIENT).groups(connection)
+        letters = DeadLetters(seconds=0.0, patience=0.0)
+        for _ in range(3):
+            assert (await letters.groups(connection)).total.estimated
+        letters._seconds = letters._patience = PATIENT
+        found = await letters.groups(connection)
+    assert found.groups == exact.groups
+    assert not found.total.estimated
+
+
+async def test_of_more_groups_than_can_be_told_apart_the_first_in_the_alphabet_are_shown(
+    populated: ReadModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("carafe.readmodel.dead.SLICE", 5_000)
+    async with populated._database.connection() as connection:
+        exact = (await DeadLetters(seconds=PATIENT).groups(connection)).groups
+        expected = sorted((group.kind, group.fingerprint) for group in exact)[:7]
+        monkeypatch.setattr("carafe.readmodel.dead.GROUPS", 7)
+        for letters in (DeadLetters(seconds=PATIENT), DeadLetters(seconds=0.0, patience=0.0)):
+            for _ in range(3):
+                found = await letters.groups(connection)
+                assert sorted((group.kind, group.fingerprint) for group in found.groups) == expected
 
 
 async def test_without_dead_letters_there_are_no_groups(model: ReadModel) -> None:
@@ -98,10 +117,13 @@ async def test_without_dead_letters_there_are_no_groups(model: ReadModel) -> Non
     assert (found.groups, found.total) == ((), Count(0))
 
 
-async def test_groups_that_come_go_and_change_are_seen_at_the_next_count(
-    carafe_client: Client, model: ReadModel, worker: ByHand
+@pytest.mark.parametrize("seconds", [PATIENT, 0.0])
+async def test_groups_that_come_go_and_change_are_seen(
+    carafe_client: Client, model: ReadModel, worker: ByHand, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
-    letters = DeadLetters(seconds=PATIENT)
+    """At the next look; without time a group that has gone is seen when its turn has come."""
+    monkeypatch.setattr("carafe.readmodel.dead.SLICE", 2)
+    letters = DeadLetters(seconds=seconds, patience=0.0)
 
     async def die(job: Fail | Greet, error: str) -> None:
         [claim] = await worker.claim((await carafe_client.enqueue(job)).id)
@@ -111,12 +133,19 @@ async def test_groups_that_come_go_and_change_are_seen_at_the_next_count(
         async with model._database.connection() as connection:
             return {group.kind: (group.count.number, group.error) for group in (await letters.groups(connection)).groups}
 
+    async def then() -> dict[str, tuple[int, str]]:
+        for _ in range(4 if seconds == 0.0 else 0):
+            await now()
+        return await now()
+
     assert await now() == {}
     await die(Fail(), "no answer after 1 s")
     assert await now() == {"tests.fail": (1, "no answer after 1 s")}
     await die(Greet(name="Ada"), "who?")
     await die(Fail(), "no answer after 2 s")
-    assert await now() == {"tests.fail": (2, "no answer after 2 s"), "tests.greet": (1, "who?")}
+    errors = {kind: error for kind, (_, error) in (await now()).items()}
+    assert errors == {"tests.fail": "no answer after 2 s", "tests.greet": "who?"}
+    assert await then() == {"tests.fail": (2, "no answer after 2 s"), "tests.greet": (1, "who?")}
     for row in (await model.jobs(JobFilter(kind="tests.greet"))).jobs:
         await carafe_client.retry(row.id)
-    assert await now() == {"tests.fail": (2, "no answer after 2 s")}
+    assert await then() == {"tests.fail": (2, "no answer after 2 s")}

@@ -19,7 +19,9 @@ from carafe.jobs.filters import JobFilter
 from carafe.jobs.statements import Statement
 from carafe.jobs.states import State
 from carafe.readmodel import statements
+from carafe.readmodel.dead import DeadLetters
 from carafe.readmodel.model import ReadModel
+from carafe.readmodel.walks import Position, Query, walk_of
 from carafe.readmodel.windows import LARGEST
 from tests.readmodel.conftest import PATIENT, read_only
 
@@ -102,9 +104,9 @@ class Recording:
         if name not in ("fetch", "fetchrow", "fetchval", "execute"):
             raise AssertionError(f"{name} is not looked at by this test")
 
-        async def call(query: str, *values: Any) -> Any:
+        async def call(query: str, *values: Any, **options: Any) -> Any:
             self._sent[query] = values
-            return await method(query, *values)
+            return await method(query, *values, **options)
 
         return call
 
@@ -181,15 +183,24 @@ async def test_lists_and_counts(recorded: Recorded, pairs: list[tuple[str, str]]
     await judge(recorded)
 
 
-async def test_everything_else(recorded: Recorded) -> None:
+async def hurried(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks at the groups of dead letters that are too many to be counted at once."""
+    letters = DeadLetters(seconds=0.0, patience=0.0)
+    with monkeypatch.context() as patched:
+        patched.setattr("carafe.readmodel.dead.SLICE", 5_000)
+        async with recorded.connection() as connection:
+            for _ in range(2):
+                assert (await letters.groups(connection)).total.estimated
+
+
+async def test_everything_else(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
     model = ReadModel(recorded, max_replicas=10, trying=PATIENT)  # type: ignore[arg-type]
     await model.snapshot()
     for step in ("5m", "1h", "24h", "7d"):
         for kind in (None, "kind.000"):
             await model.series(step, kind)
     groups = (await model.dead_groups()).groups
-    async with recorded.connection() as connection:
-        await model._dead.groups(connection)
+    await hurried(recorded, monkeypatch)
     await model.dead_group(groups[0].kind, groups[0].fingerprint)
     group = JobFilter(frozenset({State.DEAD}), groups[0].kind, fingerprint=groups[0].fingerprint, resolved=False)
     await model.counts(group)
@@ -207,14 +218,13 @@ async def test_everything_else(recorded: Recorded) -> None:
     await judge(recorded)
 
 
-async def test_no_statement_of_the_read_model_is_left_out(recorded: Recorded) -> None:
+async def test_no_statement_of_the_read_model_is_left_out(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those in files; the others are made by the walks, of which every kind is in the filters above."""
     model = ReadModel(recorded, max_replicas=10, trying=PATIENT)  # type: ignore[arg-type]
     await model.snapshot()
     await model.series("1h")
     await model.dead_groups()
-    async with recorded.connection() as connection:
-        await model._dead.groups(connection)
+    await hurried(recorded, monkeypatch)
     await model.workers()
     await model.kinds()
     await model.audit()
@@ -260,3 +270,75 @@ async def test_this_test_sees_what_it_looks_for(recorded: Recorded, query: str, 
     async with recorded.database.connection() as connection:
         found = faults(await explained(connection, query, ()))
     assert any(text.startswith(fault) for text in found), found
+
+
+FLOOD = """
+insert into carafe.jobs_ended (id, kind, queue, state, args, version, attempt, max_attempts, fence, snoozes, releases,
+    timeout, created_at, due_at, started_at, ended_at, error_class, error, error_fingerprint)
+select uuidv7(), 'kind.flood', 'default', state, '{}', 1, 1, 1, 1, 0, 0, 300, now(), now(), now(), now(),
+    case when state = 'dead' then 'Flood' end, case when state = 'dead' then 'Flood' end,
+    case when state = 'dead' then 'flood' end
+from generate_series(1, 20000) as n, unnest(array['succeeded', 'dead']) as state
+"""
+
+FEW = 5_000
+"""Rows that a walk may read for a page, beside a flood of others."""
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [("kind", "kind.000")],
+        [("state", "succeeded"), ("kind", "kind.000")],
+        [("state", "succeeded"), ("kind", "kind.000"), ("since", "2020-01-01")],
+        [("state", "dead"), ("kind", "kind.000")],
+        [("state", "dead"), ("error_class", "ValueError")],
+        [("state", "dead"), ("kind", "kind.000"), ("fingerprint", "{fingerprint}")],
+        [("state", "dead"), ("kind", "kind.000"), ("fingerprint", "{fingerprint}"), ("resolved", "false")],
+    ],
+    ids=lambda pairs: "&".join(name for name, _ in pairs),
+)
+async def test_the_newest_of_a_kind_are_found_behind_a_flood_of_others(
+    populated_url: str, pairs: list[tuple[str, str]]
+) -> None:
+    """The planner takes the common kind for common among the newest too, which it is not."""
+    database = Database(populated_url, pool_size=1)
+    async with database.connection() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        fingerprint = await connection.fetchval(
+            "select error_fingerprint from carafe.jobs_dead where kind = 'kind.000' and resolved_at is null limit 1"
+        )
+        await connection.execute(FLOOD)
+        wanted = JobFilter.from_query([(name, value.format(fingerprint=fingerprint)) for name, value in pairs])
+        walk = walk_of(wanted, "ended", {})
+        assert walk is not None
+        found = await connection.fetch(*_sent(walk.rows(None, None, 51)))
+        assert len(found) == 51
+        assert [row["ended_at"] for row in found] == sorted((row["ended_at"] for row in found), reverse=True)
+        half = Position(found[20]["ended_at"], found[20]["id"])
+        last = Position(found[50]["ended_at"], found[50]["id"])
+        assert await connection.fetch(*_sent(walk.rows(half, last, 51))) == found[21:]
+        assert sum(row["number"] for row in await connection.fetch(*_sent(walk.numbers(half, last)))) == 30
+        for query in (walk.rows(None, None, 51), walk.rows(half, None, 51), walk.boundary(half, 30), walk.number(100)):
+            read = sum(scan.rows for scan in scans(await explained(connection, query.text, tuple(query.values))))
+            assert read < FEW, query.text
+        await transaction.rollback()
+    await database.close()
+
+
+def _sent(query: Query) -> tuple[Any, ...]:
+    return (query.text, *query.values)
+
+
+async def test_failures_of_live_jobs_are_looked_up_one_by_one(recorded: Recorded) -> None:
+    """The attempts of all that ever failed are many more."""
+    async with recorded.database.connection() as connection:
+        retrying = await connection.fetchval("select count(*) from carafe.jobs where attempt > 0")
+        oldest = await connection.fetchval("select id from carafe.jobs order by id limit 1")
+        for wanted in (JobFilter(text="nowhere"), JobFilter(error_class="None")):
+            walk = walk_of(wanted, "live", {})
+            assert walk is not None
+            query = walk.rows(None, Position(None, oldest), 51)
+            read = scans(await explained(connection, query.text, tuple(query.values)))
+            assert 0 < sum(scan.rows for scan in read if scan.table.startswith("attempts")) <= retrying
