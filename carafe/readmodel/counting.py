@@ -14,7 +14,7 @@ from carafe.jobs.records import Count
 from carafe.jobs.states import ENDED, LIVE, State
 from carafe.readmodel.statements import DEAD_SAMPLED, ENDED_IN_STATISTICS, LIVE_COUNTS
 from carafe.readmodel.walks import FEW, Walk, walk_of
-from carafe.readmodel.windows import windows
+from carafe.readmodel.windows import fetched, windows
 
 Counts = Mapping[State, Count]
 
@@ -164,7 +164,10 @@ async def _tried(connection: Connection, walk: Walk, among: int | None, deadline
     tried = 0
     async for window in windows(connection, walk, None, deadline):
         query = walk.numbers(window.after, window.until)
-        for row in await connection.fetch(query.text, *query.values):
+        rows = await fetched(connection, query, window.given_up)
+        if rows is None:
+            break
+        for row in rows:
             state = State(row["state"])
             found[state] = found.get(state, 0) + row["number"]
         tried = window.tried

@@ -20,7 +20,7 @@ from carafe.jobs.states import State
 from carafe.readmodel.records import JobRow, JobsPage
 from carafe.readmodel.statements import LAST_ERRORS
 from carafe.readmodel.walks import Position, walk_of
-from carafe.readmodel.windows import windows
+from carafe.readmodel.windows import fetched, windows
 
 LONGEST = 500
 """Jobs of a page."""
@@ -92,7 +92,10 @@ async def _find(
     rows = []
     async for window in windows(connection, walk, after, deadline):
         query = walk.rows(window.after, window.until, limit + 1 - len(rows))
-        rows += await connection.fetch(query.text, *query.values)
+        found = await fetched(connection, query, window.given_up)
+        if found is None:
+            return _Found(rows, window.after, False)
+        rows += found
         after = window.until or window.after
         if len(rows) > limit or window.until is None:
             return _Found(rows, after, len(rows) <= limit)

@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import AsyncIterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from carafe.jobs.moves import Connection
 from carafe.jobs.records import as_uuid
-from carafe.readmodel.walks import Position, Walk
+from carafe.readmodel.walks import Position, Query, Walk
 
 SEARCHED = 100_000
 """Rows that one page tries on each side at most."""
@@ -16,17 +16,18 @@ FIRST, LARGEST = 4_000, 16_000
 that a page takes few statements (each waits for a processor twice, while a drain keeps them all busy)."""
 
 OVERRUN = 0.03
-"""Seconds after its deadline at which the search for the end of a window is given up, but of the first: where many rows have
-been deleted since the last vacuum, each leaves a step that counts for none."""
+"""Seconds after its deadline at which a window is given up, but the first: its rows may have to be read from disk, and where
+many have been deleted since the last vacuum, each leaves a step on the way that counts for none."""
 
 
 class Window(NamedTuple):
     """What lies behind `after` down to `until` (None: to the end). `tried`: rows of this window and those before it, which
-    is all that is known of the last one, and too many there."""
+    is all that is known of the last one, and too many there. `given_up` on `time.monotonic`; None: never."""
 
     after: Position | None
     until: Position | None
     tried: int
+    given_up: float | None = None
 
 
 async def windows(connection: Connection, walk: Walk, after: Position | None, deadline: float) -> AsyncIterator[Window]:
@@ -36,20 +37,27 @@ async def windows(connection: Connection, walk: Walk, after: Position | None, de
     Raises what the database raises.
     """
     rows, tried = FIRST, 0
-    patience: float | None = None
+    given_up: float | None = None
     while True:
         began = time.monotonic()
-        query = walk.boundary(after, rows)
-        try:
-            boundary = await connection.fetchrow(query.text, *query.values, timeout=patience)
-        except TimeoutError:
+        boundary = await fetched(connection, walk.boundary(after, rows), given_up)
+        if boundary is None:
             return
-        until = None if boundary is None else Position(boundary["at"], as_uuid(boundary["id"]))
+        until = Position(boundary[0]["at"], as_uuid(boundary[0]["id"])) if boundary else None
         tried += rows
-        yield Window(after, until, tried)
+        yield Window(after, until, tried, given_up)
         now = time.monotonic()
         following = min(2 * rows, LARGEST, SEARCHED - tried)
         if until is None or following <= 0 or now + (now - began) * following / rows > deadline:
             return
         after, rows = until, following
-        patience = deadline + OVERRUN - now
+        given_up = deadline + OVERRUN
+
+
+async def fetched(connection: Connection, query: Query, given_up: float | None) -> list[Any] | None:
+    """The rows of a query; None: they were not there in time. Raises what the database raises."""
+    timeout = None if given_up is None else max(0.001, given_up - time.monotonic())
+    try:
+        return list(await connection.fetch(query.text, *query.values, timeout=timeout))
+    except TimeoutError:
+        return None

@@ -7,7 +7,7 @@ import pytest
 from carafe.database import Database
 from carafe.jobs.filters import JobFilter
 from carafe.readmodel.walks import walk_of
-from carafe.readmodel.windows import windows
+from carafe.readmodel.windows import fetched, windows
 from tests.readmodel.conftest import PATIENT
 
 pytestmark = pytest.mark.anyio
@@ -47,6 +47,7 @@ async def test_a_window_whose_end_is_not_found_in_time_is_not_given(
         await transaction.start()
         await other.execute("lock table carafe.jobs in access exclusive mode")
         assert [window async for window in found] == []
+        assert await fetched(connection, walk.numbers(None, first.until), time.monotonic()) is None
         await transaction.rollback()
         assert await connection.fetchval("select 1") == 1, "the connection is as good as before"
         again = windows(connection, walk, first.until, time.monotonic() + PATIENT)

@@ -126,6 +126,8 @@ def reading_pool(settings: "Settings") -> Database:
             "lock_timeout": "1s",
             # A plan for any value walks all the dead to find none of an error that there never was.
             "plan_cache_mode": "force_custom_plan",
+            # One processor at a time for one page.
+            "max_parallel_workers_per_gather": "0",
         },
     )
 
