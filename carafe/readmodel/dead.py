@@ -193,7 +193,7 @@ class DeadLetters:
                 group.last_at, group.example = row["last_at"], as_uuid(row["id"])
         if self._looked is None or sum(row["number"] for row in found) == NEW:
             found = await connection.fetch(DEAD_GROUP_KEYS.positional, *DEAD_GROUP_KEYS.arguments(limit=GROUPS))
-        unknown = [_key(row) for row in found if _key(row) not in self._groups][: GROUPS - len(self._groups)]
+        unknown = [_key(row) for row in found if _key(row) not in self._groups][: max(0, GROUPS - len(self._groups))]
         rows = await _newest(connection, unknown, FEWEST + 1)
         first = await _first(connection, [_key(row) for row in rows if row["number"] > FEWEST])
         for row in rows:
