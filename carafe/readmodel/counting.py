@@ -28,11 +28,10 @@ async def count_live(connection: Connection) -> Counts:
     """All live jobs, by state."""
     row = await connection.fetchrow(LIVE_COUNTS.positional, *LIVE_COUNTS.arguments(limit=FEW + 1))
     assert row is not None
-    waiting = row["scheduled"] + row["retrying"] > 2 * FEW  # their common index was not read to its end
     counts = {}
     for state in LIVE:
         number, sampled = row[state.value], row[f"sampled_{state.value}"]
-        estimated = number > FEW or (waiting and state in (State.SCHEDULED, State.RETRYING))
+        estimated = number > FEW or (row["too_many"] and state in (State.SCHEDULED, State.RETRYING))
         counts[state] = Count(max(number, int(sampled or 0)), True) if estimated else Count(number)
     if counts[State.QUEUED].estimated and row["sampled_queued"] is None:
         # Nobody samples: what the planner knows of the whole table, less the others, must do.

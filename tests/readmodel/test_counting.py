@@ -2,7 +2,7 @@
 
 import pytest
 
-from carafe.jobs import Client
+from carafe.jobs import Client, NewJob
 from carafe.jobs.filters import JobFilter
 from carafe.jobs.records import Count
 from carafe.jobs.states import State
@@ -82,6 +82,24 @@ async def test_live_jobs_above_ten_thousand_are_as_many_as_the_last_sample_said(
     assert counts[State.QUEUED] == Count(12_000, estimated=True)
     assert counts[State.RUNNING] == Count(0)
     assert (await model.counts(JobFilter(kind="tests.add")))[State.QUEUED] == Count(6_000)
+
+
+@pytest.mark.parametrize("sampled", [True, False])
+async def test_scheduled_and_retrying_jobs_are_told_apart_by_the_sample_when_they_are_too_many(
+    carafe_client: Client, model: ReadModel, worker: ByHand, sampled: bool
+) -> None:
+    for _ in range(3):
+        await carafe_client.enqueue_many([NewJob(Greet(name="Ada"), delay=3_600.0)] * 7_000)
+    [claim] = await worker.claim((await carafe_client.enqueue(Add(a=1, b=2))).id)
+    await worker.fail(claim)
+    if sampled:
+        await Sampler(carafe_client.database).round()
+    counts = await model.counts(JobFilter())
+    assert (counts[State.SCHEDULED].estimated, counts[State.RETRYING].estimated) == (True, True)
+    if sampled:
+        assert (counts[State.SCHEDULED].number, counts[State.RETRYING].number) == (21_000, 1)
+    else:
+        assert counts[State.SCHEDULED].number + counts[State.RETRYING].number > 2 * FEW
 
 
 async def test_what_is_counted_by_an_index_is_estimated_only_above_ten_thousand(populated: ReadModel) -> None:
