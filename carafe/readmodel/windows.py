@@ -55,7 +55,11 @@ async def windows(connection: Connection, walk: Walk, after: Position | None, de
 
 
 async def fetched(connection: Connection, query: Query, given_up: float | None) -> list[Any] | None:
-    """The rows of a query; None: they were not there in time. Raises what the database raises."""
+    """The rows of a query; None: they were not there in time. Raises what the database raises.
+
+    After None the connection is still busy ending the query: the next one waits for that, and must not be given a time
+    itself, or asyncpg ends the connection when it is short.
+    """
     timeout = None if given_up is None else max(0.001, given_up - time.monotonic())
     try:
         return list(await connection.fetch(query.text, *query.values, timeout=timeout))

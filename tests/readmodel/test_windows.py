@@ -47,9 +47,9 @@ async def test_a_window_whose_end_is_not_found_in_time_is_not_given(
         await transaction.start()
         await other.execute("lock table carafe.jobs in access exclusive mode")
         assert [window async for window in found] == []
+        assert await connection.fetchval("select 1") == 1, "the connection is as good as before"
         assert await fetched(connection, walk.numbers(None, first.until), time.monotonic()) is None
         await transaction.rollback()
-        assert await connection.fetchval("select 1") == 1, "the connection is as good as before"
         again = windows(connection, walk, first.until, time.monotonic() + PATIENT)
         assert (await anext(again)).until is not None, "and who goes on from there finds more"
     await database.close()
