@@ -330,8 +330,12 @@ class WorkerThread:
         self._thread.start()
 
     def ready(self, timeout: float) -> bool:
-        """Wait until it consumes, for at most `timeout` seconds."""
-        return self._worker.engine.consuming.wait(timeout)
+        """Wait until it consumes and Postgres knows it, as `/readyz` says, for at most `timeout` seconds."""
+        began = time.monotonic()
+        engine = self._worker.engine
+        if not engine.consuming.wait(timeout):
+            return False
+        return engine.heartbeat.announced.wait(max(0.0, timeout - (time.monotonic() - began)))
 
     def drain(self) -> None:
         """Begin to drain; a second call hurries. Returns at once."""

@@ -12,7 +12,7 @@ from carafe.jobs.records import Count
 from carafe.jobs.states import State
 from carafe.readmodel.facts import Facts
 from carafe.readmodel.records import Attention, Rates
-from carafe.readmodel.words import clock, counted, number, seconds_in_words
+from carafe.readmodel.words import counted, number, seconds_in_words
 
 DEATHS_WITHIN = 900.0
 """Seconds that a death is news."""
@@ -73,7 +73,7 @@ def _paused(s: Situation) -> Iterable[Attention]:
     if s.facts.paused_at is not None:
         by = f" by {s.facts.paused_by}" if s.facts.paused_by else ""
         why = f" ({s.facts.paused_reason})" if s.facts.paused_reason else ""
-        text = f"the queue is paused since {clock(s.facts.paused_at, s.now)}{by}{why}; {_wait(s.queued)}"
+        text = f"the queue is paused{by}{why}; {_wait(s.queued)}"
         yield Attention("paused", "warning", text, "/jobs?state=queued", s.facts.paused_at)
 
 
@@ -108,7 +108,7 @@ def _deaths(s: Situation) -> Iterable[Attention]:
     for row in s.deaths:
         if row["number"] >= GROWING:
             error = f", {row['error_class']}" if row["error_class"] else ""
-            text = f"dead letters growing: {row['number']:,} of `{row['kind']}`{error}, since {clock(row['since'], s.now)}"
+            text = f"dead letters growing: {row['number']:,} of `{row['kind']}`{error}"
             yield Attention(f"deaths:{row['kind']}:{row['error_class'] or ''}", "warning", text, "/dead", row["since"])
 
 
