@@ -40,7 +40,8 @@ PATIENCE = 0.2
 """The same when a number is older than `STALE`, or none is known yet."""
 
 STALE = 120.0
-"""Seconds."""
+"""Seconds after which a number that was not counted again is too old to be shown for long: all may have changed while nobody
+looked."""
 
 FEWEST = 20
 """Up to how many jobs a group is counted at first that appeared out of turn."""

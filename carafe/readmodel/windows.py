@@ -27,7 +27,7 @@ class Window(NamedTuple):
     after: Position | None
     until: Position | None
     tried: int
-    given_up: float | None = None
+    given_up: float | None
 
 
 async def windows(connection: Connection, walk: Walk, after: Position | None, deadline: float) -> AsyncIterator[Window]:
