@@ -5,7 +5,6 @@ for a Postgres that is away; nothing here fails its host.
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ from carafe import metrics
 from carafe.database import AWAY, Database
 from carafe.errors import Unavailable
 from carafe.jobs.queue import Queue
+from carafe.tasks import end
 
 LOOK = 0.25
 """Seconds between two looks at the clock."""
@@ -137,10 +137,7 @@ async def vitals(database: Database, queue: Queue) -> AsyncIterator[None]:
     finally:
         for stop in stops:
             stop()
-        for task in tasks:
-            task.cancel()
-        with contextlib.suppress(Exception):
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await end(tasks)
 
 
 async def _keep_looking(answers: Answers) -> None:

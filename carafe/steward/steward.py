@@ -28,6 +28,7 @@ from carafe.steward.repairer import Repairer
 from carafe.steward.rescuer import Rescuer
 from carafe.steward.service import Service
 from carafe.steward.statistics import Folder
+from carafe.tasks import end
 
 log = structlog.stdlib.get_logger("carafe.steward")
 
@@ -87,9 +88,7 @@ class Steward:
         """End the loops and give up the lease."""
         for unfollow in self._unfollow:
             unfollow()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         if self.cluster is not None:
             self.cluster.stop()
         try:
