@@ -342,7 +342,13 @@ class Runner:
             slot.stop_with = killer.stop
             request = self._request(handler, claim)
             spans = None if self._tracing is None else self._tracing.from_child
-            work = self._threads.submit(self._children.run, request, killer.started, report, logged, spans)
+            # Its time starts with its handler; until then `carafe.engine.children.START` bounds it.
+            slot.deadline = float("inf")
+
+            def begun() -> None:
+                slot.deadline = time.monotonic() + claim.row["timeout"]
+
+            work = self._threads.submit(self._children.run, request, killer.started, begun, report, logged, spans)
         future = asyncio.wrap_future(work)
         # Only the end of the worker cancels this wait; the thread itself cannot be stopped.
         answer = await future

@@ -28,7 +28,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from carafe import collector, tracing
+from carafe import collector, forks, tracing
 from carafe.engine import control
 from carafe.engine.engine import Engine
 from carafe.engine.exposed import expose_engine
@@ -209,6 +209,7 @@ class Worker(CeleryWorker):
         if self._owns_process:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._on_signal)
+            forks.leave_signals_behind()
 
     def _on_signal(self, number: int, frame: Any) -> None:
         # Little may be done inside a signal handler: a thread takes it from here.

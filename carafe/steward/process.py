@@ -7,6 +7,7 @@ import socket
 
 import structlog
 
+from carafe import forks
 from carafe.jobs import Client
 from carafe.jobs.modules import load_jobs
 from carafe.probes import metrics_served
@@ -31,6 +32,7 @@ async def _run(settings: Settings, port: int) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    forks.leave_signals_behind()
     async with Client.from_settings(settings) as client:
         name = f"steward {socket.gethostname()}:{os.getpid()}"
         retention = Retention.of(settings)
