@@ -26,6 +26,7 @@ import structlog
 from carafe import __version__, forks, tracing
 from carafe.development import Announcement, Servers, with_urls
 from carafe.settings import Settings, SettingsError, redact_url
+from carafe.signals import ending
 
 if TYPE_CHECKING:
     from carafe.engine.worker import WorkerThread
@@ -65,7 +66,7 @@ def run_dev(settings: Settings) -> int:
 
 
 class _Signals:
-    """SIGINT and SIGTERM while the process lives: `on_ask` is called for each, with how many there were."""
+    """The signals that end a process, while the process lives: `on_ask` is called for each, with how many there were."""
 
     def __init__(self) -> None:
         self._asked = 0
@@ -73,7 +74,7 @@ class _Signals:
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "_Signals":
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in ending():
             self._before[number] = signal.signal(number, self._ask)
         forks.leave_signals_behind()
         return self

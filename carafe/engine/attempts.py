@@ -7,14 +7,17 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import asyncpg
+
 from carafe.database import AWAY, Database
 from carafe.engine.results import encode_result
-from carafe.engine.slot import Slot
+from carafe.engine.slot import Claim
 from carafe.jobs.errors import InvalidOption, StaleClaim
 from carafe.jobs.moves import run_hooks
 from carafe.jobs.records import as_uuid
 from carafe.jobs.statements import FINISH, PROGRESS
 from carafe.jobs.statistics import BOUNDS
+from carafe.texts import text_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -26,10 +29,11 @@ PROGRESS_INTERVAL = 0.25
 class AttemptContext:
     """The context of an ``async def`` handler; see `carafe.jobs.context.Context`."""
 
-    __slots__ = ("_database", "_limit", "_reported", "_row", "_slot", "completed", "result")
+    __slots__ = ("_claim", "_database", "_limit", "_reported", "_row", "completed", "result")
 
-    def __init__(self, row: Any, slot: Slot, database: Database, limit: int) -> None:
-        self._row, self._slot, self._database, self._limit = row, slot, database, limit
+    def __init__(self, row: Any, claim: Claim | None, database: Database, limit: int) -> None:
+        """`claim` None: in a child process, which is killed and never asked to stop."""
+        self._row, self._claim, self._database, self._limit = row, claim, database, limit
         self._reported = 0.0
         self.result: Any = None
         self.completed = False
@@ -61,7 +65,7 @@ class AttemptContext:
 
     @property
     def cancelled(self) -> bool:
-        return self._slot.stop is not None
+        return self._claim is not None and self._claim.stop is not None
 
     @property
     def database(self) -> Database:
@@ -77,8 +81,8 @@ class AttemptContext:
             async with self._database.connection() as connection:
                 arguments = PROGRESS.arguments(**values, id=self._row["id"], fence=self._row["fence"])
                 await connection.execute(PROGRESS.positional, *arguments)
-        except AWAY:
-            pass  # progress is best effort: a database that is away must not fail the handler
+        except (*AWAY, asyncpg.PostgresError, asyncpg.InterfaceError):
+            pass  # progress is best effort: a database that is away or refuses it must not fail the handler
 
     @asynccontextmanager
     async def transaction(self) -> "AsyncIterator[AsyncSession]":
@@ -142,7 +146,8 @@ class ThreadContext:
 
 
 def progress_values(fraction: float, note: str) -> dict[str, Any]:
-    """Checked values for progress.sql. Raises `InvalidOption`."""
+    """Checked values for progress.sql; the note is made what Postgres can store. Raises `InvalidOption`."""
     if not 0 <= fraction <= 1:
         raise InvalidOption("fraction", f"must be from 0 to 1 (got {fraction})")
-    return {"fraction": float(fraction), "note": note.replace("\0", "")[:500] or None}
+    said = note.replace("\0", "") if type(note) is str else note
+    return {"fraction": float(fraction), "note": text_of(said, 500) or None}

@@ -9,6 +9,7 @@ Must never: raise into a handler, or wait for anything but the moment that anoth
 
 import logging
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable
@@ -16,12 +17,12 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
-from carafe.engine.ends import clean
 from carafe.engine.slot import Claim
 from carafe.jobs.job_logs import MAX_BYTES, MAX_LINES, Chunk
+from carafe.texts import class_name, clean, text_of, traceback_of
 
 running: ContextVar[Claim | None] = ContextVar("carafe claim", default=None)
-"""The claim whose handler runs in this context. A slot sets it anew for each; it is never taken back, see `Tail.over`."""
+"""The claim whose handler runs in this context. Each attempt has one of its own; it is never taken back: `Claim.over`."""
 
 MAX_TEXT = 8_192
 """Characters of one line that are kept."""
@@ -121,7 +122,7 @@ class Sending(logging.Handler):
 def log_context() -> dict[str, Any]:
     """What a line of the worker's log says of the job whose code logs it (`carafe.logging.annotate`)."""
     claim = running.get()
-    if claim is None or (claim.tail is not None and claim.tail.over):
+    if claim is None or claim.over:
         return {}
     return {"job_id": str(claim.id), "kind": claim.kind, "attempt": claim.attempt}
 
@@ -142,22 +143,23 @@ def line_of(record: logging.LogRecord) -> tuple[float, str, str]:
     """Time, level and text of a record: the message, what came with it as ``name=value``, the traceback. Never raises."""
     try:
         text = _text_of(record)
-    except Exception as error:
-        text = f"{record.msg!r} (its values cannot be shown: {type(error).__name__})"
-    return record.created, record.levelname.lower(), clean(text, MAX_TEXT)
+    except BaseException as error:
+        text = f"{text_of(record.msg, MAX_TEXT)} (its values cannot be shown: {class_name(error)})"
+    at, level = record.created, record.levelname
+    return at if type(at) is float else time.time(), text_of(level, 50).lower(), clean(text, MAX_TEXT)
 
 
 def _text_of(record: logging.LogRecord) -> str:
     values: dict[str, Any]
     if isinstance(record.msg, dict):  # structlog's, on its way to the formatter
         event = record.msg
-        words, values = str(event.get("event", "")), {k: v for k, v in event.items() if k not in _SHOWN_APART}
+        words, values = text_of(event.get("event", ""), MAX_TEXT), {k: v for k, v in event.items() if k not in _SHOWN_APART}
         error = event.get("exc_info") or record.exc_info
         stack = event.get("stack") or record.stack_info
     else:
         words, error, stack = record.getMessage(), record.exc_info, record.stack_info
         values = {k: v for k, v in vars(record).items() if k not in _OF_EVERY_RECORD and not k.startswith("_")}
-    text = words + "".join(f" {name}={value}" for name, value in values.items())
+    text = words + "".join(f" {text_of(name, 200)}={text_of(value, MAX_TEXT)}" for name, value in values.items())
     trace = _trace(error)
     return "\n".join(part for part in (text, trace, stack) if part)
 
@@ -168,4 +170,4 @@ def _trace(error: Any) -> str:
         return traceback.format_exc().rstrip()
     if isinstance(error, tuple):
         error = error[1]
-    return "".join(traceback.format_exception(error)).rstrip() if isinstance(error, BaseException) else ""
+    return traceback_of(error).rstrip() if issubclass(type(error), BaseException) else ""

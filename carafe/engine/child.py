@@ -27,15 +27,14 @@ from carafe import forks
 from carafe.database import Database
 from carafe.engine.attempts import AttemptContext, progress_values
 from carafe.engine.captured_logs import Sending
-from carafe.engine.ends import describe
 from carafe.engine.results import ResultNotUsable, encode_result
-from carafe.engine.slot import Slot
 from carafe.jobs.definition import load
 from carafe.jobs.errors import InvalidArguments, PayloadTooLarge
 from carafe.jobs.handlers import handlers
 from carafe.jobs.modules import load_handlers, load_jobs
 from carafe.jobs.outcomes import Cancel, Discard, Outcome, Retry, Snooze
 from carafe.kubernetes.pod import in_pod
+from carafe.texts import describe
 
 
 class ChildContext:
@@ -100,7 +99,7 @@ def answer(request: dict[str, Any], answers: "Answers") -> dict[str, Any]:
 async def _run_async(function: Any, job: Any, row: dict[str, Any]) -> tuple[Any, bool]:
     """Run an ``async def`` handler with the context it would have in the worker, on connections of the child's own."""
     database = Database(row["database_url"], pool_size=2, name="carafe child")
-    context = AttemptContext(row, Slot(0), database, row["result_limit"])
+    context = AttemptContext(row, None, database, row["result_limit"])
     try:
         return await function(job, context), context.completed
     except Exception:

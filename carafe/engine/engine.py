@@ -1,17 +1,20 @@
-"""The engine: what turns hints into ended jobs inside one worker process. Ledger and runner live on one event loop in a
-thread of their own; Celery's consumer, in another thread, only hands over batches of hints and asks for room.
+"""The engine: what turns hints into ended jobs inside one worker process. The ledger and all that serves it live on an event
+loop in a thread of their own. Handlers run on another (`carafe.engine.handler_loop`), so that none can hold up, stop or
+cancel what is the engine's: claims go there and ends come back in batches. Celery's consumer, in a third thread, only hands
+over batches of hints and asks for room.
 
 1. `take` accepts what the slots can start now, plus about 100 ms of work, and pushes the rest back (DESIGN.md rule 5)
 2. batches are claimed, claims are offered to the slots, ends are written in groups
 3. what was taken by a wrong guess is given back: a slot that is stuck hides no backlog
 4. `drain` stops taking at once, lets running jobs finish, and hands back the rest
+5. what has ended that should not have (a service, a slot, the handlers' loop) is seen, logged and started again
 """
 
 import asyncio
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
@@ -24,6 +27,7 @@ from carafe.engine import captured_logs
 from carafe.engine.captured_logs import Capture
 from carafe.engine.children import Children
 from carafe.engine.ends import End, Failed, Released
+from carafe.engine.handler_loop import HandlerLoop
 from carafe.engine.heartbeat import Findings, Heartbeat
 from carafe.engine.holdings import Holdings
 from carafe.engine.intake import Intake
@@ -34,6 +38,7 @@ from carafe.engine.requests import CancelRequests
 from carafe.engine.runner import Completed, Runner
 from carafe.engine.scaling import Scaling
 from carafe.engine.slot import Claim, Slot
+from carafe.engine.surroundings import Surroundings
 from carafe.errors import CarafeError
 from carafe.jobs.actions import act
 from carafe.jobs.handlers import handlers
@@ -53,7 +58,21 @@ TICK = 0.05
 """Seconds between two looks at deadlines, stuck slots and log lines."""
 
 STUCK = 0.15
-"""Seconds that a claimed job may wait for a slot before it is given back."""
+"""Seconds that a claimed job may wait for a slot before it is given back..."""
+
+STUCK_FOR = 1.0
+"""...if all that wait would wait for longer than that many seconds, at the rate at which jobs have begun in the last `STUCK`."""
+
+STUCK_TICKS = 1 + round(STUCK / TICK)
+
+GATHER = 0.002
+"""Seconds that an end may wait for others, while more jobs are at hand, before they go to the ledger together."""
+
+BLOCKED = 1.0
+"""Seconds without a turn of the handlers' loop, or of the engine's, after which the log says who holds it."""
+
+AGAIN = 0.1
+"""Seconds after which a service that has ended is started again."""
 
 SUSPECT_WAITS = 1.0
 """Seconds that a suspect may wait for another to end; then it is left to other workers."""
@@ -107,7 +126,7 @@ class Engine:
         self.consumer: Consumer | None = None
         self.drain_asked: Callable[[], None] | None = None
         self.counts: Counter[str] = Counter()
-        self.draining = False
+        self.draining = self.failed = False
         self.loop_tick = self.consumer_tick = time.monotonic()
         self.consuming = threading.Event()
         self.idle = threading.Event()
@@ -118,11 +137,21 @@ class Engine:
             name=f"carafe worker {name}",
             command_timeout=COMMAND_TIMEOUT,
         )
+        self._handlers_database = self._database_of_handlers(settings)
         self._settings = settings
+        self._came: deque[End] = deque()
+        self._coming = False
         self._ends: list[End] = []
         self._writing = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._stage = HandlerLoop()
+        self._blocked_since: float | None = None
+        self._begun: deque[int] = deque()
+        self._dead_since: float | None = None
+        self._surroundings = Surroundings()
+        self._stopping = False
+        self.died: Callable[[], None] | None = None
         self._started = threading.Event()
         self._children = Children(
             settings.job_modules,
@@ -138,14 +167,14 @@ class Engine:
         self.runner = Runner(
             concurrency=self.concurrency,
             handlers=handlers(),
-            database=self._database,
+            database=self._handlers_database,
             children=self._children,
             pace=self._pace,
             job_log=self._job_log,
             result_limit=settings.job_result_limit,
             retry_base=settings.job_retry_base,
             retry_cap=settings.job_retry_cap,
-            ended=self._ended,
+            ended=self._comes,
             idle=self._slot_idle,
             tracing=None if tracing.active is None else tracing.active.attempts(name),
         )
@@ -158,10 +187,20 @@ class Engine:
         self.scaling = Scaling(self, settings)
         self._requests = CancelRequests(settings, self.heartbeat.beat_now)
 
+    def _database_of_handlers(self, settings: "Settings") -> Database:
+        """The handlers' own connections, on their own loop: what they leave open or broken is nobody else's."""
+        assert settings.database_url is not None
+        return Database(
+            settings.database_url.get_secret_value(),
+            pool_size=max(CLAIMS + WRITES + 2, settings.worker_concurrency),
+            name=f"carafe handlers {self.name}",
+            command_timeout=COMMAND_TIMEOUT,
+        )
+
     @property
     def unwritten(self) -> int:
         """Ends that wait to be written."""
-        return len(self._ends) + self._writing
+        return len(self._came) + len(self._ends) + self._writing
 
     @property
     def in_hand(self) -> int:
@@ -198,10 +237,15 @@ class Engine:
         try:
             uvloop.run(self._run())
         except BaseException:
-            log.exception("the engine has failed")
-            raise
+            # Without it nothing runs and nothing ends here: others must get its jobs, and the process must go.
+            log.critical("the engine has failed, the worker ends", exc_info=True)
+            self.failed = True
+            self.heartbeat.stop()
         finally:
             self.stopped.set()
+            self._started.set()
+            if self.failed and self.died is not None:
+                self.died()
 
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -212,35 +256,58 @@ class Engine:
         self.runner.trust_until(time.monotonic() + TRUST)
         self._capture.install()
         annotate("job", captured_logs.log_context)
-        self.runner.start()
+        self._surroundings.remember()
+        self._stage.start()
+        self._stage.call(self.runner.start)
         self.heartbeat.start()
         self.scaling.start()
         services = [
-            self._spawn(service)
-            for service in (
-                self._claim_arrivals(),
-                self._write_ends(),
-                self._tick(),
-                self._requests.listen(),
-                self._logs.run(),
+            self._spawn(self._kept(name, service))
+            for name, service in (
+                ("claims", self._claim_arrivals),
+                ("writes", self._write_ends),
+                ("tick", self._tick),
+                ("cancel requests", self._requests.listen),
+                ("job logs", self._logs.run),
             )
         ]
         self.intake.closed = False
         self._started.set()
-        await self._keep_up_until_stopped()
+        try:
+            await self._keep_up_until_stopped()
+        finally:
+            self._stopping = True
         for service in services:
             service.cancel()
-        await self.runner.stop()
+        await self._stage.run(self.runner.stop(), within=2)
+        self._take_ends()
         await self._write_rest()
+        self._surroundings.forget()
         self._capture.remove()
         await self._logs.finish()
         await asyncio.to_thread(self.scaling.stop)
         await asyncio.to_thread(self._children.close)
         await asyncio.to_thread(self.heartbeat.stop)
         self._job_log.flush()
+        await self._stage.run(self._handlers_database.close(), within=3)
+        await asyncio.to_thread(self._stage.end, 1.0)
         await self._database.close()
-        # Before the loop is closed, which waits for threads of its own that handlers may have left running.
+        # Before the loop is closed, which waits for threads of its own.
         self.stopped.set()
+
+    async def _kept(self, name: str, service: Callable[[], Awaitable[None]]) -> None:
+        """Run a service for as long as the engine does, whatever ends it."""
+        while True:
+            try:
+                await service()
+                log.error("a service of the engine has ended, it is started again", service=name)
+            except asyncio.CancelledError:
+                if self._stopping:
+                    raise
+                log.error("a service of the engine was cancelled, it is started again", service=name)
+            except Exception:
+                log.exception("a service of the engine has failed, it is started again", service=name)
+            await asyncio.sleep(AGAIN)
 
     async def _keep_up_until_stopped(self) -> None:
         """Carry a steward, on connections of its own, until the engine is stopped: with no web process one of us leads."""
@@ -317,6 +384,25 @@ class Engine:
         else:
             self._leave_to_others(self.runner.offer(claims), longest=SUSPECT_PAUSE)
 
+    def _comes(self, end: End) -> None:
+        """On the handlers' loop: an attempt is over. Ends come to the engine's loop together, not one by one."""
+        self._came.append(end)
+        if not self._coming:
+            self._coming = True
+            if self.runner.ready:
+                self._stage.loop.call_later(GATHER, self._hand_over)
+            else:
+                self._hand_over()
+
+    def _hand_over(self) -> None:
+        self._coming = False
+        self.call(self._take_ends)
+
+    def _take_ends(self) -> None:
+        came = self._came
+        while came:
+            self._ended(came.popleft())
+
     def _ended(self, end: End) -> None:
         """An attempt is over. `Completed` has nothing left to write."""
         if end.claim.tail is not None:
@@ -376,9 +462,16 @@ class Engine:
         self.intake.maybe_wake()
 
     async def _tick(self) -> None:
+        last = time.monotonic()
         while True:
             await asyncio.sleep(TICK)
             now = self.loop_tick = time.monotonic()
+            if now - last > BLOCKED:
+                self._stood_still(now - last)
+            last = now
+            self._take_ends()
+            self._look_after_handlers(now)
+            self._surroundings.restore()
             self.runner.check_deadlines(now)
             self._give_back_stuck(now)
             self._job_log.flush()
@@ -388,15 +481,81 @@ class Engine:
             else:
                 self.idle.set()
 
+    def _stood_still(self, seconds: float) -> None:
+        """The engine's own loop did not turn, although no handler runs on it: nothing is said of Postgres by that."""
+        claim, stack = self._stage.blocker()
+        log.warning(
+            "this process stood still: it was frozen or had no CPU, or a handler or a hook held Python's lock",
+            seconds=round(seconds, 1),
+            **_named(claim),
+            running=sorted({claim.kind for _, claim, _ in self.running()}),
+            handlers_at=stack,
+        )
+
+    def _look_after_handlers(self, now: float) -> None:
+        """See that the handlers' loop turns and that no slot is dead; say who holds the loop."""
+        if not self._stage.alive:
+            self._start_handlers_again()
+            return
+        if self.runner.dead:
+            self._dead_since = self._dead_since or now
+            self._stage.call(self.runner.revive)
+        else:
+            self._dead_since = None
+        standing = self._stage.standing(now)
+        self.intake.held_up = standing > STUCK
+        if standing > BLOCKED and self._blocked_since is None:
+            self._blocked_since = now - standing
+            claim, stack = self._stage.blocker()
+            claim = claim or self._stage.owner_of([claim for _, claim, _ in self.running()])
+            log.warning(
+                "a handler blocks the event loop of the handlers: no other async handler goes on until it awaits something",
+                seconds=round(standing, 1),
+                **_named(claim),
+                stack=stack,
+            )
+        elif standing < BLOCKED and self._blocked_since is not None:
+            log.info("the event loop of the handlers turns again", seconds=round(now - self._blocked_since, 1))
+            self._blocked_since = None
+
+    def handlers_stand(self, now: float) -> float:
+        """Seconds for which the handlers' loop has not turned, as far as they are worth a word; from any thread."""
+        since = self._blocked_since
+        return 0.0 if since is None else now - since
+
+    def dead_slots(self, now: float) -> int:
+        """Slots that have been dead for longer than it takes to give their jobs an end; from any thread."""
+        since = self._dead_since
+        return self.runner.dead if since is not None and now - since > 10 * BLOCKED else 0
+
+    def _start_handlers_again(self) -> None:
+        log.critical("the event loop of the handlers has ended: what ran on it has failed, and there is another")
+        self._stage = HandlerLoop()
+        self._handlers_database = self._database_of_handlers(self._settings)
+        self._coming = False
+        self.runner.abandon(self._handlers_database)
+        self._take_ends()
+        self._stage.start()
+        self._stage.call(self.runner.start)
+
     def _give_back_stuck(self, now: float) -> None:
         """Claims that no slot has begun for a while were taken by a wrong guess: they go back, where they can be seen."""
         self._leave_to_others(self.runner.withdraw_suspects(now - SUSPECT_WAITS), longest=SUSPECT_PAUSE)
         ready = self.runner.ready
-        if not ready or now - ready[0].claimed < STUCK or self.runner.free:
+        self._begun.append(self.runner.begun)
+        if len(self._begun) > STUCK_TICKS:
+            self._begun.popleft()
+        try:
+            if now - ready[0].claimed < STUCK:
+                return
+        except IndexError:
             return
-        for slot in self.runner.running():
-            assert slot.claim is not None
-            self._pace.observe(slot.claim.kind, now - slot.started)
+        # By how many have begun of late, not by the wait alone: a process that gets no CPU is not stuck.
+        of_late = self._begun[-1] - self._begun[0]
+        if len(ready) * STUCK <= of_late * STUCK_FOR and not self.intake.held_up:
+            return
+        for _, claim, seconds in self.running():
+            self._pace.observe(claim.kind, seconds)
         self.counts["claims given back"] += len(ready)
         self._withdraw()
 
@@ -428,6 +587,12 @@ class Engine:
         """Celery's loop lives; called by each of its turns."""
         self.consumer_tick = time.monotonic()
 
+    @property
+    def loops(self) -> "dict[str, asyncio.AbstractEventLoop]":
+        """The event loops, by what they are for: to look at their tasks."""
+        found = {"handlers": self._stage.loop, "engine": self._loop}
+        return {name: loop for name, loop in found.items() if loop is not None}
+
     def call(self, function: Callable[[], None]) -> None:
         """Call a function on the engine's loop, soon."""
         if self._loop is not None and not self._loop.is_closed():
@@ -436,7 +601,7 @@ class Engine:
     def running(self) -> list[tuple[Slot, Claim, float]]:
         """What runs now, with the seconds it has run."""
         now = time.monotonic()
-        return [(slot, claim, now - slot.started) for slot in self.runner.slots if (claim := slot.claim) is not None]
+        return [(slot, claim, now - claim.started) for slot in self.runner.slots if (claim := slot.claim) is not None]
 
     def held(self, since: datetime) -> tuple[list[UUID], list[int], list[UUID]]:
         """See `heartbeat.Beating`."""
@@ -448,10 +613,9 @@ class Engine:
         def apply() -> None:
             for job_id, fence in findings.lost:
                 self._lose(job_id, fence)
-            for slot in self.runner.running():
-                claim = slot.claim
-                if claim is not None and slot.stop is None and (claim.id, claim.fence) in findings.cancel:
-                    slot.ask_to_stop("cancelled")
+            for _, claim, _ in self.running():
+                if claim.stop is None and (claim.id, claim.fence) in findings.cancel:
+                    self.runner.stop_attempt(claim, "cancelled")
             self.runner.trust_until(findings.sent + TRUST)
             if findings.unheld:
                 self._spawn(self._hand_back([job_id for job_id, _ in findings.unheld]))
@@ -478,12 +642,11 @@ class Engine:
         if claim is None:
             return
         claim.raw = b""
-        slot = next((slot for slot in self.runner.slots if slot.claim is claim), None)
-        if slot is not None:
-            log.warning("a running job is no longer ours, stopping it", job_id=str(job_id))
-            slot.ask_to_stop("lost")
-        elif self.runner.forget(claim):
+        if self.runner.forget(claim):
             self._give_back([claim])
+        elif any(slot.claim is claim for slot in self.runner.slots):
+            log.warning("a running job is no longer ours, stopping it", job_id=str(job_id))
+            self.runner.stop_attempt(claim, "lost")
 
     async def _hand_back(self, ids: Sequence[UUID]) -> None:
         """Rows run under us that we do not hold: a claim whose reply was lost."""
@@ -532,10 +695,10 @@ class Engine:
         self.call(self.runner.ask_all_to_stop)
 
     def _release_running(self) -> None:
-        for slot in self.runner.running():
-            assert slot.claim is not None
-            self._ended(Released(slot.claim, time.monotonic() - slot.started))
+        for slot, claim, seconds in self.running():
+            claim.over = True
             slot.claim = None
+            self._ended(Released(claim, seconds))
 
     def _wait_until_idle(self, timeout: float) -> bool:
         self.idle.clear()
@@ -551,8 +714,12 @@ class Engine:
 
     @property
     def held_up(self) -> bool:
-        """Whether the engine has ended and its loop cannot be closed: a handler left a thread of the loop's running."""
-        return self._thread is not None and self._thread.is_alive()
+        """Whether the engine has ended and a loop cannot be closed: a handler holds it, or left a thread of it running."""
+        return (self._thread is not None and self._thread.is_alive()) or self._stage.alive
+
+
+def _named(claim: Claim | None) -> dict[str, Any]:
+    return {} if claim is None else {"job_id": str(claim.id), "kind": claim.kind, "attempt": claim.attempt}
 
 
 def _by_id(claim: Claim) -> bytes:

@@ -41,6 +41,8 @@ class Intake:
         self.inbox: deque[Hinted] = deque()
         self.foreign: list[Hinted] = []
         self.closed = True
+        self.held_up = False
+        """Nothing can be begun at the moment: a handler holds the loop on which jobs begin."""
         # Each written by one thread only, so that no lock is needed.
         self._taken = 0
         self._settled = 0
@@ -53,7 +55,7 @@ class Intake:
 
     def room(self) -> int:
         """How many hints to take now at most."""
-        if self.closed or self._load.unwritten > UNWRITTEN:
+        if self.closed or self.held_up or self._load.unwritten > UNWRITTEN:
             return self._no_room()
         free, budget = self._prospect()
         count = max(free, self._pace.count(budget)) - self._waiting(free)
@@ -67,7 +69,7 @@ class Intake:
         """Slots free now, and the seconds of slot time that come free within the horizon."""
         now = time.monotonic()
         slots = self._load.slots
-        running = [(claim.kind, slot.started) for slot in slots if (claim := slot.claim) is not None]
+        running = [(claim.kind, claim.started) for slot in slots if (claim := slot.claim) is not None]
         free = len(slots) - len(running)
         return free, free * HORIZON + self._pace.budget(running, now)
 

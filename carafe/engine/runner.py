@@ -1,15 +1,20 @@
 """The runner: executes claimed jobs with exactly as many slots as the concurrency says, and nothing else.
 
-``async def`` handlers run on its loop, plain functions in threads, isolated ones in child processes. A timeout or a cancel
-stops the first by cancellation, asks the second (its slot and claim stay until it returns), and kills the third.
+``async def`` handlers run on its loop, each attempt in a task of its own, plain functions in threads, isolated ones in child
+processes; all in a clean context. A timeout or a cancel stops the first by cancellation, asks the second (its slot and claim
+stay until it returns), and kills the third.
+Guarantees: an attempt that has begun has exactly one end, whatever its handler raises, returns, cancels or sets; making it
+cannot fail. Nothing of a handler but its own attempt depends on what it does.
 Must never: touch the database or Redis; what comes in is claimed, what goes out is an `End`.
 """
 
 import asyncio
 import contextlib
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -18,7 +23,8 @@ from carafe.database import Database
 from carafe.engine import captured_logs
 from carafe.engine.attempts import AttemptContext, ThreadContext
 from carafe.engine.children import Child, ChildDied, Children, suspect_memory_limit
-from carafe.engine.ends import Cancelled, End, Failed, Released, Snoozed, Succeeded, class_name, clean, describe
+from carafe.engine.ends import Cancelled, End, Failed, Released, Snoozed, Succeeded
+from carafe.engine.left_running import name_what_is_left
 from carafe.engine.pace import Pace
 from carafe.engine.results import ResultNotUsable, encode_result
 from carafe.engine.slot import Claim, Slot, Stop
@@ -26,17 +32,15 @@ from carafe.engine.threads import Threads
 from carafe.job_log import JobLog
 from carafe.jobs.backoff import backoff
 from carafe.jobs.definition import load
-from carafe.jobs.errors import CarafeError, InvalidArguments, PayloadTooLarge
+from carafe.jobs.errors import InvalidArguments, PayloadTooLarge
 from carafe.jobs.handlers import Handler
-from carafe.jobs.outcomes import Cancel, Discard, Outcome, Retry, Snooze
+from carafe.jobs.outcomes import Cancel, Discard, Outcome, Retry, Snooze, delay_of
+from carafe.texts import MAX_ERROR, MAX_TRACEBACK, class_name, clean, describe, in_words, reason_of, text_of
 
 if TYPE_CHECKING:
-    from carafe.tracing.attempts import Attempts, Traced
+    from carafe.tracing.attempts import Attempts
 
 log = structlog.stdlib.get_logger("carafe.runner")
-
-YIELD_EVERY = 0.005
-"""Seconds after which a slot whose handlers never wait lets the others have the loop."""
 
 OVERRUN = 60.0
 """Seconds beyond its timeout after which a job that cannot be stopped counts as stuck for good."""
@@ -44,9 +48,26 @@ OVERRUN = 60.0
 INSIST_EVERY = 1.0
 """Seconds between two cancellations of a handler that swallows them."""
 
+MAX_REASON = 1_000
+"""Characters of the reason of a cancel that are kept."""
+
+
+class AttemptTask(asyncio.Task[None]):
+    """The task of one attempt. It knows who has cancelled it, so that a handler that cancels every task it can find ends
+    its own attempt, and costs its neighbours none."""
+
+    __slots__ = ("by", "claim")
+    claim: Claim
+    by: Claim | None
+
+    def cancel(self, msg: Any = None) -> bool:
+        """As ever."""
+        self.by = captured_logs.running.get()
+        return super().cancel(msg)
+
 
 class Runner:
-    """The slots of one worker. Everything here happens on the runner's loop, but for the functions run in threads."""
+    """The slots of one worker. Attempts begin and end on the runner's loop; its owner may live on another."""
 
     def __init__(
         self,
@@ -64,8 +85,8 @@ class Runner:
         idle: Callable[[], None],
         tracing: "Attempts | None" = None,
     ) -> None:
-        """`ended` is told of every end; `idle` that a slot found nothing to run. `retry_base` and `retry_cap` in seconds.
-        `tracing` None: nothing is traced."""
+        """`database` is the handlers'. `ended` is told of every end; `idle` that a slot found nothing to run, both on the
+        runner's loop. `retry_base` and `retry_cap` in seconds. `tracing` None: nothing is traced."""
         self._handlers = handlers
         self._database, self._children, self._pace, self._log = database, children, pace, job_log
         self._result_limit, self._retry_base, self._retry_cap = result_limit, retry_base, retry_cap
@@ -75,23 +96,34 @@ class Runner:
         self._suspects: deque[Claim] = deque()
         self._suspect_runs = False
         self._trusted_until = float("inf")
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._woken = False
+        self.begun = 0
+        """Attempts begun so far."""
         self._threads = Threads(concurrency, "carafe handler")
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._blank = Context()
+        self._recursion_limit = sys.getrecursionlimit()
+        self._doubtful: set[Claim] = set()
 
     def start(self) -> None:
-        """Start the slots."""
+        """Run jobs on this loop from now on."""
         self._loop = asyncio.get_running_loop()
-        for slot in self.slots:
-            slot.task = asyncio.create_task(self._run(slot), name=f"slot {slot.index}")
+        if self._tracing is not None:
+            self._blank.run(self._tracing.hush)
+        self._begin_what_can()
 
     async def stop(self) -> None:
-        """End the slots; call it when they run nothing, or after `ask_all_to_stop`."""
-        tasks = [slot.task for slot in self.slots if slot.task is not None]
+        """End what still runs; call it when that is nothing, or after `ask_all_to_stop`."""
+        tasks = [
+            slot.claim.task for slot in self.running() if slot.claim is not None and type(slot.claim.task) is AttemptTask
+        ]
         for task in tasks:
             task.cancel()
-        await asyncio.wait(tasks, timeout=1)
+        if tasks:
+            await asyncio.wait(tasks, timeout=1)
         self._threads.stop()
+
+    # -- from any one thread, the engine's
 
     def offer(self, claims: Sequence[Claim]) -> list[Claim]:
         """Give claimed jobs to the slots, in order. Returns suspects that there is no place for."""
@@ -102,34 +134,33 @@ class Runner:
             self._suspects.extend(suspects[:place])
             suspects = suspects[place:]
         self.ready.extend(claims)
-        self._wake(len(claims) + len(self._suspects))
+        self._wake()
         return suspects
 
-    def _wake(self, count: int) -> None:
-        for _ in range(min(count, len(self._waiting))):
-            future = self._waiting.popleft()
-            if not future.done():
-                future.set_result(None)
+    def _wake(self) -> None:
+        """Let free slots look for a job. A slot says that it is free before it looks, so that none is missed here."""
+        if not self._woken and self._loop is not None and self.free:
+            self._woken = True
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the engine makes another
+                self._loop.call_soon_threadsafe(self._begin_what_can)
 
     def withdraw(self) -> list[Claim]:
         """Take back the jobs that no slot has begun."""
-        claims = [*self.ready, *self._suspects]
-        self.ready.clear()
-        self._suspects.clear()
-        return claims
+        return [*_taken(self.ready), *_taken(self._suspects)]
 
     def withdraw_suspects(self, before: float) -> list[Claim]:
         """Take back suspects that wait for another since before that monotonic time."""
-        if not self._suspects or self._suspects[0].claimed > before:
+        try:
+            if self._suspects[0].claimed > before:
+                return []
+        except IndexError:
             return []
-        claims = list(self._suspects)
-        self._suspects.clear()
-        return claims
+        return _taken(self._suspects)
 
     def forget(self, claim: Claim) -> bool:
         """Take one back that no slot has begun; False when it does not wait here."""
         for waiting in (self.ready, self._suspects):
-            if claim in waiting:
+            with contextlib.suppress(ValueError):
                 waiting.remove(claim)
                 return True
         return False
@@ -137,16 +168,26 @@ class Runner:
     def trust_until(self, moment: float) -> None:
         """Jobs may be started until that monotonic time; what waits for trust goes on."""
         self._trusted_until = moment
-        self._wake(len(self._waiting))
+        if self.ready or self._suspects:
+            self._wake()
 
     def running(self) -> list[Slot]:
         """The slots that run a job."""
         return [slot for slot in self.slots if slot.claim is not None]
 
+    def stop_attempt(self, claim: Claim, why: Stop) -> None:
+        """Tell one that runs to stop."""
+        if claim.stop_with is not None:
+            claim.ask_to_stop(why)
+        elif self._loop is not None:
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(claim.ask_to_stop, why)
+
     def ask_all_to_stop(self) -> None:
         """Tell everything that runs to stop, for a drain."""
-        for slot in self.running():
-            slot.ask_to_stop("drain")
+        for slot in self.slots:
+            if (claim := slot.claim) is not None:
+                self.stop_attempt(claim, "drain")
 
     @property
     def free(self) -> int:
@@ -156,146 +197,246 @@ class Runner:
     def check_deadlines(self, now: float) -> None:
         """Stop what has outlasted its timeout; called by the engine's tick, so that a job pays nothing for its timer."""
         for slot in self.slots:
-            if slot.claim is not None and now >= slot.deadline:
-                slot.deadline = now + INSIST_EVERY
-                slot.ask_to_stop("timeout")
+            claim = slot.claim
+            if claim is not None and now >= claim.deadline:
+                claim.deadline = now + INSIST_EVERY
+                self.stop_attempt(claim, "timeout")
 
     def overrun(self, now: float) -> bool:
         """Whether every slot is held by a job that has outlasted its timeout by over `OVERRUN` seconds (functions in
         threads, which cannot be stopped): then nothing runs here any more."""
         return all(
-            slot.claim is not None and now - slot.started > slot.claim.row["timeout"] + OVERRUN for slot in self.slots
+            (claim := slot.claim) is not None and now - claim.started > claim.row["timeout"] + OVERRUN for slot in self.slots
         )
 
-    async def _run(self, slot: Slot) -> None:
-        assert self._loop is not None
-        loop, handlers, monotonic = self._loop, self._handlers, time.monotonic
-        captured = captured_logs.running
-        job_log, pace, database, limit = self._log, self._pace, self._database, self._result_limit
-        tracing = self._tracing
-        traced: Traced | None = None
-        if tracing is not None:
-            tracing.hush()
-        yielded = monotonic()
-        while True:
-            started = monotonic()
-            claim = self._next(started)
-            while claim is None:
-                self._idle()
-                future = loop.create_future()
-                self._waiting.append(future)
-                await future
-                yielded = started = monotonic()
-                claim = self._next(started)
-            row, kind = claim.row, claim.kind
-            handler = handlers[kind]
-            slot.started = started
-            slot.deadline = started + row["timeout"]
-            slot.claim = claim
-            captured.set(claim)
-            if tracing is None:
-                job_log.started(claim.id, kind, claim.attempt)
-            else:
-                traced = claim.traced = tracing.begin(claim)
-                job_log.started(claim.id, kind, claim.attempt, None if traced is None else traced.trace_id)
-            context = AttemptContext(row, slot, database, limit)
-            end: End | None
-            try:
-                if handler.mode == "async" and not claim.suspect:
-                    arguments = load(handler.job, row["args"], row["version"])
-                    value = await handler.function(arguments, context)
-                else:
-                    value = await self._elsewhere(handler, slot, claim, context)
-                if slot.stop is not None or context.completed or isinstance(value, Outcome):
-                    end = self._unusual(slot, claim, context, value, monotonic() - started)
-                else:
-                    finished = monotonic()
-                    end = Succeeded(claim, finished - started, encode_result(value, limit))
-            except BaseException as error:
-                end = self._unusual(slot, claim, context, error, monotonic() - started)
-                if isinstance(error, asyncio.CancelledError) and slot.stop is None and slot.task_is_cancelled():
-                    slot.claim = None
-                    _end_span(claim, end)
-                    self._ended(end)
-                    raise
-            slot.free()
-            if claim.suspect:
-                self._suspect_runs = False
-                self._wake(1)
-            finished = monotonic()
-            pace.observe(kind, finished - started)
-            if traced is not None:
-                _end_span(claim, end)
-            if type(end) is Succeeded:
-                trace_id = None if traced is None else traced.trace_id
-                job_log.completed(claim.id, kind, claim.attempt, end.seconds, trace_id)
-            self._ended(end)
-            if finished - yielded > YIELD_EVERY:
-                await asyncio.sleep(0)
-                yielded = monotonic()
+    @property
+    def dead(self) -> int:
+        """Slots whose job's task or thread has ended without an end; `revive` gives them one."""
+        return sum(1 for slot in self.slots if (claim := slot.claim) is not None and _has_died(claim))
+
+    # -- on the runner's loop
+
+    def revive(self) -> None:
+        """Give attempts an end whose task or thread has ended without one, so that their slots go on: a task that was
+        cancelled before it began, or what nobody foresaw. Called by the engine's tick; the second look decides, since an
+        end may be on its way."""
+        before, self._doubtful = self._doubtful, set()
+        for slot in self.slots:
+            claim = slot.claim
+            if claim is None or not _has_died(claim):
+                continue
+            if claim not in before:
+                self._doubtful.add(claim)
+                continue
+            seconds = time.monotonic() - claim.started
+            if claim.stop is None and type(claim.task) is not AttemptTask:
+                log.error("an attempt has ended without an end, it counts as failed", job_id=str(claim.id), kind=claim.kind)
+            self._over(slot, claim, self._unusual(claim, None, asyncio.CancelledError(), seconds))
+
+    def abandon(self, database: Database) -> None:
+        """The loop is no more: what ran on it has failed. From the engine's thread, before `start` on another loop, to which
+        `database` belongs."""
+        self._loop, self._database = None, database
+        for slot in self.running():
+            claim = slot.claim
+            if claim is not None and type(claim.task) is AttemptTask:
+                slot.claim = None
+                if not claim.over:
+                    claim.over = True
+                    text = "the event loop of the handlers was ended by a handler while the attempt ran"
+                    seconds = time.monotonic() - claim.started
+                    self._ended(self._failed(claim, seconds, "crash", "LoopEnded", text, None))
+        self._woken = False
+
+    def _begin_what_can(self) -> None:
+        self._woken = False
+        for slot in self.slots:
+            if slot.claim is None and not self._begin_next(slot):
+                return
+
+    def _begin_next(self, slot: Slot) -> bool:
+        """Begin a job in a free slot; False when there is none."""
+        now = time.monotonic()
+        claim = self._next(now)
+        if claim is None:
+            self._idle()
+            return False
+        handler = self._handlers[claim.kind]
+        self.begun += 1
+        claim.started = now
+        claim.deadline = now + claim.row["timeout"]
+        slot.claim = claim
+        context = self._blank.copy()
+        if handler.mode == "async" and not claim.suspect:
+            assert self._loop is not None
+            attempt = self._attempt(slot, claim, handler)
+            task = claim.task = AttemptTask(attempt, loop=self._loop, name=claim.kind, context=context)
+            task.claim, task.by = claim, None
+        elif handler.mode == "process" or claim.suspect:
+            killer = _Killer()
+            claim.stop_with = killer.stop
+            claim.task = self._threads.submit(context, self._attempt_apart, slot, claim, handler, killer)
+        else:
+            claim.stop_with = _nothing  # the function sees it in ctx.cancelled
+            claim.task = self._threads.submit(context, self._attempt_apart, slot, claim, handler, None)
+        return True
 
     def _next(self, now: float) -> Claim | None:
         """The next job to begin, if there is one and this worker may begin any."""
         if now >= self._trusted_until:
             return None
-        if self._suspects and not self._suspect_runs:
-            self._suspect_runs = True
-            return self._suspects.popleft()
-        return self.ready.popleft() if self.ready else None
+        try:
+            if self._suspects and not self._suspect_runs:
+                claim = self._suspects.popleft()
+                self._suspect_runs = True
+                return claim
+            return self.ready.popleft() if self.ready else None
+        except IndexError:  # the engine has just taken it back
+            return None
 
-    def _unusual(self, slot: Slot, claim: Claim, context: AttemptContext, what: Any, seconds: float) -> End:
-        """The end of an attempt that did not simply return: stopped, completed in a transaction, an outcome or an error."""
+    async def _attempt(self, slot: Slot, claim: Claim, handler: Handler) -> None:
+        """One attempt of an ``async def`` handler, the whole life of its task."""
+        monotonic = time.monotonic
         row = claim.row
-        if context.completed:
+        context: AttemptContext | None = None
+        end: End
+        try:
+            self._begins(claim)
+            context = AttemptContext(row, claim, self._database, self._result_limit)
+            value = await handler.function(load(handler.job, row["args"], row["version"]), context)
+            seconds = monotonic() - claim.started
+            if claim.stop is not None or context.completed or issubclass(type(value), Outcome):
+                end = self._unusual(claim, context, value, seconds)
+            else:
+                end = Succeeded(claim, seconds, encode_result(value, self._result_limit))
+        except BaseException as error:
+            end = self._unusual(claim, context, error, monotonic() - claim.started)
+        self._over(slot, claim, end)
+
+    def _begins(self, claim: Claim) -> None:
+        """Within the attempt's own context."""
+        captured_logs.running.set(claim)
+        if self._tracing is None:
+            self._log.started(claim.id, claim.kind, claim.attempt)
+        else:
+            traced = claim.traced = self._tracing.begin(claim)
+            self._log.started(claim.id, claim.kind, claim.attempt, None if traced is None else traced.trace_id)
+
+    def _over(self, slot: Slot, claim: Claim, end: End) -> None:
+        """An attempt has its end: tell it, and begin the next. The only place where a slot comes free."""
+        if claim.over:
+            return  # given back by a drain that could not wait, or abandoned
+        if sys.getrecursionlimit() < self._recursion_limit:
+            sys.setrecursionlimit(self._recursion_limit)  # a handler's; ours needs its own
+        claim.over = True
+        slot.claim = None
+        if claim.suspect:
+            self._suspect_runs = False
+        self._pace.observe(claim.kind, end.seconds)
+        if claim.traced is not None:
+            _end_span(claim, end)
+        if type(end) is Succeeded:
+            self._log.completed(claim.id, claim.kind, claim.attempt, end.seconds, claim.trace_id)
+        if claim.left is not None:
+            name_what_is_left(claim)
+        self._ended(end)
+        self._begin_next(slot)
+        if claim.suspect:
+            self._wake()
+
+    def _unusual(self, claim: Claim, context: AttemptContext | None, what: Any, seconds: float) -> End:
+        """The end of an attempt that did not simply return. Total: whatever it was, an end comes out."""
+        try:
+            if sys.getrecursionlimit() < self._recursion_limit:
+                sys.setrecursionlimit(self._recursion_limit)
+            return self._told(claim, context, what, seconds)
+        except BaseException as failure:
+            with contextlib.suppress(BaseException):
+                log.exception("the end of an attempt could not be made, it counts as failed", job_id=str(claim.id))
+            text = f"the attempt ended with {class_name(what)}, and its end could not be made: {in_words(failure, 500)}"
+            return Failed(claim, seconds, "error", class_name(what), text, None, self._retry_base)
+
+    def _told(self, claim: Claim, context: AttemptContext | None, what: Any, seconds: float) -> End:
+        row, stop = claim.row, claim.stop
+        kind = type(what)  # never by `isinstance`, which asks the object
+        if context is not None and context.completed:
             # The job ended in the handler's own transaction; whatever came after it cannot change that.
-            if isinstance(what, BaseException) and not isinstance(what, Outcome):
+            if issubclass(kind, BaseException) and not issubclass(kind, Outcome):
                 log.warning("handler failed after completing its job", job_id=str(claim.id), error=class_name(what))
             self._log.completed(claim.id, claim.kind, claim.attempt, seconds, claim.trace_id)
             return Completed(claim, seconds)
-        match slot.stop, what:
-            case "timeout", _:
-                text = f"the attempt took longer than its timeout of {row['timeout']:g} s"
-                return self._failed(claim, seconds, "timeout", "TimeoutError", text, None)
-            case "cancelled", _:
-                self._log.cancelled(claim.id, claim.kind, claim.attempt, seconds, trace=claim.trace_id)
-                return Cancelled(claim, seconds, "cancelled by an operator")
-            case "drain" | "lost", BaseException():
-                self._log.released(claim.id, claim.kind, claim.attempt, seconds, trace=claim.trace_id)
-                return Released(claim, seconds)
-            case _, Retry(reason=reason, after=after):
-                return self._failed(claim, seconds, "error", "Retry", clean(reason, 10_000), None, delay=after)
-            case _, Snooze(for_=for_):
-                self._log.snoozed(claim.id, claim.kind, claim.attempt, seconds, for_, claim.trace_id)
-                return Snoozed(claim, seconds, for_)
-            case _, Discard(reason=reason):
-                return self._failed(claim, seconds, "discarded", "Discard", clean(reason, 10_000), None, final=True)
-            case _, Cancel(reason=reason):
-                self._log.cancelled(claim.id, claim.kind, claim.attempt, seconds, trace=claim.trace_id)
-                return Cancelled(claim, seconds, clean(reason, 1000))
-            case _, InvalidArguments():
-                return self._failed(
-                    claim, seconds, "validation", class_name(what), clean(str(what), 10_000), None, final=True
-                )
-            case _, ResultNotUsable() | PayloadTooLarge():
-                return self._failed(claim, seconds, "result", class_name(what), str(what), None, final=True)
-            case _, ChildDied():
-                return self._failed(claim, seconds, "crash", "ChildDied", str(what), None)
-            case _, RemoteFailure():
-                final = what.cause in ("validation", "result")
-                return self._failed(claim, seconds, what.cause, *what.error, final=final)
-            case _, asyncio.CancelledError():
-                # The slot itself is being ended, or the handler cancelled itself.
-                return self._failed(claim, seconds, "error", "CancelledError", "the handler was cancelled", None)
-            case _, BaseException():
-                return self._failed(claim, seconds, "error", *describe(what))
-        return self._succeeded(claim, seconds, what)
+        if stop == "timeout":
+            text = f"the attempt took longer than its timeout of {row['timeout']:g} s"
+            return self._failed(claim, seconds, "timeout", "TimeoutError", text, None)
+        if stop == "cancelled":
+            self._log.cancelled(claim.id, claim.kind, claim.attempt, seconds, trace=claim.trace_id)
+            return Cancelled(claim, seconds, "cancelled by an operator")
+        if not issubclass(kind, BaseException):
+            return self._succeeded(claim, seconds, what)
+        if stop is not None or self._was_bystander(claim, kind):
+            self._log.released(claim.id, claim.kind, claim.attempt, seconds, trace=claim.trace_id)
+            return Released(claim, seconds)
+        if issubclass(kind, Outcome):
+            return self._said(claim, kind, what, seconds)
+        return self._raised(claim, kind, what, seconds)
+
+    def _was_bystander(self, claim: Claim, kind: type) -> bool:
+        """Whether another job's handler has cancelled this attempt's task."""
+        task = claim.task
+        if not issubclass(kind, asyncio.CancelledError) or type(task) is not AttemptTask:
+            return False
+        by = task.by
+        if by is None or by is claim:
+            return False
+        log.warning(
+            "a handler has cancelled the attempt of another job, which is put back at no cost",
+            job_id=str(claim.id),
+            kind=claim.kind,
+            by_job_id=str(by.id),
+            by_kind=by.kind,
+        )
+        return True
+
+    def _said(self, claim: Claim, kind: type, what: Any, seconds: float) -> End:
+        """The end that an outcome asks for. Its attributes may be anything: a subclass need not call ours."""
+        reason = reason_of(getattr(what, "reason", None))
+        if issubclass(kind, Retry):
+            after = getattr(what, "after", None)
+            delay = None if after is None else delay_of("Retry(after=)", after)
+            return self._failed(claim, seconds, "error", "Retry", reason, None, delay=delay)
+        if issubclass(kind, Snooze):
+            for_ = delay_of("Snooze()", getattr(what, "for_", None))
+            self._log.snoozed(claim.id, claim.kind, claim.attempt, seconds, for_, claim.trace_id)
+            return Snoozed(claim, seconds, for_)
+        if issubclass(kind, Discard):
+            return self._failed(claim, seconds, "discarded", "Discard", reason, None, final=True)
+        if issubclass(kind, Cancel):
+            self._log.cancelled(claim.id, claim.kind, claim.attempt, seconds, trace=claim.trace_id)
+            return Cancelled(claim, seconds, clean(reason, MAX_REASON))
+        return self._failed(claim, seconds, "error", *describe(what))
+
+    def _raised(self, claim: Claim, kind: type, what: Any, seconds: float) -> Failed:
+        """The end that an exception makes."""
+        if issubclass(kind, InvalidArguments):
+            return self._failed(claim, seconds, "validation", class_name(what), text_of(what), None, final=True)
+        if issubclass(kind, ResultNotUsable | PayloadTooLarge):
+            return self._failed(claim, seconds, "result", class_name(what), text_of(what), None, final=True)
+        if issubclass(kind, ChildDied):
+            return self._failed(claim, seconds, "crash", "ChildDied", text_of(what), None)
+        if issubclass(kind, RemoteFailure):
+            final = what.cause in ("validation", "result")
+            return self._failed(claim, seconds, what.cause, *what.error, final=final)
+        if issubclass(kind, asyncio.CancelledError):
+            text = "the handler was cancelled: it cancelled its own task, or awaited something that was cancelled"
+            return self._failed(claim, seconds, "error", "CancelledError", text, describe(what)[2])
+        return self._failed(claim, seconds, "error", *describe(what))
 
     def _succeeded(self, claim: Claim, seconds: float, value: Any) -> End:
         """A value that came although the handler had been asked to stop for a drain: it is done, so it counts."""
         try:
             result = encode_result(value, self._result_limit)
-        except (CarafeError, ResultNotUsable) as error:
-            return self._failed(claim, seconds, "result", class_name(error), str(error), None, final=True)
+        except (ResultNotUsable, PayloadTooLarge) as error:
+            return self._failed(claim, seconds, "result", class_name(error), text_of(error), None, final=True)
         return Succeeded(claim, seconds, result)
 
     def _failed(
@@ -319,43 +460,57 @@ class Runner:
             self._log.retried(claim.id, claim.kind, claim.attempt, seconds, said, delay, claim.trace_id)
         return Failed(claim, seconds, cause, error_class, error, traceback, delay, final)
 
-    # -- threads and processes
+    # -- threads and processes: in a thread of `Threads`, which does nothing else meanwhile
 
-    async def _elsewhere(self, handler: Handler, slot: Slot, claim: Claim, context: AttemptContext) -> Any:
-        """Run a handler in a thread, or in a child process that a thread watches; always waits for its return."""
+    def _attempt_apart(self, slot: Slot, claim: Claim, handler: Handler, killer: "_Killer | None") -> None:
+        """One attempt in this thread, or in a child process that this thread watches; the whole of it, with its end."""
         assert self._loop is not None
+        context = AttemptContext(claim.row, claim, self._database, self._result_limit)
+        end: End
+        try:
+            self._begins(claim)
+            if killer is None:
+                value = self._in_thread(handler, claim, context)
+            else:
+                value = self._in_child(handler, claim, context, killer)
+            seconds = time.monotonic() - claim.started
+            if claim.stop is not None or context.completed or issubclass(type(value), Outcome):
+                end = self._unusual(claim, context, value, seconds)
+            else:
+                end = Succeeded(claim, seconds, encode_result(value, self._result_limit))
+        except BaseException as error:
+            end = self._unusual(claim, context, error, time.monotonic() - claim.started)
+        with contextlib.suppress(RuntimeError):  # the loop has ended under it: so has the worker
+            self._loop.call_soon_threadsafe(self._over, slot, claim, end, context=Context())
 
-        def report(fraction: float, note: str) -> None:
-            assert self._loop is not None
-            asyncio.run_coroutine_threadsafe(context.progress(fraction, note), self._loop)
+    def _in_thread(self, handler: Handler, claim: Claim, context: AttemptContext) -> Any:
+        row = claim.row
+        arguments = load(handler.job, row["args"], row["version"])
+        return handler.function(arguments, ThreadContext(context, self._reporting(context)))
 
+    def _in_child(self, handler: Handler, claim: Claim, context: AttemptContext, killer: "_Killer") -> Any:
         def logged(at: float, level: str, text: str) -> None:
             captured_logs.add(claim, at, level, text)
 
-        apart = handler.mode == "process" or claim.suspect
-        if not apart:
-            arguments = load(handler.job, claim.row["args"], claim.row["version"])
-            slot.stop_with = lambda why: None  # the function sees it in ctx.cancelled
-            work = self._threads.submit(handler.function, arguments, ThreadContext(context, report))
-        else:
-            killer = _Killer()
-            slot.stop_with = killer.stop
-            request = self._request(handler, claim)
-            spans = None if self._tracing is None else self._tracing.from_child
-            # Its time starts with its handler; until then `carafe.engine.children.START` bounds it.
-            slot.deadline = float("inf")
+        spans = None if self._tracing is None else self._tracing.from_child
+        request = self._request(handler, claim)
+        # Its time starts with its handler; until then `carafe.engine.children.START` bounds it.
+        claim.deadline = float("inf")
 
-            def begun() -> None:
-                slot.deadline = time.monotonic() + claim.row["timeout"]
+        def begun() -> None:
+            claim.deadline = time.monotonic() + claim.row["timeout"]
 
-            work = self._threads.submit(self._children.run, request, killer.started, begun, report, logged, spans)
-        future = asyncio.wrap_future(work)
-        # Only the end of the worker cancels this wait; the thread itself cannot be stopped.
-        answer = await future
-        if not apart:
-            return answer
+        answer = self._children.run(request, killer.started, begun, self._reporting(context), logged, spans)
         context.completed = answer.get("completed", False)
         return _unpacked(answer)
+
+    def _reporting(self, context: AttemptContext) -> Callable[[float, str], None]:
+        def report(fraction: float, note: str) -> None:
+            assert self._loop is not None
+            # In no context of the handler's: it is not a task that the handler has left running.
+            Context().run(asyncio.run_coroutine_threadsafe, context.progress(fraction, note), self._loop)
+
+        return report
 
     def _request(self, handler: Handler, claim: Claim) -> dict[str, Any]:
         row = claim.row
@@ -376,6 +531,23 @@ class Runner:
         }
 
 
+def _nothing(why: Stop) -> None:
+    pass
+
+
+def _has_died(claim: Claim) -> bool:
+    return claim.task is not None and claim.task.done() and not claim.over
+
+
+def _taken(waiting: deque[Claim]) -> list[Claim]:
+    """All that wait, one by one: the slots take from the same end meanwhile."""
+    claims = []
+    with contextlib.suppress(IndexError):
+        while True:
+            claims.append(waiting.popleft())
+    return claims
+
+
 class Completed(End):
     """Ended in the handler's own transaction: there is nothing left to write."""
 
@@ -383,9 +555,11 @@ class Completed(End):
 class RemoteFailure(Exception):
     """A failure inside a child process: its cause, and (class, message, traceback)."""
 
-    def __init__(self, cause: str, error: Sequence[str]) -> None:
-        self.cause, self.error = cause, error
-        super().__init__(error[1])
+    def __init__(self, cause: str, error: Sequence[Any]) -> None:
+        name, message, trace = error
+        self.cause = reason_of(cause)
+        self.error = clean(name, 500), clean(message, MAX_ERROR), None if trace is None else clean(trace, MAX_TRACEBACK)
+        super().__init__(self.error[1])
 
 
 class _Killer:

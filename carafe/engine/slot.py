@@ -1,8 +1,12 @@
-"""One slot of the runner: what it runs, since when, and how it is told to stop."""
+"""One slot of the runner and the claim that it runs: since when, and how it is told to stop.
+
+What belongs to one attempt stands on its claim, not on the slot: whoever wants to stop an attempt, from whatever thread,
+can never reach the one that follows it.
+"""
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 from uuid import UUID
 
 if TYPE_CHECKING:
@@ -12,11 +16,41 @@ if TYPE_CHECKING:
 Stop = Literal["timeout", "cancelled", "drain", "lost"]
 
 
+class Running(Protocol):
+    """What an attempt runs in: its task, or its work in a thread."""
+
+    def done(self) -> bool:
+        """Whether it is over."""
+        ...
+
+
 class Claim:
     """A claimed job in hand: the row of claim.sql, the hint's own bytes to push back if it is not started, `tail`, the
-    last that its handler has logged (None: nothing), and `traced`, its span once it runs (None: none)."""
+    last that its handler has logged (None: nothing), and `traced`, its span once it runs (None: none).
 
-    __slots__ = ("attempt", "claimed", "fence", "id", "kind", "raw", "row", "suspect", "tail", "traced")
+    Of its attempt: `started` and `deadline` in monotonic seconds, `stop`, why it was asked to stop, `stop_with`, how that
+    is done (None: cancel `task`), `left`, the tasks that its handler has made, and `over`, once its end is made.
+    """
+
+    __slots__ = (
+        "attempt",
+        "claimed",
+        "deadline",
+        "fence",
+        "id",
+        "kind",
+        "left",
+        "over",
+        "raw",
+        "row",
+        "started",
+        "stop",
+        "stop_with",
+        "suspect",
+        "tail",
+        "task",
+        "traced",
+    )
 
     def __init__(self, row: Any, raw: bytes, claimed: float) -> None:
         self.row = row
@@ -27,6 +61,12 @@ class Claim:
         self.suspect: bool = row["suspect"]
         self.raw = raw
         self.claimed = claimed
+        self.started = self.deadline = float("inf")
+        self.over = False
+        self.stop: Stop | None = None
+        self.stop_with: Callable[[Stop], None] | None = None
+        self.task: Running | None = None
+        self.left: list[asyncio.Task[Any]] | None = None
         self.tail: Tail | None = None
         self.traced: Traced | None = None
 
@@ -40,44 +80,24 @@ class Claim:
         """The id of its trace, in hex; None when it has none."""
         return None if self.traced is None else self.traced.trace_id
 
-
-class Slot:
-    """Runs one job at a time. `stop_with` is how the running handler is stopped, which depends on its mode."""
-
-    __slots__ = ("claim", "deadline", "index", "started", "stop", "stop_with", "stops", "task")
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-        self.claim: Claim | None = None
-        self.started = 0.0
-        self.deadline = float("inf")
-        self.stop: Stop | None = None
-        self.stops = 0
-        self.stop_with: Callable[[Stop], None] | None = None
-        self.task: asyncio.Task[None] | None = None
-
     def ask_to_stop(self, why: Stop) -> None:
-        """Tell the running handler to stop; the first reason is the one that counts. Runner's loop only."""
-        if self.claim is None:
+        """Tell its handler to stop; the first reason is the one that counts. Cancels on the loop that runs it alone, so
+        only there when `stop_with` is None."""
+        if self.over:
             return
         if self.stop is None:
             self.stop = why
         if self.stop_with is not None:
             self.stop_with(self.stop)
-        elif self.task is not None:
-            self.stops += 1
+        elif isinstance(self.task, asyncio.Task):
             self.task.cancel()
 
-    def task_is_cancelled(self) -> bool:
-        """Whether the slot's own task is being ended, as opposed to a handler that raised CancelledError by itself."""
-        return self.task is not None and self.task.cancelling() > self.stops
 
-    def free(self) -> None:
-        """The job is over: take back the cancellations that were meant for its handler."""
-        self.claim = None
-        self.stop = None
-        self.stop_with = None
-        while self.stops:
-            assert self.task is not None
-            self.task.uncancel()
-            self.stops -= 1
+class Slot:
+    """Runs one job at a time: `claim`, or None."""
+
+    __slots__ = ("claim", "index")
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.claim: Claim | None = None

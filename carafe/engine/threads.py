@@ -4,14 +4,40 @@ Unlike those of ``concurrent.futures`` they never hold up the end of the process
 handler that does not return would keep a drained worker alive until it is killed.
 """
 
-import contextvars
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from contextvars import Context
 from queue import SimpleQueue
 from typing import Any
 
-Work = tuple[Future[Any], contextvars.Context, Callable[..., Any], tuple[Any, ...]]
+import structlog
+
+log = structlog.stdlib.get_logger("carafe.runner")
+
+
+class Work:
+    """One call of a function, in a context of its own. `done`: it has returned, or its thread was ended under it."""
+
+    __slots__ = ("_arguments", "_context", "_done", "_function")
+
+    def __init__(self, context: Context, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        self._context, self._function, self._arguments = context, function, arguments
+        self._done = False
+
+    def done(self) -> bool:
+        """Whether it is over."""
+        return self._done
+
+    def run(self) -> None:
+        """Call it. Never raises."""
+        try:
+            self._context.run(self._function, *self._arguments)
+        except BaseException:  # the function ends its attempt itself, whatever its handler raises: this is our own fault
+            log.exception("a thread of handlers has failed")
+        finally:
+            self._done = True
+            # Nothing of the job may outlive it here.
+            del self._context, self._function, self._arguments
 
 
 class Threads:
@@ -23,15 +49,14 @@ class Threads:
         self._idle = threading.Semaphore(0)
         self._work: SimpleQueue[Work | None] = SimpleQueue()
 
-    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        """Run the function in a thread, as soon as there is one, in a copy of this context; the future has its result or
-        what it raised."""
-        future: Future[Any] = Future()
-        self._work.put((future, contextvars.copy_context(), function, arguments))
+    def submit(self, context: Context, function: Callable[..., None], *arguments: Any) -> Work:
+        """Run the function in a thread, as soon as there is one, in this context. It is to raise nothing."""
+        work = Work(context, function, arguments)
+        self._work.put(work)
         if not self._idle.acquire(blocking=False) and self._started < self._count:
             threading.Thread(target=self._run, name=f"{self._name} {self._started}", daemon=True).start()
             self._started += 1
-        return future
+        return work
 
     def stop(self) -> None:
         """Let the threads end as they return; waits for none."""
@@ -40,15 +65,6 @@ class Threads:
 
     def _run(self) -> None:
         while (work := self._work.get()) is not None:
-            future, context, function, arguments = work
-            if future.set_running_or_notify_cancel():
-                try:
-                    result = context.run(function, *arguments)
-                except BaseException as error:
-                    future.set_exception(error)
-                else:
-                    future.set_result(result)
-                    del result
-            # Nothing of the job may outlive it here while the thread waits for the next.
-            del work, future, context, function, arguments
+            work.run()
+            del work
             self._idle.release()

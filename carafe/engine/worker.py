@@ -1,8 +1,9 @@
 """The worker process: Celery's worker with our engine, signals and probes.
 
 1. started: imports the modules, refuses what it cannot honour, starts engine, consumer and probes
-2. SIGTERM or SIGINT, or an operator who asks for it: drains (stop taking, finish, hand back), then ends with code 0
+2. SIGTERM, SIGINT or SIGHUP, or an operator who asks for it: drains (stop taking, finish, hand back), then ends with code 0
 3. a second signal hurries: what runs is asked to stop now
+4. SIGUSR1: the stacks of all threads and tasks go to the log
 Signals belong to the main thread; inside `carafe dev` the worker runs in a thread and is drained by its owner.
 """
 
@@ -28,7 +29,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from carafe import collector, forks, tracing
+from carafe import collector, forks, signals, stacks, tracing
 from carafe.engine import control
 from carafe.engine.engine import Engine
 from carafe.engine.exposed import expose_engine
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 log = structlog.stdlib.get_logger("carafe.worker")
 
 STALE = 30.0
-"""Seconds without a turn of the consumer's or the runner's loop after which `/livez` fails."""
+"""Seconds without a turn of the consumer's, the engine's or the handlers' loop after which `/livez` fails."""
 
 
 class ConsumerSide:
@@ -115,7 +116,7 @@ class EngineStep(bootsteps.StartStopStep):
     def stop(self, worker: Any) -> None:
         """Drain, unless that has been done, and end the engine."""
         engine = worker.engine
-        if not engine.draining:
+        if not (engine.draining or engine.stopped.is_set()):
             engine.drain(worker.app.carafe_settings.drain_timeout)
         engine.stop()
         worker.side.close()
@@ -168,6 +169,7 @@ class Worker(CeleryWorker):
         self.side = ConsumerSide(settings.redis_url.get_secret_value())
         self.engine.consumer = self.side
         self.engine.drain_asked = self._asked_to_drain
+        self.engine.died = self._engine_died
         EnginePool.engine = self.engine
         BatchTransport.engine = self.engine
         control.install(self.engine, self._revoke)
@@ -207,9 +209,10 @@ class Worker(CeleryWorker):
     def install_platform_tweaks(self, worker: Any) -> None:
         """Our signals in place of Celery's."""
         if self._owns_process:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in signals.ending():
                 signal.signal(number, self._on_signal)
             forks.leave_signals_behind()
+            stacks.show_on_signal(lambda: self.engine.loops)
 
     def _on_signal(self, number: int, frame: Any) -> None:
         # Little may be done inside a signal handler: a thread takes it from here.
@@ -229,6 +232,11 @@ class Worker(CeleryWorker):
         if self._drain is None:
             log.info("an operator asks this worker to drain")
             self.begin_drain()
+
+    def _engine_died(self) -> None:
+        """Nothing would ever run here again: the process ends with code 1, and what starts workers starts another."""
+        celery_state.should_stop = 1
+        self.side.wake()
 
     def _drain_and_end(self) -> None:
         running = len(self.engine.running())
@@ -268,18 +276,22 @@ class Checks:
         now = time.monotonic()
         if self._engine.stopped.is_set():
             return "the engine has ended"
+        if dead := self._engine.dead_slots(now):
+            return f"{dead} of {self._engine.concurrency} slots have ended under their jobs"
         if self._engine.runner.overrun(now):
             return "every slot is held by a function that outlasts its timeout and cannot be stopped"
-        for name, tick in (("runner", self._engine.loop_tick), ("consumer", self._engine.consumer_tick)):
+        for name, tick in (("engine", self._engine.loop_tick), ("consumer", self._engine.consumer_tick)):
             if now - tick > STALE:
                 return f"the {name}'s loop has not turned for {now - tick:.0f} s"
+        if (standing := self._engine.handlers_stand(now)) > STALE:
+            return f"a handler has blocked the event loop of the handlers for {standing:.0f} s"
         return None
 
     def readyz(self) -> str | None:
         """None, or why no new work comes here. A busy worker is ready."""
         if self._engine.draining:
             return "draining"
-        return self.startupz()
+        return self.startupz() or self.livez()
 
     def startupz(self) -> str | None:
         """None once the worker consumes and Postgres knows it."""

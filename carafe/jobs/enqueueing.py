@@ -18,16 +18,13 @@ from carafe.jobs.definition import Job, dump
 from carafe.jobs.errors import BulkInvalid, CarafeError, IdempotencyConflict, InvalidOption, PayloadTooLarge
 from carafe.jobs.hints import Hint, stamp_of
 from carafe.jobs.identifiers import uuid7s
-from carafe.jobs.outcomes import Seconds, seconds
+from carafe.jobs.outcomes import MAX_DELAY, Seconds, seconds
 from carafe.jobs.records import Enqueued, as_uuid
 from carafe.jobs.statements import ANSWER_KEY, ENQUEUE, RECALL_KEY, REMEMBER_KEY, UNIQUE_HOLDERS, Statement
 from carafe.jobs.states import State
 
 MAX_KEY = 500
 """Characters of a unique or idempotency key at most."""
-
-MAX_DELAY = 10 * 366 * 86_400.0
-"""Seconds ahead that a job may be scheduled at most: ten years."""
 
 TRACED_OF_BULK = 100
 """Jobs of one bulk that a trace shows at most; nobody could read more, and the receiver gets no flood."""

@@ -2,11 +2,21 @@
 
 A value ends the job ``succeeded`` with the value as its result. Any other exception is an error: the attempt is spent and
 the job retries while attempts are left, else it is ``dead``.
+
+A `reason` is kept as text, whatever is given: an exception becomes its class and message, bytes are read as UTF-8.
 """
 
+import math
 from datetime import timedelta
+from typing import Any
+
+from carafe.jobs.errors import InvalidOption
+from carafe.texts import reason_of
 
 Seconds = float | int | timedelta
+
+MAX_DELAY = 10 * 366 * 86_400.0
+"""Seconds ahead that a job may be scheduled at most: ten years."""
 
 
 def seconds(value: Seconds) -> float:
@@ -14,39 +24,63 @@ def seconds(value: Seconds) -> float:
     return value.total_seconds() if isinstance(value, timedelta) else float(value)
 
 
+def delay_of(option: str, value: Any) -> float:
+    """Seconds until a job runs again, at most ten years as for any job; what is past already is now.
+
+    Raises `InvalidOption` for what is no such number (``nan`` and ``inf`` included).
+    """
+    try:
+        delay = max(0.0, seconds(value)) if not _is_nan(value) else math.nan
+    except (TypeError, ValueError, OverflowError):
+        delay = math.nan
+    if not delay <= MAX_DELAY:
+        raise InvalidOption(option, f"must be a number of seconds up to ten years (got {reason_of(value)[:100]})")
+    return delay
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
 class Outcome(Exception):
     """The root of the outcomes; not raised itself."""
 
 
 class Retry(Outcome):
-    """Spend this attempt and try again: after `after` seconds, or by the usual backoff. Dead if none is left."""
+    """Spend this attempt and try again: after `after` seconds, or by the usual backoff. Dead if none is left.
 
-    def __init__(self, reason: str = "the handler asked for a retry", *, after: Seconds | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.after = None if after is None else max(0.0, seconds(after))
+    Raises `InvalidOption` for an `after` of more than ten years, or that is no number.
+    """
+
+    def __init__(self, reason: Any = None, *, after: Seconds | None = None) -> None:
+        self.reason = reason_of(reason, "the handler asked for a retry")
+        super().__init__(self.reason)
+        self.after = None if after is None else delay_of("Retry(after=)", after)
 
 
 class Snooze(Outcome):
-    """Run again in `for_` seconds without spending an attempt (the thing to work on is not ready yet)."""
+    """Run again in `for_` seconds without spending an attempt (the thing to work on is not ready yet).
 
-    def __init__(self, for_: Seconds, reason: str = "") -> None:
-        super().__init__(reason or f"snoozed for {seconds(for_):g} s")
-        self.for_ = max(0.0, seconds(for_))
-        self.reason = reason
+    Raises `InvalidOption` for more than ten years, or what is no number.
+    """
+
+    def __init__(self, for_: Seconds, reason: Any = "") -> None:
+        self.for_ = delay_of("Snooze()", for_)
+        self.reason = reason_of(reason, "")
+        super().__init__(self.reason or f"snoozed for {self.for_:g} s")
 
 
 class Discard(Outcome):
     """End the job ``dead`` at once, whatever attempts are left: it can never succeed."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    def __init__(self, reason: Any) -> None:
+        self.reason = reason_of(reason)
+        super().__init__(self.reason)
 
 
 class Cancel(Outcome):
     """End the job ``cancelled``: it is no longer wanted."""
 
-    def __init__(self, reason: str = "cancelled by its handler") -> None:
-        super().__init__(reason)
-        self.reason = reason
+    def __init__(self, reason: Any = None) -> None:
+        self.reason = reason_of(reason, "cancelled by its handler")
+        super().__init__(self.reason)

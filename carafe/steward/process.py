@@ -2,12 +2,11 @@
 
 import asyncio
 import os
-import signal
 import socket
 
 import structlog
 
-from carafe import forks
+from carafe import forks, signals, stacks
 from carafe.jobs import Client
 from carafe.jobs.modules import load_jobs
 from carafe.probes import metrics_served
@@ -30,7 +29,8 @@ def run_steward(settings: Settings) -> int:
 
 async def _run(settings: Settings, port: int) -> None:
     stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    stacks.show_on_signal()
+    for number in signals.ending():
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     forks.leave_signals_behind()
     async with Client.from_settings(settings) as client:

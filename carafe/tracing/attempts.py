@@ -1,7 +1,8 @@
 """The spans of a worker: how long a job has waited, and each attempt, the current span while its handler runs.
 
-Everything on the runner's loop, in the context of the slot that runs the job. A job that is not traced costs a look at its
-row, or lots drawn for one that was enqueued without a trace; of these no more than TRACING_MAX_RATE a second are traced.
+An attempt's span begins in the context of that attempt, and ends on the runner's loop. A job that is not traced costs a
+look at its row, or lots drawn for one that was enqueued without a trace; of these no more than TRACING_MAX_RATE a second are
+traced.
 """
 
 import math
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 from opentelemetry import trace as api
-from opentelemetry.context import attach, detach
+from opentelemetry.context import attach
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 
 from carafe.tracing import conventions as names
@@ -35,11 +36,11 @@ MAX_DESCRIPTION = 500
 class Traced:
     """One attempt that is traced."""
 
-    __slots__ = ("_enqueued", "_span", "_token", "here", "trace_id")
+    __slots__ = ("_enqueued", "_span", "here", "trace_id")
 
     def __init__(self, span: api.Span, enqueued: Trace | None) -> None:
         self._span = span
-        self._token = attach(api.set_span_in_context(span))
+        attach(api.set_span_in_context(span))  # for good: the context is the attempt's own, and ends with it
         self._enqueued = enqueued
         self.here = place_of(span.get_span_context())
         self.trace_id = self.here.trace_id
@@ -51,10 +52,9 @@ class Traced:
 
     def end(self, outcome: str, cause: str | None, error: tuple[str, str, str | None] | None) -> None:
         """The attempt is over. `error` as (class, message, traceback). Never raises."""
-        detach(self._token)
         try:
             self._end(outcome, cause, error)
-        except Exception:
+        except BaseException:  # an application's own processor: whatever it raises, the slot goes on
             log.exception("an attempt's span is lost")
 
     def _end(self, outcome: str, cause: str | None, error: tuple[str, str, str | None] | None) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import uvicorn
 
-from carafe import collector, forks
+from carafe import collector, forks, signals, stacks
 from carafe.logging import get_logger
 from carafe.probes import metrics_served
 from carafe.settings import Settings
@@ -268,7 +268,8 @@ def _run_until_signal(web: WebServer | WebServers, settings: Settings, say: Call
         collector.started()
         say(metrics_port)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, stop) for number in signals.ending()}
+    stacks.show_on_signal()
     forks.leave_signals_behind()
     try:
         with metrics_served(settings) as metrics_port:

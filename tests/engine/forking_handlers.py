@@ -35,10 +35,18 @@ def sleep_noted(file: str) -> None:
     time.sleep(600)
 
 
+def start(method: str, target: Any, *arguments: Any) -> Any:
+    """A process by that start method."""
+    context: Any = multiprocessing.get_context(method)
+    process = context.Process(target=target, args=arguments)
+    process.start()
+    return process
+
+
 def stay(file: str) -> None:
     """Leave a forked process, a spawned one and a program running; returns when all three are there."""
     for method in ("fork", "spawn"):
-        multiprocessing.get_context(method).Process(target=sleep_noted, args=(file,)).start()
+        start(method, sleep_noted, file)
     note(file, subprocess.Popen(SLEEP).pid)
     while len(Path(file).read_text().splitlines()) < 3:
         time.sleep(0.01)
@@ -54,13 +62,11 @@ def act(job: Forking, ctx: SyncContext | Context) -> Any:
             with ProcessPoolExecutor(2, multiprocessing.get_context(job.what.split()[0])) as executor:
                 return list(executor.map(double, [1, 2, 3]))
         case "fork process" | "spawn process":
-            process = multiprocessing.get_context(job.what.split()[0]).Process(target=double, args=(1,))
-            process.start()
+            process = start(job.what.split()[0], double, 1)
             process.join()
             return process.exitcode
         case "terminate":
-            process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
-            process.start()
+            process = start("fork", time.sleep, 600)
             process.terminate()
             process.join()
             return process.exitcode
