@@ -1,18 +1,18 @@
 """How answers look: JSON for scripts, plain tables for people, without colours and boxes: they pipe and paste well."""
 
+import math
 import shutil
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
+from carafe.jobs.stored_json import written
 
 
 def show_json(value: Any) -> None:
     """Prints `value` (dataclasses, UUIDs and datetimes included) as indented JSON."""
-    # Postgres's driver gives UUIDs of a class of its own, which orjson knows only by its text.
-    print(orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
+    print(written(value, indent=True).decode())
 
 
 def show_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -53,7 +53,9 @@ def moment(value: datetime | None) -> str:
 
 
 def span(seconds: float) -> str:
-    """A duration in the two largest units that say something: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min, 4 d 1 h."""
+    """A duration in the two largest units that say something: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min, 4 d 1 h; – for none."""
+    if not math.isfinite(seconds):
+        return "–"
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)

@@ -117,6 +117,7 @@ class Engine:
             pool_size=CLAIMS + WRITES + 2,
             name=f"carafe worker {name}",
             command_timeout=COMMAND_TIMEOUT,
+            any_timestamp=False,
         )
         self._settings = settings
         self._ends: list[End] = []

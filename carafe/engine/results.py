@@ -4,10 +4,11 @@ from typing import Any
 
 import orjson
 from pydantic import BaseModel
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 from carafe.jobs.definition import has_nul
 from carafe.jobs.errors import PayloadTooLarge
+from carafe.jobs.stored_json import NOT_FINITE, fault_of, not_finite
 
 PLAIN = frozenset({dict, list, str, int, float, bool})
 
@@ -34,6 +35,11 @@ def encode_result(value: Any, limit: int) -> str | None:
             data = value.__pydantic_serializer__.to_json(value)
         if len(data) > limit:
             raise PayloadTooLarge("the result's fields", len(data), limit, "JOB_RESULT_LIMIT")
+        if b"null" in data and not_finite(to_jsonable_python(value, fallback=str)) is not None:
+            raise ResultNotUsable(f"the result {NOT_FINITE}")
+        # Short texts can be neither too deep nor hold a number that is too long.
+        if len(data) > 18 and (fault := fault_of(data.decode())) is not None:
+            raise ResultNotUsable(f"the result {fault}")
         if b"\\u0000" in data and has_nul(orjson.loads(data)):
             raise ResultNotUsable("the result holds a text with the NUL character, which Postgres cannot store")
         return data.decode()

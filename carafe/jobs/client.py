@@ -251,7 +251,7 @@ class Client:
         for paused in await connection.fetch(PAUSED.positional):
             if paused["name"] == row["queue"]:
                 return f"waiting: the queue is paused since {paused['paused_at']:%Y-%m-%d %H:%M:%S} UTC"
-        known = {found["kind"] for found in await connection.fetch(KNOWN_KINDS.positional)}
+        known = {found["kind"] for found in await connection.fetch(KNOWN_KINDS.positional)} - {None}
         if not known:
             return "waiting: no worker is alive"
         if row["kind"] not in known:
@@ -296,7 +296,7 @@ class Client:
                     row = await connection.fetchrow(GET.positional, job_id)
                 if row is None:
                     raise JobNotFound(job_id)
-                if State(row["state"]).ended:
+                if State.stored(row["state"]).ended:
                     return await self.get(job_id)
                 await asyncio.sleep(pause)
                 pause = min(pause * 1.5, 0.5)

@@ -6,13 +6,14 @@ index behind it.
 
 import base64
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from carafe.jobs.errors import InvalidOption
 from carafe.jobs.records import Page, job_record
 from carafe.jobs.states import ENDED, LIVE, State
+from carafe.timestamps import stored_micros, to_micros
 
 # ruff: noqa: S608  the text is ours alone; every value is bound
 
@@ -76,7 +77,7 @@ def page(rows: Sequence[Mapping[str, Any]], limit: int, ended_only: bool) -> Pag
 
 
 def _write_cursor(row: Mapping[str, Any], ended_only: bool) -> str:
-    text = f"{row['ended_at'].isoformat()}|{row['id']}" if ended_only else f"|{row['id']}"
+    text = f"{to_micros(row['ended_at'])}|{row['id']}" if ended_only else f"|{row['id']}"
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
@@ -85,6 +86,6 @@ def _read_cursor(cursor: str, ended_only: bool) -> tuple[datetime | None, UUID]:
         moment, _, job_id = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().partition("|")
         if bool(moment) != ended_only:
             raise ValueError
-        return datetime.fromisoformat(moment).astimezone(UTC) if moment else None, UUID(job_id)
+        return stored_micros(moment) if moment else None, UUID(job_id)
     except (ValueError, OverflowError):
         raise InvalidOption("cursor", "is not a cursor of this listing; use next_cursor of the page before") from None

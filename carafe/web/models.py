@@ -11,7 +11,8 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 from carafe.jobs import State
 from carafe.jobs.audit import LONGEST_REASON
 from carafe.jobs.bulk import FASTEST, SLOWEST, Action, BulkActionRecord, BulkState
-from carafe.jobs.enqueueing import MAX_DELAY, MAX_KEY
+from carafe.jobs.delays import MAX_DELAY
+from carafe.jobs.enqueueing import MAX_KEY
 from carafe.jobs.filters import LONGEST, SELECTED
 
 
