@@ -1,6 +1,6 @@
 """What is read back of a job: frozen records with the same words as the tables, the HTTP API and the command line."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -51,7 +51,7 @@ class JobRecord:
     """A job as it stands. `args` are redacted; `timeout` in seconds; `attempt` is the number of attempts spent.
 
     `resolved_at`, `by` and `reason`: an operator has discarded this dead job. `secrets`: JSON pointers to what is redacted.
-    `cut`: of these fields a listing left out or shortened what is long; `Client.get` has them whole.
+    `cut`: these fields are left out or shortened here, since they are long (`Client.get` has all but old attempts whole).
     """
 
     id: UUID
@@ -88,7 +88,9 @@ class JobRecord:
     cut: tuple[str, ...] = ()
 
 
-def job_record(row: Mapping[str, Any], attempts: tuple[AttemptRecord, ...] = (), note: str | None = None) -> JobRecord:
+def job_record(
+    row: Mapping[str, Any], attempts: tuple[AttemptRecord, ...] = (), note: str | None = None, cut: Iterable[str] = ()
+) -> JobRecord:
     """A record from a row of get.sql or a listing, whatever it holds; secrets redacted."""
     secrets = tuple(pointer for pointer in row["secrets"] or () if pointer is not None)
     return JobRecord(
@@ -123,7 +125,7 @@ def job_record(row: Mapping[str, Any], attempts: tuple[AttemptRecord, ...] = (),
         resolved_by=row.get("resolved_by"),
         resolved_reason=row.get("resolved_reason"),
         secrets=secrets,
-        cut=tuple(row.get("cut") or ()),
+        cut=(*(row.get("cut") or ()), *cut),
     )
 
 

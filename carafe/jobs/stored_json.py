@@ -91,7 +91,7 @@ def readable(text: str | bytes | None) -> Any:
 
 def written(value: Any, *, indent: bool = False) -> bytes:
     """JSON of what `readable` gave, in records, dataclasses, with UUIDs and times. Never raises for such."""
-    options = orjson.OPT_NON_STR_KEYS | (orjson.OPT_INDENT_2 if indent else 0)
+    options = orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z | (orjson.OPT_INDENT_2 if indent else 0)
     try:
         return orjson.dumps(value, default=_plain, option=options)
     except TypeError:  # an integer beyond 64 bits, or half a surrogate pair
@@ -161,7 +161,7 @@ def _walk(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
+    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else str(value)
 
 
 def _jsonable(value: Any) -> Any:

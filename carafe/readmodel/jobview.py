@@ -32,13 +32,14 @@ async def job_view(connection: Connection, queue: Queue | None, job_id: UUID, *,
     row = await connection.fetchrow(JOB.positional, *JOB.arguments(id=job_id))
     if row is None or version is None:
         return None
-    attempts = tuple(_attempt(found) for found in await connection.fetch(ATTEMPTS.positional, job_id))
+    failed = await connection.fetch(ATTEMPTS.positional, job_id)
+    attempts = tuple(map(_attempt, failed))
     arguments = JOB_ACTIONS.arguments(target=str(job_id), limit=ACTIONS)
     actions = [audit_record(found) for found in await connection.fetch(JOB_ACTIONS.positional, *arguments)]
     logs = tuple(await job_logs.read(connection, job_id))
     waiting = await _waiting(connection, queue, row, max_replicas)
     names = [attempt.worker for attempt in attempts if attempt.worker]
-    job = job_record(row, attempts)
+    job = job_record(row, attempts, cut=("attempts",) if any(found["cut"] for found in failed) else ())
     return JobView(
         job=job,
         secrets=job.secrets,

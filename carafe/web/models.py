@@ -140,6 +140,11 @@ class JobModel(BaseModel):
     resolved_at: datetime | None = Field(description="Since when it is given up (a dead job only).")
     resolved_by: str | None
     resolved_reason: str | None
+    cut: Sequence[str] = Field(
+        description="Fields that are left out (args, result) or shortened here, since they are long: in a list what has over "
+        "2,000 characters, which `GET /jobs/{job_id}` has whole; and `attempts`, of which one answer has the newest 200 and "
+        "some 500,000 characters."
+    )
 
 
 class JobDetail(JobModel):
@@ -150,7 +155,7 @@ class JobDetail(JobModel):
 
 
 class JobPage(BaseModel):
-    """A page of jobs, newest first."""
+    """A page of jobs, newest first: as many as were asked for, or those that fit into a megabyte."""
 
     model_config = ConfigDict(from_attributes=True)
 
