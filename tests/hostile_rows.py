@@ -85,8 +85,8 @@ async def insert(url: str) -> list[UUID]:
                 )
             )
         failed = await _ended(connection, {"error": TEXT, "attempt": 300, "max_attempts": 300})
-        for number in range(1, 301):
-            await _attempt(connection, failed, number, TEXT * 10, "t" * 20_000)
+        for attempt in range(1, 301):
+            await _attempt(connection, failed, attempt, TEXT * 10, "t" * 20_000)
         for time in TIMES:
             await _attempt(connection, made[0], 1, "e" * 1_000_000, TEXT, started_at=time, ended_at=time)
         await _logs(connection, failed)
@@ -121,7 +121,7 @@ async def insert(url: str) -> list[UUID]:
             await _insert(
                 connection, "bulk_actions", bulk | {"filter": "[]", "state": "done", "ended_at": time, "last_error": TEXT}
             )
-            worker = {
+            worker: dict[str, Any] = {
                 "name": TEXT,
                 "host": TEXT,
                 "pid": 1,
@@ -131,10 +131,11 @@ async def insert(url: str) -> list[UUID]:
                 "concurrency": 5,
             }
             await _insert(connection, "workers", worker | {"state": "running", "started_at": time, "beat_at": time})
+            if time == "infinity":
+                await _insert(connection, "workers", worker | {"id": UUID(int=7), "state": "running"})
             await _insert(
                 connection, "workers", worker | {"state": "stopped", "started_at": time, "beat_at": time, "stopped_at": time}
             )
-        await _insert(connection, "workers", worker | {"id": UUID(int=7), "state": "running"})
         await connection.execute("update carafe.queues set paused_at = 'infinity', paused_by = $1, paused_reason = $1", TEXT)
         return [*made, failed]
     finally:
@@ -167,7 +168,7 @@ def _job() -> dict[str, Any]:
     }
 
 
-async def _attempt(connection: Any, job: UUID, number: int, error: str, traceback: str, **times: str) -> None:
+async def _attempt(connection: Any, job: UUID, number: int, error: str, traceback: str, **times: Any) -> None:
     values = {
         "job_id": job,
         "kind": KIND,

@@ -82,10 +82,8 @@ def listing(
 
 def _shortened(longest: int) -> str:
     """The columns of a row, none of which is longer than so many characters."""
-    columns = [
-        column.strip() for column in _COLUMNS.replace("\n", " ").split(",") if column.strip() not in ("args", *_TEXTS)
-    ]
-    columns += ["deadline_at", "ended_at", "resolved_at"]
+    every = [*map(str.strip, _COLUMNS.split(",")), "deadline_at", "ended_at", "resolved_at"]
+    columns = [column for column in every if column not in ("args", *_TEXTS)]
     for name in ("args", "result"):
         columns.append(f"case when length({name}::text) <= {longest} then {name} end as {name}")
     for name in _TEXTS:

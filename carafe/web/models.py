@@ -141,9 +141,9 @@ class JobModel(BaseModel):
     resolved_by: str | None
     resolved_reason: str | None
     cut: Sequence[str] = Field(
-        description="Fields that are left out (args, result) or shortened here, since they are long: in a list what has over "
-        "2,000 characters, which `GET /jobs/{job_id}` has whole; and `attempts`, of which one answer has the newest 200 and "
-        "some 500,000 characters."
+        description="Fields that are left out (args, result) or shortened here, since they are long: in a list what has "
+        "over 2,000 characters, which `GET /jobs/{job_id}` has whole; and `attempts`, of which one answer has the "
+        "newest 200 and some 500,000 characters."
     )
 
 

@@ -29,9 +29,9 @@ async def api(settings: Settings, made: list[UUID]) -> AsyncIterator[httpx.Async
         yield http
 
 
-async def faults(http: httpx.AsyncClient, paths: list[str], **headers: str) -> dict[str, int]:
+async def faults(http: httpx.AsyncClient, paths: list[str], **headers: str) -> dict[str, object]:
     """Those that do not answer 200."""
-    found = {}
+    found: dict[str, object] = {}
     for path in paths:
         try:
             answer = await http.get(path, headers=headers)

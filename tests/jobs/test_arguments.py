@@ -102,7 +102,7 @@ async def test_what_not_every_side_can_carry_is_refused_in_words(carafe_client: 
         with pytest.raises(ResultNotUsable, match=words):
             encode_result({"other": value}, 10_000)
     for number in NOT_FINITE:
-        with pytest.raises(InvalidArguments, match="value: .*NaN or Infinity"):
+        with pytest.raises(InvalidArguments, match=r"value: .*NaN or Infinity"):
             await carafe_client.enqueue(Measure(value=number))
     assert await count(carafe_client.database) == 0
 

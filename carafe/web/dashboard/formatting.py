@@ -126,9 +126,17 @@ def scalar_text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
+class Cut(str):
+    """In the place of what a tree leaves out: words, not a value."""
+
+    __slots__ = ()
+
+
 def kind_of(value: Any) -> str:
-    """What a JSON value is: object, array, text, number, truth or null. For templates that draw JSON as a tree."""
+    """What a JSON value is: object, array, text, number, truth or null; or cut. For templates that draw JSON as a tree."""
     match value:
+        case Cut():
+            return "cut"
         case None:
             return "null"
         case bool():
