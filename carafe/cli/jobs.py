@@ -325,7 +325,7 @@ def pause(queue: str, *, reason: str | None, as_json: bool) -> Exit:
         if as_json:
             show_json(record)
         else:
-            print(f"{record.name}  paused {_paused(record)}")
+            print(clean(f"{record.name}  paused {_paused(record)}"))
         return Exit.OK
 
     return asyncio.run(go())
@@ -340,7 +340,7 @@ def resume(queue: str, *, reason: str | None, as_json: bool) -> Exit:
         if as_json:
             show_json(record)
         else:
-            print(f"{record.name}  resumed, {record.queued} queued")
+            print(clean(f"{record.name}  resumed, {record.queued} queued"))
         return Exit.OK
 
     return asyncio.run(go())

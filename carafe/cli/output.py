@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from carafe.jobs.stored_json import written
+from carafe.plain_text import json_for_terminals, one_line
 
 
 def show_json(value: Any) -> None:
     """Prints `value` (dataclasses, UUIDs and datetimes included) as indented JSON."""
-    print(written(value, indent=True).decode())
+    print(json_for_terminals(written(value, indent=True).decode()))
 
 
 def show_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -35,16 +36,12 @@ def show_fields(fields: Sequence[tuple[str, str]]) -> None:
 
 def clean(text: str) -> str:
     """`text` on one line, without characters that would steer the terminal."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
+    return one_line(text.replace("\n", "⏎"))
 
 
 def clean_lines(text: str) -> str:
     """Like `clean`, line by line."""
     return "\n".join(clean(line) for line in text.splitlines())
-
-
-def _escaped(character: str) -> str:
-    return "⏎" if character == "\n" else repr(character)[1:-1]
 
 
 def moment(value: datetime | None) -> str:

@@ -268,7 +268,9 @@ class BulkActionModel(BaseModel):
 
     id: UUID
     action: Action
-    filter: Mapping[str, Any] = Field(description="What it concerns, frozen at its start.")
+    filter: Mapping[str, Any] = Field(
+        description="What it concerns, frozen at its start; a list says of over a hundred selected jobs how many they are."
+    )
     cutoff: datetime = Field(description="What ended (live jobs: was created) later is not touched.")
     rate: float | None = Field(description="Jobs a second at most; null: as fast as it goes.")
     actor: str
@@ -310,7 +312,9 @@ class AuditModel(BaseModel):
     action: str
     target: str = Field(description="The id or name of a job, worker, queue or bulk action.")
     reason: str | None
-    details: Mapping[str, Any]
+    details: Mapping[str, Any] = Field(
+        description="What more there is to say; of over a hundred selected jobs their number."
+    )
     bulk: UUID | None = Field(description="The bulk action that this was a part of.")
 
 

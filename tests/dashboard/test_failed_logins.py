@@ -167,7 +167,7 @@ async def test_random_names_make_a_bounded_number_of_rows(database: Database) ->
         assert await connection.fetchval("select count(*) from carafe.failed_logins") <= BUCKETS
 
 
-def test_a_network_of_ipv6_counts_as_one() -> None:
+async def test_a_network_of_ipv6_counts_as_one() -> None:
     assert network_of("2001:db8:1:2::1") == network_of("2001:db8:1:2:ffff::9") == "2001:db8:1:2::/64"
     assert network_of("2001:db8:1:3::1") != network_of("2001:db8:1:2::1")
     assert network_of("::ffff:203.0.113.9") == network_of("203.0.113.9") == "203.0.113.9"

@@ -78,3 +78,27 @@ async def test_times_are_written_as_ever(http: httpx.AsyncClient, many: None) ->
     job = (await http.get("/api/v1/jobs?state=dead&limit=1")).json()["jobs"][0]
     assert job["ended_at"] == (await http.get(f"/api/v1/jobs/{job['id']}")).json()["ended_at"]
     assert job["created_at"].endswith("Z")
+
+
+async def test_lists_of_actions_on_thousands_of_selected_jobs_are_bounded(
+    http: httpx.AsyncClient, database: Database
+) -> None:
+    ids = "(select jsonb_agg(gen_random_uuid()) from generate_series(1, 10000))"
+    async with database.connection() as connection:
+        await connection.execute(
+            "insert into carafe.bulk_actions (id, action, filter, cutoff, actor, via, matched)"
+            f" select gen_random_uuid(), 'retry', jsonb_build_object('ids', {ids}), now(), 'ana', 'cli', 10000"
+            " from generate_series(1, 30)"
+        )
+        await connection.execute(
+            "insert into carafe.audit (id, actor, via, action, target, details) select gen_random_uuid(), 'ana', 'cli',"
+            f" 'bulk start', 'x', jsonb_build_object('filter', jsonb_build_object('ids', {ids})) from generate_series(1, 30)"
+        )
+    actions = await http.get("/api/v1/bulk-actions?limit=500")
+    assert len(actions.content) < 50_000
+    assert actions.json()["bulk_actions"][0]["filter"] == {"ids": "10000 jobs"}
+    whole = await http.get(f"/api/v1/bulk-actions/{actions.json()['bulk_actions'][0]['id']}")
+    assert len(whole.json()["filter"]["ids"]) == 10_000
+    audit = await http.get("/api/v1/audit?limit=500")
+    assert len(audit.content) < 50_000
+    assert audit.json()["rows"][0]["details"]["filter"] == {"ids": "10000 jobs"}
