@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from carafe.jobs import InvalidArguments
 from carafe.jobs.definition import REDACTED, build, dump, redact
 from carafe.web.dashboard.pages.argument_form import ALL, ArgumentForm, Filled, with_faults
 from tests.dashboard.kinds_of_pages import Every, Old, Secretive
@@ -187,3 +188,12 @@ def test_asterisks_do_not_become_a_secret() -> None:
 def test_arguments_in_one_piece_must_be_an_object(text: str) -> None:
     reading = ArgumentForm(Old, whole=True).read([(ALL, text)])
     assert len(reading.faults) == 1
+
+
+def test_an_integer_beyond_64_bits_is_refused_and_never_rounded() -> None:
+    form = ArgumentForm(Every)
+    for arguments in ({"text": "x", "count": 1, "anything": [2**70]}, {"text": "x", "count": 2**70}):
+        reading = form.read(sent(form.stored(arguments, ())))
+        assert reading.arguments == arguments
+        with pytest.raises(InvalidArguments, match="beyond 64 bits"):
+            build("pages.every", reading.arguments)
