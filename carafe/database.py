@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import asyncpg
 
 from carafe.errors import Unavailable
+from carafe.timestamps import read_any
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -82,10 +83,12 @@ class Database:
         name: str = "carafe",
         command_timeout: float | None = 30.0,
         server_settings: Mapping[str, str] | None = None,
+        any_timestamp: bool = True,
     ) -> None:
         """`pool_size` connections at most for the system's statements and as many for sessions; `name` is shown by
         ``pg_stat_activity``; `command_timeout` in seconds bounds each statement of the pool (None: unbounded);
-        `server_settings` are Postgres's own, for each connection."""
+        `server_settings` are Postgres's own, for each connection; `any_timestamp` reads those too that Python
+        has no datetime for (`carafe.timestamps`); false where each microsecond counts."""
         self.url = url
         self._dsn = plain_dsn(url)
         self._pool_size = pool_size
@@ -94,6 +97,7 @@ class Database:
             "command_timeout": command_timeout,
             "server_settings": {"application_name": name, "jit": "off", **(server_settings or {})},
         }
+        self._prepare = read_any if any_timestamp else None
         self._pool: asyncpg.Pool[Record] | None = None
         self._opening = asyncio.Lock()
         self._away: BaseException | None = None
@@ -114,6 +118,7 @@ class Database:
                     min_size=0,
                     max_size=self._pool_size,
                     max_inactive_connection_lifetime=300,
+                    init=self._prepare,
                     **self._options,
                 )
                 try:

@@ -241,7 +241,7 @@ async def _workers(connection: "asyncpg.Connection[Any]", findings: list[Finding
     from carafe.jobs.statements import KNOWN_KINDS
 
     try:
-        known = sorted(row["kind"] for row in await connection.fetch(KNOWN_KINDS.positional))
+        known = sorted(str(row["kind"]) for row in await connection.fetch(KNOWN_KINDS.positional))
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.UndefinedColumnError):
         return  # the schema's own finding says it
     text = f"live workers handle {', '.join(known)}" if known else "no worker is alive (workers may scale to zero)"

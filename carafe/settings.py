@@ -42,6 +42,7 @@ from carafe.setting_types import (
     Names,
     Networks,
     OtlpHeaders,
+    PathPrefix,
     Port,
     Ratio,
     RedisUrl,
@@ -253,6 +254,11 @@ class _Values(BaseSettings):
         True,
         description="Whether the web process serves the dashboard on DASHBOARD_PORT too. false where it runs alone "
         "(`carafe serve --dashboard`) or is mounted in the application.",
+    )
+    dashboard_root_path: PathPrefix = Field(
+        "",
+        description="Path under which a proxy serves the dashboard's own port, and which it takes away from each request, "
+        "such as /ops/jobs: the dashboard's links, forms, redirects and cookies then begin with it.",
     )
     dashboard_users: DashboardUsers = Field(
         (),

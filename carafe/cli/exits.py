@@ -3,6 +3,8 @@
 import sys
 from enum import IntEnum
 
+from carafe.plain_text import one_line
+
 
 class Exit(IntEnum):
     """Exit codes, the same for every command; docs/command-line.md lists them."""
@@ -28,8 +30,8 @@ class Failure(Exception):
 
 
 def say(message: str) -> None:
-    """Writes to standard error, where whatever is not the answer goes."""
-    print(message, file=sys.stderr, flush=True)
+    """Writes to standard error, where whatever is not the answer goes; what comes from jobs steers no terminal."""
+    print("\n".join(map(one_line, message.split("\n"))), file=sys.stderr, flush=True)
 
 
 def report(error: BaseException) -> Exit | None:

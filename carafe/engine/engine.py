@@ -136,6 +136,7 @@ class Engine:
             pool_size=CLAIMS + WRITES + 2,
             name=f"carafe worker {name}",
             command_timeout=COMMAND_TIMEOUT,
+            any_timestamp=False,
         )
         self._handlers_database = self._database_of_handlers(settings)
         self._settings = settings

@@ -22,6 +22,7 @@ from carafe.jobs.moves import Connection
 from carafe.jobs.records import Count, as_uuid
 from carafe.jobs.statements import BULK_GET, BULK_LIST, BULK_START, BULK_STEER
 from carafe.jobs.states import ENDED, State
+from carafe.jobs.stored_json import readable
 
 # ruff: noqa: S608  the text is ours alone; every value is bound
 
@@ -78,11 +79,11 @@ class BulkActionRecord:
 
 def bulk_record(row: Mapping[str, Any]) -> BulkActionRecord:
     """A record from a row of ``carafe.bulk_actions``."""
-    kept = row["filter"]
+    kept = readable(row["filter"]) if isinstance(row["filter"], str | bytes) else row["filter"]
     return BulkActionRecord(
         id=as_uuid(row["id"]),
         action=row["action"],
-        filter=orjson.loads(kept) if isinstance(kept, str | bytes) else kept,
+        filter=kept if isinstance(kept, dict) else {},
         cutoff=row["cutoff"],
         rate=row["rate"],
         actor=row["actor"],

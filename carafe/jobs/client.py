@@ -236,14 +236,18 @@ class Client:
     # -- reading
 
     async def get(self, job_id: UUID) -> JobRecord:
-        """A job with its failed attempts. Raises `JobNotFound`, `Unavailable`."""
+        """A job with its failed attempts: the newest 200, with some 500,000 characters of errors and tracebacks at most.
+
+        Raises `JobNotFound`, `Unavailable`.
+        """
         async with self._reading() as connection:
             row = await connection.fetchrow(GET.positional, job_id)
             if row is None:
                 raise JobNotFound(job_id)
-            attempts = tuple(_attempt(found) for found in await connection.fetch(ATTEMPTS.positional, job_id))
+            failed = await connection.fetch(ATTEMPTS.positional, job_id)
             note = await self._note(connection, row)
-        return job_record(row, attempts, note)
+        cut = ("attempts",) if any(found["cut"] for found in failed) else ()
+        return job_record(row, tuple(map(_attempt, failed)), note, cut)
 
     async def _note(self, connection: Connection, row: Mapping[str, Any]) -> str | None:
         if row["state"] != State.QUEUED:
@@ -251,7 +255,7 @@ class Client:
         for paused in await connection.fetch(PAUSED.positional):
             if paused["name"] == row["queue"]:
                 return f"waiting: the queue is paused since {paused['paused_at']:%Y-%m-%d %H:%M:%S} UTC"
-        known = {found["kind"] for found in await connection.fetch(KNOWN_KINDS.positional)}
+        known = {found["kind"] for found in await connection.fetch(KNOWN_KINDS.positional)} - {None}
         if not known:
             return "waiting: no worker is alive"
         if row["kind"] not in known:
@@ -267,13 +271,16 @@ class Client:
         until: datetime | None = None,
         cursor: str | None = None,
         limit: int = 50,
+        longest: int | None = None,
     ) -> Page:
         """Jobs, newest first. `since` and `until` bound the end of ended jobs, or else the creation; `limit` to 500.
+
+        `longest`: arguments and results of more characters are left out, longer texts shortened; see `JobRecord.cut`.
 
         Raises `InvalidOption` for a cursor that is not one, `Unavailable`.
         """
         query, values, ended_only = listing(
-            frozenset(states), kind=kind, since=since, until=until, cursor=cursor, limit=limit
+            frozenset(states), kind=kind, since=since, until=until, cursor=cursor, limit=limit, longest=longest
         )
         async with self._reading() as connection:
             rows = await connection.fetch(query, *values)
@@ -296,7 +303,7 @@ class Client:
                     row = await connection.fetchrow(GET.positional, job_id)
                 if row is None:
                     raise JobNotFound(job_id)
-                if State(row["state"]).ended:
+                if State.stored(row["state"]).ended:
                     return await self.get(job_id)
                 await asyncio.sleep(pause)
                 pause = min(pause * 1.5, 0.5)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from uuid import UUID
 
 import asyncpg
-import orjson
 
 from carafe.database import Database, lost
 from carafe.errors import Unavailable
@@ -17,6 +16,7 @@ from carafe.jobs.errors import CarafeError
 from carafe.jobs.hooks import Change, hooked_kinds, hooks_of
 from carafe.jobs.records import as_uuid
 from carafe.jobs.states import State
+from carafe.jobs.stored_json import readable
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -105,10 +105,10 @@ async def run_hooks(session: "AsyncSession", row: Mapping[str, Any]) -> None:
         job_id=as_uuid(row["id"]),
         kind=row["kind"],
         state=state,
-        arguments=orjson.loads(row["args"]),
+        arguments=readable(row["args"]),
         attempt=row["attempt"],
         max_attempts=row["max_attempts"],
-        result=None if result is None else orjson.loads(result),
+        result=readable(result),
         error=row.get("error"),
     )
     for hook in found:

@@ -154,7 +154,7 @@ class ReadModel:
         async def ask() -> tuple[str, ...]:
             async with self._connection() as connection:
                 rows = await connection.fetch(KINDS.positional, *KINDS.arguments(limit=NEWEST))
-            return tuple(row["kind"] for row in rows)
+            return tuple(row["kind"] for row in rows if row["kind"] is not None)
 
         return await self._memory.get("kinds", KINDS_KEPT, ask)
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 from fastapi import Depends, FastAPI, Request, Response
@@ -60,13 +60,16 @@ def create_dashboard(
     model: "ReadModel | None" = None,
     authenticate: Authenticate | None = None,
     pages: "Iterable[AddedPage]" = (),
+    root_path: str = "",
 ) -> FastAPI:
     """The dashboard as an application; its object is ``app.state.dashboard``. It connects when somebody looks.
 
     `client` acts, and stays the caller's to close. `model` reads (one of its own on a small read-only pool unless given).
-    `authenticate` says who looks in place of the settings; `pages` are an application's own.
+    `authenticate` says who looks in place of the settings; `pages` are an application's own. `root_path`: what a proxy takes
+    away from the path of each request (DASHBOARD_ROOT_PATH); one that is mounted learns its path from where it is mounted.
     """
     app = _Application(
+        taken_away=root_path,
         title="Carafe dashboard",
         version=carafe.__version__,
         lifespan=_lifespan,
@@ -133,9 +136,20 @@ def reading_pool(settings: "Settings") -> Database:
 
 
 class _Application(FastAPI):
-    """FastAPI whose every answer has the headers: middleware would be inside of what answers unexpected errors."""
+    """FastAPI whose every answer has the headers: middleware would be inside of what answers unexpected errors.
+
+    `taken_away`: the beginning of each path, which a proxy has removed. It is put back, so that a request looks as if it had
+    come to a mounted dashboard.
+    """
+
+    def __init__(self, *, taken_away: str, **options: Any) -> None:
+        super().__init__(**options)
+        self._taken_away = taken_away
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._taken_away and scope["type"] == "http":
+            path = self._taken_away + scope["path"]
+            scope = {**scope, "root_path": self._taken_away + scope.get("root_path", ""), "path": path}
         await SecurityHeaders(super().__call__)(scope, receive, send)
 
 
