@@ -42,7 +42,8 @@ class Promoter(Service):
             async with self._database.connection() as connection:
                 return await _fetch(connection)
         async with self._database.hooked() as transaction:
-            rows = await _fetch(transaction.connection)
+            async with transaction.by_index():
+                rows = await _fetch(transaction.connection)
             for row in rows:
                 # Each in a savepoint: a bad hook must not keep its job, or its neighbours, from running.
                 await run_hooks_apart(transaction.session, row)

@@ -1,0 +1,25 @@
+"""Each version of Postgres that these tests ask: the embedded one, and PostgreSQL 15, the oldest that Carafe supports, where
+the machine has it (Debian keeps several versions side by side). Where it has not, those tests are skipped."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from carafe.embedded import EmbeddedPostgres
+from carafe.testing.databases import Databases
+
+OLDEST = Path("/usr/lib/postgresql/15/bin")
+"""Where Debian and Ubuntu install it."""
+
+
+@contextmanager
+def databases_on_15(folder: Path) -> Iterator[Databases]:
+    """Databases on a server of PostgreSQL 15, which is ended afterwards."""
+    server = EmbeddedPostgres(folder, durable=False, binaries=OLDEST)
+    server.start()
+    databases = Databases(server.url)
+    try:
+        yield databases
+    finally:
+        databases.close()
+        server.stop()
