@@ -621,7 +621,12 @@ FAULTS: dict[str, tuple[Statement, Callable[[str], str], tuple[Step, ...]]] = {
     ),
     "a failure without a fence": (
         FAIL,
-        changed("and ((j.id, j.fence) in (select id, fence from given where not final)) is true", *WHATEVER_FENCE),
+        changed(
+            "and ((j.id, j.fence) in (select id, fence from given where not final)) is true",
+            *WHATEVER_FENCE,
+            "and g.fence = e.fence",
+            "and g.fence = f.fence",
+        ),
         (*LOST, stale("fail later")),
     ),
     "a failure that spends nothing": (
