@@ -114,8 +114,12 @@ def questions() -> Mapping[str, tuple[Statement, Mapping[str, Any]]]:
         ("defer", statements.DEFER, {"ids": ids("queued"), "longest": 60.0}),
         ("undefer", statements.UNDEFER, {"kinds": ["plans.unknown"], "limit": BATCH}),
         ("progress", statements.PROGRESS, {"id": running[0], "fence": 1, "fraction": 0.5, "note": "n"}),
-        ("promote", statements.PROMOTE, {"limit": BATCH}),
-        ("repush", statements.REPUSH, {"queue": "default", "before": datetime.now(UTC), "limit": BATCH}),
+        ("promote", statements.PROMOTE, {"limit": BATCH, "within": 1e9, "after": datetime(1970, 1, 1, tzinfo=UTC)}),
+        (
+            "repush",
+            statements.REPUSH,
+            {"queue": "default", "before": datetime.now(UTC), "after": datetime(2020, 1, 1, tzinfo=UTC), "limit": BATCH},
+        ),
         ("resume hints", statements.RESUME_HINTS, {"queue": "default", "limit": BATCH}),
         (
             "rescue",
