@@ -40,6 +40,13 @@ DISCONNECTED: tuple[type[BaseException], ...] = (
 """What asyncpg raises when Postgres is down, going down, full, or silent."""
 
 
+BY_INDEX = "set {scope} enable_seqscan = off; set {scope} enable_bitmapscan = off"
+AS_USUAL = "set local enable_seqscan to default; set local enable_bitmapscan to default"
+"""How the system's own statements are planned: live jobs are found by their ids or along an index, in its order, and never
+by a look at the whole table, however small that was when the plan was made which a connection keeps. docs/plans.md says why
+the statements' own shapes alone cannot see to that."""
+
+
 AWAY: tuple[type[BaseException], ...] = (Unavailable, *DISCONNECTED)
 """The same, and what `Database` makes of it."""
 
@@ -84,20 +91,23 @@ class Database:
         command_timeout: float | None = 30.0,
         server_settings: Mapping[str, str] | None = None,
         any_timestamp: bool = True,
+        by_index: bool = False,
     ) -> None:
         """`pool_size` connections at most for the system's statements and as many for sessions; `name` is shown by
         ``pg_stat_activity``; `command_timeout` in seconds bounds each statement of the pool (None: unbounded);
         `server_settings` are Postgres's own, for each connection; `any_timestamp` reads those too that Python
-        has no datetime for (`carafe.timestamps`); false where each microsecond counts."""
+        has no datetime for (`carafe.timestamps`); false where each microsecond counts. `by_index`: the pool's connections
+        plan as the system's own statements need it (its sessions do not)."""
         self.url = url
         self._dsn = plain_dsn(url)
         self._pool_size = pool_size
+        self._by_index = by_index
         self._options: dict[str, Any] = {
             "timeout": CONNECT_TIMEOUT,
             "command_timeout": command_timeout,
             "server_settings": {"application_name": name, "jit": "off", **(server_settings or {})},
         }
-        self._prepare = read_any if any_timestamp else None
+        self._any_timestamp = any_timestamp
         self._pool: asyncpg.Pool[Record] | None = None
         self._opening = asyncio.Lock()
         self._away: BaseException | None = None
@@ -118,6 +128,7 @@ class Database:
                     min_size=0,
                     max_size=self._pool_size,
                     max_inactive_connection_lifetime=300,
+                    connection_class=_Planned if self._by_index else asyncpg.Connection,
                     init=self._prepare,
                     **self._options,
                 )
@@ -127,6 +138,12 @@ class Database:
                     raise self._lost(error) from error
                 self._pool = pool
         return self._pool
+
+    async def _prepare(self, connection: "asyncpg.Connection[Record]") -> None:
+        if self._any_timestamp:
+            await read_any(connection)
+        if self._by_index:
+            await plan_by_index(connection)
 
     @asynccontextmanager
     async def connection(self) -> "AsyncIterator[PoolConnectionProxy[Record]]":
@@ -316,6 +333,29 @@ def _terminate(connection: "PoolConnectionProxy[Record]") -> None:
         connection.terminate()
 
 
+class _Planned(asyncpg.Connection):  # type: ignore[misc]  # it is generic in its stubs alone
+    """A connection of a pool that plans by index: asyncpg resets each one that is given back."""
+
+    by_index = False
+
+    def get_reset_query(self) -> str:
+        """What is sent when a connection is given back."""
+        query = cast(str, super().get_reset_query())
+        return f"{query}\n{BY_INDEX.format(scope='session')};" if self.by_index else query
+
+
+async def plan_by_index(connection: "asyncpg.Connection[Record]") -> None:
+    """From now on this connection plans as the system's own statements need it.
+
+    Not behind a transaction pooler, where the setting would stay on a server connection that is somebody else's next. Such a
+    pooler tells a process id of its own.
+    """
+    if await connection.fetchval("select pg_backend_pid()") == connection.get_server_pid():
+        await connection.execute(BY_INDEX.format(scope="session"))
+        if type(connection) is _Planned:  # (asyncpg takes every connection for an instance)
+            connection.by_index = True
+
+
 class HookedTransaction:
     """A session and, under it, the asyncpg connection that both use."""
 
@@ -324,6 +364,13 @@ class HookedTransaction:
     def __init__(self, session: "AsyncSession", connection: "asyncpg.Connection[Record]") -> None:
         self.session = session
         self.connection = connection
+
+    @asynccontextmanager
+    async def by_index(self) -> AsyncIterator[None]:
+        """Statements in this block are planned as the system's own need it; the application's, outside, as usual."""
+        await self.connection.execute(BY_INDEX.format(scope="local"))
+        yield
+        await self.connection.execute(AS_USUAL)
 
 
 MIGRATION_LOCK = 0x63617261_6665  # "carafe"

@@ -193,6 +193,7 @@ async def _postgres(url: str, migrations: Sequence[str], findings: list[Finding]
         apart = f"{abs(skew):.3f} s {'ahead of' if skew > 0 else 'behind'}"
         findings.append(Finding(Level.NOTE, "clock", f"Postgres is {apart} this host; only its clock decides"))
         await _workers(connection, findings)
+        await _vacuum(connection, findings)
         statements = await _statements(connection)
     finally:
         await connection.close(timeout=1)
@@ -246,6 +247,28 @@ async def _workers(connection: "asyncpg.Connection[Any]", findings: list[Finding
         return  # the schema's own finding says it
     text = f"live workers handle {', '.join(known)}" if known else "no worker is alive (workers may scale to zero)"
     findings.append(Finding(Level.NOTE, "workers", text))
+
+
+async def _vacuum(connection: "asyncpg.Connection[Any]", findings: list[Finding]) -> None:
+    import asyncpg
+
+    from carafe.jobs.held_back import held_back
+
+    try:
+        held = await held_back(connection)
+    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
+        return  # the schema's own finding says it
+    dead = f"{_count(held.dead_rows, 'row')} of jobs that are gone"
+    if held.holder is not None:
+        age = "" if held.holder.seconds is None else f" for {held.holder.seconds:.0f} s"
+        level = Level.WARNING if held.matters else Level.NOTE
+        text = f"{held.holder.words} has held back vacuum{age}; {dead} wait for it"
+        findings.append(Finding(level, "vacuum", text, held.holder.advice))
+    elif not held.unseen:
+        findings.append(Finding(Level.OK, "vacuum", f"nothing holds it back ({dead} wait for it)"))
+    if held.unseen:
+        text = f"{_count(held.unseen, 'session')} of other users cannot be looked at: one of them may hold back vacuum"
+        findings.append(Finding(Level.NOTE, "vacuum", text, "grant pg_read_all_stats to the user of DATABASE_URL"))
 
 
 async def _schema(url: str, migrations: Sequence[str], findings: list[Finding]) -> None:

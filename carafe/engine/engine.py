@@ -29,7 +29,7 @@ from carafe.engine.children import Children
 from carafe.engine.ends import End, Failed, Released
 from carafe.engine.handler_loop import HandlerLoop
 from carafe.engine.heartbeat import Findings, Heartbeat
-from carafe.engine.holdings import Holdings
+from carafe.engine.holdings import Holdings, InHand
 from carafe.engine.intake import Intake
 from carafe.engine.ledger import Hinted, Ledger
 from carafe.engine.log_writer import LogWriter
@@ -137,6 +137,7 @@ class Engine:
             name=f"carafe worker {name}",
             command_timeout=COMMAND_TIMEOUT,
             any_timestamp=False,
+            by_index=True,
         )
         self._handlers_database = self._database_of_handlers(settings)
         self._settings = settings
@@ -163,6 +164,7 @@ class Engine:
         self._job_log = open_job_log(settings)
         self._holdings = Holdings()
         self._times_lost = 0
+        self._doubts = 0
         self._pace = Pace(self.concurrency)
         self.ledger = Ledger(self._database, self.id, name, self.kinds)
         self.runner = Runner(
@@ -318,7 +320,9 @@ class Engine:
         settings = self._settings
         assert settings.database_url is not None
         assert settings.redis_url is not None
-        database = Database(settings.database_url.get_secret_value(), pool_size=2, name=f"carafe steward {self.name}")
+        database = Database(
+            settings.database_url.get_secret_value(), pool_size=2, name=f"carafe steward {self.name}", by_index=True
+        )
         queue = Queue(settings.redis_url.get_secret_value(), timeout=settings.redis_timeout)
         try:
             async with hosted(settings, database, queue, "worker"):
@@ -364,6 +368,7 @@ class Engine:
         except Exception:
             # Nobody foresaw it. What the claim may have taken is unheld, and the heartbeat hands it back.
             log.exception("claim failed", hints=len(batch))
+            self._doubts += 1
         finally:
             self._claims.release()
             self._holdings.claimed(batch, [*claims, *(claim for claim, _ in bad)])
@@ -432,6 +437,7 @@ class Engine:
         except Exception:
             # Nobody foresaw it: these jobs stay running until they are found unheld, and the others go on.
             log.exception("ends not written", jobs=[str(end.id) for end in batch])
+            self._doubts += 1
             self._holdings.drop([end.claim for end in batch])
         finally:
             self._writes.release()
@@ -604,9 +610,14 @@ class Engine:
         now = time.monotonic()
         return [(slot, claim, now - claim.started) for slot in self.runner.slots if (claim := slot.claim) is not None]
 
-    def held(self, since: datetime) -> tuple[list[UUID], list[int], list[UUID]]:
+    @property
+    def doubts(self) -> int:
         """See `heartbeat.Beating`."""
-        return self._holdings.older_than(since)
+        return self.ledger.doubts + self._doubts
+
+    def held(self, since: datetime) -> InHand:
+        """See `heartbeat.Beating`."""
+        return self._holdings.in_hand(since)
 
     def found(self, findings: Findings) -> None:
         """See `heartbeat.Beating`: stop what must stop, and only then go on starting jobs."""
@@ -618,10 +629,16 @@ class Engine:
                 if claim.stop is None and (claim.id, claim.fence) in findings.cancel:
                     self.runner.stop_attempt(claim, "cancelled")
             self.runner.trust_until(findings.sent + TRUST)
-            if findings.unheld:
-                self._spawn(self._hand_back([job_id for job_id, _ in findings.unheld]))
             if findings.drain and not self.draining and self.drain_asked is not None:
                 self.drain_asked()
+
+        self.call(apply)
+
+    def unheld(self, ids: Sequence[UUID]) -> None:
+        """See `heartbeat.Beating`: these go back."""
+
+        def apply() -> None:
+            self._spawn(self._hand_back(ids))
 
         self.call(apply)
 

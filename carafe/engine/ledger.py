@@ -74,6 +74,7 @@ class Ledger:
         self._hooked_claims = hooked_kinds(State.RUNNING)
         self._hooked_ends = hooked_kinds(State.SUCCEEDED)
         self.counts: Counter[str] = Counter()
+        self.doubts = 0
 
     async def claim(self, hints: Sequence[Hinted]) -> tuple[list[Row], list[tuple[Row, HookFailed]]]:
         """Claim what can be claimed of `hints`; waits for Postgres if need be.
@@ -91,6 +92,7 @@ class Ledger:
                 return rows, bad
             except (*AWAY, *TRANSIENT) as error:
                 log.warning("claim failed, trying again", error=_word(error), hints=len(hints))
+                self.doubts += 1
             await asyncio.sleep(pause * (0.5 + random.random()))
             pause = min(1.0, pause * 2)
             # A failed claim may have been committed: its rows would wait for nobody.

@@ -90,7 +90,8 @@ class Client:
     @classmethod
     def connect(cls, *, database_url: str, redis_url: str, limits: Limits | None = None, pool_size: int = 10) -> Self:
         """A client on these servers; it connects at first use."""
-        return cls(Database(database_url, pool_size=pool_size, name="carafe client"), Queue(redis_url), limits=limits)
+        database = Database(database_url, pool_size=pool_size, name="carafe client", by_index=True)
+        return cls(database, Queue(redis_url), limits=limits)
 
     @classmethod
     def from_settings(cls, settings: "Settings") -> Self:
@@ -111,6 +112,7 @@ class Client:
                 pool_size=settings.database_pool_size,
                 name="carafe",
                 command_timeout=COMMAND_TIMEOUT,
+                by_index=True,
             ),
             Queue(settings.redis_url.get_secret_value(), timeout=settings.redis_timeout),
             limits=limits,

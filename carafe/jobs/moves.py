@@ -85,7 +85,8 @@ async def _with_hooks(
     states: Sequence[State],
 ) -> list[Mapping[str, Any]]:
     async with database.hooked() as transaction:
-        rows = list(await run(transaction.connection, items))
+        async with transaction.by_index():
+            rows = list(await run(transaction.connection, items))
         for row in rows:
             # A running job that was asked to stop comes back too, and has entered no state by that.
             if row.get("state", State.RUNNING) in states:
