@@ -22,9 +22,10 @@ import asyncpg
 import structlog
 
 from carafe import __version__
-from carafe.database import CONNECT_TIMEOUT, DISCONNECTED, plain_dsn
+from carafe.database import DISCONNECTED
 from carafe.incarnation import incarnation, pod
 from carafe.jobs.statements import UNDEFER, WORKER_BEAT, WORKER_START, WORKER_STOP
+from carafe.postgres_url import connect
 
 if TYPE_CHECKING:
     from carafe.settings import Settings
@@ -84,7 +85,7 @@ class Heartbeat:
     def __init__(self, engine: Beating, settings: "Settings") -> None:
         assert settings.database_url is not None
         self._engine = engine
-        self._dsn = plain_dsn(settings.database_url.get_secret_value())
+        self._url = settings.database_url.get_secret_value()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end: asyncio.Event | None = None
         self._now: asyncio.Event | None = None
@@ -135,7 +136,7 @@ class Heartbeat:
                 complaint = said
             except (*DISCONNECTED, asyncpg.PostgresError) as error:
                 if not complaint:
-                    log.warning("heartbeat failed, Postgres is away", error=type(error).__name__)
+                    log.warning("heartbeat failed, Postgres cannot be used", error=type(error).__name__)
                 complaint = "away"
                 self._engine.missed(error)
                 if connection is not None:
@@ -145,11 +146,7 @@ class Heartbeat:
         await self._goodbye(connection)
 
     async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
-        return await asyncpg.connect(
-            self._dsn,
-            timeout=CONNECT_TIMEOUT,
-            server_settings={"application_name": f"carafe heartbeat {self._engine.name}", "jit": "off"},
-        )
+        return await connect(self._url, name=f"carafe heartbeat {self._engine.name}")
 
     async def _goodbye(self, connection: "asyncpg.Connection[asyncpg.Record] | None") -> None:
         if connection is None or connection.is_closed():

@@ -120,8 +120,8 @@ def reading_pool(settings: "Settings") -> Database:
         pool_size=settings.dashboard_pool_size,
         name="carafe dashboard",
         command_timeout=STATEMENT_TIMEOUT + 1,
+        read_only=True,
         server_settings={
-            "default_transaction_read_only": "on",
             "statement_timeout": f"{STATEMENT_TIMEOUT}s",
             "lock_timeout": "1s",
             # A plan for any value walks all the dead to find none of an error that there never was.
