@@ -112,6 +112,31 @@ def conflict(error: BaseException) -> BaseException | None:
     return found if isinstance(found, CONFLICTS) else None
 
 
+def read_only(error: BaseException | None) -> bool:
+    """Whether this error says that Postgres answers and may not be written."""
+    while error is not None:
+        if isinstance(error, (NotWritable, asyncpg.ReadOnlySQLTransactionError)):
+            return True
+        error = error.__cause__
+    return False
+
+
+def meaning(error: BaseException, *, commits: bool = False) -> Unavailable | None:
+    """What an error of a session's statement, or of its commit (`commits`), says of Postgres; None: nothing, it is the
+    statement's own."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    cause: BaseException | None = error
+    if isinstance(error, SQLAlchemyError):
+        cause = _ended_by(getattr(error, "orig", None)) or (error if lost(error) else None)
+    elif not isinstance(error, DISCONNECTED) or isinstance(error, ValueError):
+        cause = None
+    if cause is not None:
+        return OutcomeUnknown(cause) if commits and not isinstance(cause, SAID_NO) else Unavailable(cause)
+    found = postgres_error(error)
+    return Busy(found) if isinstance(found, PASSING) else None
+
+
 @contextmanager
 def told(*, commits: bool = False, action: bool = True) -> Iterator[None]:
     """Puts what Postgres raises in this block into the library's words: `Unavailable`, `Busy`; what was lost in a block that
@@ -151,14 +176,9 @@ async def committed(connection: Any, *, action: bool = True) -> AsyncIterator[No
         await transaction.start()
         try:
             yield
-        except DISCONNECTED as error:
-            if isinstance(error, ValueError):
+        except BaseException as error:
+            if not isinstance(error, AWAY) or isinstance(error, (ValueError, Busy)):
                 await transaction.rollback()
-            raise
-        except Unavailable:
-            raise
-        except BaseException:
-            await transaction.rollback()
             raise
     with told(commits=True, action=action):
         await transaction.commit()
@@ -277,7 +297,7 @@ class Database:
     def require(self) -> None:
         """Raises `Unavailable` at once while Postgres is known to be away; otherwise does nothing."""
         if self._away is not None:
-            raise Unavailable(self._away)
+            raise Unavailable(self._away) from self._away
 
     def doubt(self, error: BaseException) -> None:
         """Somebody else found that Postgres does not answer: believe it, and look for it. Only on the pool's own loop."""
@@ -517,8 +537,8 @@ async def migrate(
 
     Safe when several processes do it at once: an advisory lock lets one in, the others wait up to `limit` seconds and find
     nothing to do. A lock on a table is waited for a second at a time, so that the others' statements pass meanwhile; `tell`
-    hears who holds it (the log, without one). Returns what was done, in words. Raises `Unavailable`, `MigrationBlocked` after
-    `limit` seconds, `MigrationFailed`.
+    hears who holds it (the log, without one). Returns what was done, in words. Raises `Unavailable`, `MigrationFailed`, and
+    `MigrationBlocked` after `limit` seconds.
     """
     from sqlalchemy import NullPool, text
     from sqlalchemy.exc import SQLAlchemyError
@@ -534,7 +554,9 @@ async def migrate(
         async with engine.connect() as connection:
             raw = cast(Any, (await connection.get_raw_connection()).driver_connection)
             await _let_in(raw, limit, tell)
-            await connection.execute(text("select set_config('lock_timeout', :t, false)"), {"t": f"{int(LOCK_WAIT * 1000)}ms"})
+            await connection.execute(
+                text("select set_config('lock_timeout', :t, false)"), {"t": f"{int(LOCK_WAIT * 1000)}ms"}
+            )
             await connection.commit()
             for package in ("carafe.migrations", *applications):
                 done += await _patiently(connection, url, raw, package, limit, tell)

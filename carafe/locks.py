@@ -1,7 +1,7 @@
 """Locks that others hold: who they are, in words, and how to wait for one without making everybody else wait.
 
-A lock that is waited for stands in a queue: whoever comes later waits behind it, readers too. So it is waited for briefly, given
-up, and tried again after a pause in which the others pass.
+A lock that is waited for stands in a queue: whoever comes later waits behind it, readers too. So it is waited for briefly,
+given up, and tried again after a pause in which the others pass.
 """
 
 import asyncio

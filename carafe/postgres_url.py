@@ -34,15 +34,29 @@ SCHEMES = ("postgresql", "postgres", "postgresql+asyncpg", "postgresql+psycopg",
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 _SSL_WORDS = {
-    **{word: "require" for word in ("true", "1", "on", "yes", "no-verify")},
-    **{word: "disable" for word in ("false", "0", "off", "no")},
+    **dict.fromkeys(("true", "1", "on", "yes", "no-verify"), "require"),
+    **dict.fromkeys(("false", "0", "off", "no"), "disable"),
 }
 
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl", "passfile")
 
-_AS_THEY_ARE = ("sslpassword", "sslnegotiation", "ssl_min_protocol_version", "ssl_max_protocol_version", "krbsrvname", "gsslib")
+_AS_THEY_ARE = (
+    "sslpassword",
+    "sslnegotiation",
+    "ssl_min_protocol_version",
+    "ssl_max_protocol_version",
+    "krbsrvname",
+    "gsslib",
+)
 
-_SERVER_SETTINGS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "search_path", "timezone", "jit")
+_SERVER_SETTINGS = (
+    "statement_timeout",
+    "lock_timeout",
+    "idle_in_transaction_session_timeout",
+    "search_path",
+    "timezone",
+    "jit",
+)
 
 _WITHOUT_EFFECT = (
     # TCP keeps its connections alive as the system says, and each statement has a timeout of its own.
@@ -87,8 +101,8 @@ class NotWritable(ConnectionError):
 
 @dataclass(frozen=True, slots=True)
 class PostgresUrl:
-    """What a URL says. `hosts` are names, addresses or folders of sockets, each with its port; `settings` are Postgres's own,
-    for each connection; `driver` are parameters that asyncpg itself understands; `connect_timeout` in seconds."""
+    """What a URL says. `hosts` are names, addresses or folders of sockets, each with its port; `settings` are Postgres's
+    own, for each connection; `driver` are parameters that asyncpg itself understands; `connect_timeout` in seconds."""
 
     hosts: tuple[tuple[str, int], ...]
     user: str | None
@@ -150,7 +164,7 @@ class _Reader:
         parts = urlsplit(f"x://h{after}")
         if parts.fragment or after.endswith("#"):
             raise UrlFault([f"{wants} (write # as %23)"])
-        login, at, hosts_text = netloc.rpartition("@")
+        login, _, hosts_text = netloc.rpartition("@")
         user, colon, password = login.partition(":")
         query = self._query(parts.query)
         hosts = self._hosts(query.pop("host", ""), query.pop("port", ""), hosts_text)
@@ -204,7 +218,9 @@ class _Reader:
     def _host(self, text: str) -> tuple[str, int | None]:
         found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%A-Za-z0-9]+)\]|([^:\[\]]*))(?::([^:]*))?", text.strip())
         if found is None:
-            wants = "a host of it cannot be read; write host:port, an IPv6 address in brackets, and hosts separated by commas"
+            wants = (
+                "a host of it cannot be read; write host:port, an IPv6 address in brackets, and hosts separated by commas"
+            )
             raise UrlFault([f"must be a URL such as {EXAMPLE} ({wants})"])
         name = found[1] or unquote(found[2] or "")
         if not name:
@@ -378,8 +394,8 @@ async def connect(
 ) -> "asyncpg.Connection[asyncpg.Record]":
     """A connection to the server that may be written, of those that `url` names; every connection is made here.
 
-    `name` is shown by ``pg_stat_activity``. Not `writable`: for reading alone; a server that may be written is preferred, and
-    any that answers will do. Raises `NotWritable` when one answers and none may be written, `UrlFault`, or what asyncpg
+    `name` is shown by ``pg_stat_activity``. Not `writable`: for reading alone; a server that may be written is preferred,
+    and any that answers will do. Raises `NotWritable` when one answers and none may be written, `UrlFault`, or what asyncpg
     raises; after the seconds of the URL's ``connect_timeout``, TimeoutError.
     """
     import asyncpg

@@ -300,8 +300,8 @@ class Engine:
             claims.sort(key=_by_id)
             bad = [(Claim(row, raws[row["id"]], now), error) for row, error in failed]
         except Exception:
-            # Nobody foresaw it. What the claim may have taken is unheld, and the heartbeat hands it back; the jobs are queued,
-            # and the steward pushes their hints again.
+            # Nobody foresaw it. What the claim may have taken is unheld, and the heartbeat hands it back; the jobs are
+            # queued, and the steward pushes their hints again.
             log.exception("claim failed", hints=len(batch))
         finally:
             self._claims.release()
@@ -385,7 +385,9 @@ class Engine:
         """These jobs have ended and it cannot be said: they stay ours, and neither run again nor hold up others."""
         self._late += [end for end, _ in left]
         _, error = left[0]
-        log.error("ends not written, keeping them", jobs=[str(end.id) for end, _ in left[:10]], ends=len(left), exc_info=error)
+        log.error(
+            "ends not written, keeping them", jobs=[str(end.id) for end, _ in left[:10]], ends=len(left), exc_info=error
+        )
         self._late_event.set()
 
     async def _write_late(self) -> None:

@@ -94,6 +94,7 @@ class Ledger:
             except Exception:
                 if len(hints) == 1:
                     raise
+                log.exception("claim failed, claiming one by one", hints=len(hints))
                 return await self._claim_singly(hints)
             await asyncio.sleep(pause * (0.5 + random.random()))
             pause = min(1.0, pause * 2)
@@ -103,7 +104,6 @@ class Ledger:
     async def _claim_singly(self, hints: Sequence[Hinted]) -> tuple[list[Row], list[tuple[Row, HookFailed]]]:
         """Nobody foresaw what this batch has met: one of its jobs must not hold up the others. Who cannot be claimed stays
         queued, and the steward pushes its hint again."""
-        log.exception("claim failed, claiming one by one", hints=len(hints))
         await self.hand_back([hint.id for hint in hints])
         rows: list[Row] = []
         bad: list[tuple[Row, HookFailed]] = []

@@ -1,7 +1,8 @@
 """``GET /health`` of a web process: whether it can accept jobs, and what it stands on. ``GET /livez``: that it answers.
 
-200 *ok*; 200 *degraded* while Redis is down, since accepting goes on; 503 *down* when Postgres is away, or may not be written. Needs no token, so
-it says no more than a few words about what is wrong, never an address or a message of a server (the log has those).
+200 *ok*; 200 *degraded* while Redis is down, since accepting goes on; 503 *down* when Postgres is away or may not be
+written. Needs no token, so it says no more than a few words about what is wrong, never an address or a message of a server
+(the log has those).
 
 Probes of a cluster belong on ``/livez``, which asks nobody: a web process whose Postgres is away must stay there to say so.
 """
@@ -14,10 +15,9 @@ from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
-from carafe.database import Database
+from carafe.database import Database, read_only
 from carafe.jobs import Client
 from carafe.logging import get_logger
-from carafe.postgres_url import NotWritable
 from carafe.settings import Settings
 
 log = get_logger(__name__)
@@ -89,8 +89,7 @@ class HealthCheck:
         except TimeoutError:
             reason = f"no answer within {BOUND:g} s"
         except Exception as error:
-            read_only = isinstance(error, NotWritable) or isinstance(error.__cause__, NotWritable)
-            reason = "may not be written: a standby, or read-only" if read_only else "cannot be reached"
+            reason = "may not be written: a standby, or read-only" if read_only(error) else "cannot be reached"
             if self._last.get(name) is None:
                 log.warning("health check failed", check=name, error=f"{type(error).__name__}: {error}")
         self._last[name] = reason
