@@ -217,7 +217,7 @@ class Database:
             "writable": not read_only,
         }
         self._generation = 0
-        self._renewing: set[asyncio.Future[None]] = set()
+        self._pool_generation = 0
         self._pool: asyncpg.Pool[Record] | None = None
         self._opening = asyncio.Lock()
         self._away: BaseException | None = None
@@ -269,6 +269,9 @@ class Database:
         While Postgres is away everybody is told at once, until a probe finds it again.
         """
         pool = await self.pool()
+        if self._pool_generation != self._generation:
+            self._pool_generation = self._generation
+            await pool.expire_connections()
         try:
             connection = await pool.acquire(timeout=self._connect_timeout)
         except DISCONNECTED as error:
@@ -344,10 +347,6 @@ class Database:
     def _renew(self) -> None:
         """Every connection that is open now is ended when it comes back, or before it is given to somebody."""
         self._generation += 1
-        if self._pool is not None:
-            expiring = asyncio.ensure_future(self._pool.expire_connections())
-            self._renewing.add(expiring)
-            expiring.add_done_callback(self._renewing.discard)
 
     @property
     def engine(self) -> "AsyncEngine":

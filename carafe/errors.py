@@ -22,6 +22,9 @@ class Unavailable(CarafeError):
     def __init__(self, cause: BaseException | str) -> None:
         what = cause if isinstance(cause, str) else type(cause).__name__
         fault = "the database may not be written now" if what in READ_ONLY else "the database cannot be reached"
+        if what == "Refused":
+            what = type(cause.__cause__).__name__ if isinstance(cause, BaseException) else what
+            fault = "Postgres refuses the connection: see the user, the password and the parameters of DATABASE_URL"
         if isinstance(cause, TimeoutError):
             fault = "the database has not answered in time"
         super().__init__(f"{fault} ({what}); nothing was stored, try again")

@@ -426,6 +426,11 @@ WRITABLE = "select not pg_is_in_recovery() and ($1 or not current_setting('trans
 
 
 async def _may_write(connection: "asyncpg.Connection[asyncpg.Record]", *, own: bool) -> bool:
+    # Postgres tells both when a connection begins; behind a pooler that keeps it to itself it is asked.
+    told = connection.get_settings()
+    standby, read_only = (getattr(told, name, None) for name in ("in_hot_standby", "default_transaction_read_only"))
+    if standby is not None and read_only is not None:
+        return bool(standby == "off" and (own or read_only == "off"))
     return bool(await connection.fetchval(WRITABLE, own))
 
 
