@@ -221,7 +221,7 @@ def nothing_begins_under_a_claim_that_is_lost(evidence: Evidence) -> Found:
 @_invariant
 def what_has_returned_is_not_given_back(evidence: Evidence) -> Found:
     """A living worker's attempt was about to return more than half a second before its job was queued again at no cost: its
-    end was thrown away. (A snooze waits; a drain gives back what has not returned; a lost worker's jobs are the rescuer's.)"""
+    end was thrown away. (A drain gives back what has not returned; a lost worker's jobs are the rescuer's.)"""
     for job_id, begins in evidence.begins.items():
         returned = {
             begin["fence"]: evidence.returns[begin["token"]]
