@@ -169,17 +169,17 @@ def _reason(error: BaseException) -> str:
 
 
 async def _postgres(url: str, migrations: Sequence[str], findings: list[Finding]) -> None:
-    import asyncpg
+    from carafe.postgres_url import connect
 
-    from carafe.database import CONNECT_TIMEOUT, plain_dsn
-
-    connection = await asyncpg.connect(plain_dsn(url), timeout=CONNECT_TIMEOUT)
+    # Also one that may not be written is looked at: the findings say so.
+    connection = await connect(url, name="carafe doctor", writable=False)
     try:
         asked = time.time()
         row = await connection.fetchrow(
             "select current_setting('server_version') as version, current_setting('server_version_num')::int as number,"
             " current_setting('fsync') as fsync, current_setting('synchronous_commit') as synchronous_commit,"
             " current_setting('full_page_writes') as full_page_writes, pg_is_in_recovery() as standby,"
+            " current_setting('transaction_read_only')::bool as read_only,"
             " extract(epoch from clock_timestamp())::float8 as now"
         )
         middle = (asked + time.time()) / 2
@@ -224,6 +224,13 @@ def _durability(row: Any) -> Iterator[Finding]:
     if row["standby"]:
         yield Finding(
             Level.BROKEN, "postgres", "it is a standby, nothing can be written", "name the primary in DATABASE_URL"
+        )
+    elif row["read_only"]:
+        yield Finding(
+            Level.BROKEN,
+            "postgres",
+            "it is read-only (default_transaction_read_only is on), nothing can be written",
+            "name the primary in DATABASE_URL, or see why it was set: after a failover it keeps two primaries apart",
         )
     for name, cost in (
         ("fsync", "an accepted job is lost when the machine loses power"),
@@ -272,15 +279,14 @@ async def _vacuum(connection: "asyncpg.Connection[Any]", findings: list[Finding]
 
 
 async def _schema(url: str, migrations: Sequence[str], findings: list[Finding]) -> None:
-    import asyncpg
     from sqlalchemy import NullPool
     from sqlalchemy.ext.asyncio import create_async_engine
 
-    from carafe.database import CONNECT_TIMEOUT, plain_dsn
+    from carafe.postgres_url import connect
 
     engine = create_async_engine(
         "postgresql+asyncpg://",
-        async_creator=lambda: asyncpg.connect(plain_dsn(url), timeout=CONNECT_TIMEOUT),
+        async_creator=lambda: connect(url, name="carafe doctor", writable=False),
         poolclass=NullPool,
     )
     behind: list[str] = []

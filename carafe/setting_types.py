@@ -126,12 +126,12 @@ def _url(schemes: tuple[str, ...], example: str) -> Callable[[SecretUrl], Secret
 
 
 def _postgres(value: SecretUrl) -> SecretUrl:
-    """Checks, and drops the driver's name (`postgresql+asyncpg`): which driver reads it is no setting."""
-    _url(
-        ("postgresql", "postgres", "postgresql+asyncpg", "postgresql+psycopg", "postgresql+psycopg2"),
-        "postgresql://user:password@host:5432/database",
-    )(value)
-    return SecretUrl(re.sub(r"^[A-Za-z0-9+]+://", "postgresql://", value.get_secret_value().strip()))
+    """Checks every part, and drops the driver's name (`postgresql+asyncpg`): which driver reads it is no setting."""
+    from carafe.postgres_url import read
+
+    url = value.get_secret_value().strip()
+    read(url)  # a fault is a ValueError, which is what pydantic expects
+    return SecretUrl(re.sub(r"^[A-Za-z0-9+]+://", "postgresql://", url))
 
 
 def _http(value: str) -> str:

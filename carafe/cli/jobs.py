@@ -298,7 +298,7 @@ def queues(*, as_json: bool) -> Exit:
                     str(queue.scheduled),
                     str(queue.retrying),
                     str(queue.dead),
-                    span(queue.oldest_wait) if queue.queued else "",
+                    span(queue.oldest_wait or 0) if queue.queued else "",
                     _paused(queue),
                 )
                 for queue in found
@@ -340,7 +340,8 @@ def resume(queue: str, *, reason: str | None, as_json: bool) -> Exit:
         if as_json:
             show_json(record)
         else:
-            print(clean(f"{record.name}  resumed, {record.queued} queued"))
+            waiting = "its jobs were not counted in time" if record.queued is None else f"{record.queued} queued"
+            print(clean(f"{record.name}  resumed, {waiting}"))
         return Exit.OK
 
     return asyncio.run(go())

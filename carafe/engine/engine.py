@@ -90,6 +90,9 @@ CLAIMS = 3
 COMMAND_TIMEOUT = 10.0
 """Seconds that a statement of the worker may take; it is tried again, since writing an end twice is harmless."""
 
+LATE_PAUSES = (1.0, 30.0)
+"""Seconds, the first and the longest, between two tries of ends that an unforeseen error keeps from being written."""
+
 WRITE_AT_ONCE = 1000
 WRITES = 2
 """Ends in one group, and groups under way at once."""
@@ -144,6 +147,7 @@ class Engine:
         self._came: deque[End] = deque()
         self._coming = False
         self._ends: list[End] = []
+        self._late: list[End] = []
         self._writing = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -203,7 +207,7 @@ class Engine:
     @property
     def unwritten(self) -> int:
         """Ends that wait to be written."""
-        return len(self._came) + len(self._ends) + self._writing
+        return len(self._came) + len(self._ends) + self._writing + len(self._late)
 
     @property
     def in_hand(self) -> int:
@@ -253,6 +257,7 @@ class Engine:
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._arrived, self._written_event, self._stop = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._late_event = asyncio.Event()
         self._claims = asyncio.Semaphore(CLAIMS)
         self._writes = asyncio.Semaphore(WRITES)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -269,6 +274,7 @@ class Engine:
             for name, service in (
                 ("claims", self._claim_arrivals),
                 ("writes", self._write_ends),
+                ("late writes", self._write_late),
                 ("tick", self._tick),
                 ("cancel requests", self._requests.listen),
                 ("job logs", self._logs.run),
@@ -366,7 +372,8 @@ class Engine:
             claims.sort(key=_by_id)
             bad = [(Claim(row, raws[row["id"]], now), error) for row, error in failed]
         except Exception:
-            # Nobody foresaw it. What the claim may have taken is unheld, and the heartbeat hands it back.
+            # Nobody foresaw it. What the claim may have taken is unheld, and the heartbeat hands it back; the jobs are
+            # queued, and the steward pushes their hints again.
             log.exception("claim failed", hints=len(batch))
             self._doubts += 1
         finally:
@@ -434,36 +441,80 @@ class Engine:
     async def _write(self, batch: Sequence[End]) -> None:
         try:
             await self._write_now(batch)
-        except Exception:
-            # Nobody foresaw it: these jobs stay running until they are found unheld, and the others go on.
-            log.exception("ends not written", jobs=[str(end.id) for end in batch])
-            self._doubts += 1
-            self._holdings.drop([end.claim for end in batch])
         finally:
             self._writes.release()
             self._writing -= len(batch)
-        self.intake.settle(len(batch))
         self._job_log.flush()
 
     async def _write_now(self, batch: Sequence[End]) -> None:
-        await self.ledger.write(batch)
+        """Write these ends. What an error that nobody foresaw keeps from being written is kept, in hand, and tried again."""
+        try:
+            left = await self.ledger.write(batch)
+        except Exception as error:
+            left = [(end, error) for end in batch]
+        if left:
+            self._keep(left)
+            kept = {id(end) for end, _ in left}
+            batch = [end for end in batch if id(end) not in kept]
         self._holdings.drop([end.claim for end in batch])
+        self.intake.settle(len(batch))
         released = [end for end in batch if type(end) is Released]
         if released:
-            for longest in {end.defer for end in released}:
-                claims = [end.claim for end in released if end.defer == longest]
-                if longest is None:
-                    await self._push_back([claim.raw for claim in claims])
-                else:
-                    await self.ledger.defer([_hinted(claim) for claim in claims], longest=longest)
+            try:
+                await self._hints_of(released)
+            except Exception:
+                log.exception("hints not given back, the steward pushes them", jobs=len(released))
+
+    async def _hints_of(self, released: Sequence[Released]) -> None:
+        for longest in {end.defer for end in released}:
+            claims = [end.claim for end in released if end.defer == longest]
+            if longest is None:
+                await self._push_back([claim.raw for claim in claims])
+            else:
+                await self.ledger.defer([_hinted(claim) for claim in claims], longest=longest)
+
+    def _keep(self, left: Sequence[tuple[End, Exception]]) -> None:
+        """These jobs have ended and it cannot be said: they stay ours, and neither run again nor hold up others."""
+        self._late += [end for end, _ in left]
+        _, error = left[0]
+        log.error(
+            "ends not written, keeping them", jobs=[str(end.id) for end, _ in left[:10]], ends=len(left), exc_info=error
+        )
+        self._late_event.set()
+
+    async def _write_late(self) -> None:
+        """Try again, for ever, after growing pauses, what could not be written for no foreseen reason."""
+        pause = LATE_PAUSES[0]
+        while True:
+            await self._late_event.wait()
+            await asyncio.sleep(pause)
+            self._late_event.clear()
+            async with self._writes:
+                batch, self._late = self._late, []
+                self._writing += len(batch)
+                try:
+                    await self._write_now(batch)
+                except asyncio.CancelledError:
+                    self._late += batch  # the engine stops: tried for the last time by `_write_rest`; twice is harmless
+                    raise
+                finally:
+                    self._writing -= len(batch)
+            pause = min(LATE_PAUSES[1], pause * 2) if self._late else LATE_PAUSES[0]
 
     async def _write_rest(self) -> None:
+        """Write what is left, at the end. What cannot be written even now stays running, and is found by the rescuer."""
         while self._ends or self._writing:
             batch, self._ends = self._ends, []
             if batch:
                 await self._write_now(batch)
             else:
                 await asyncio.sleep(0.01)
+        batch, self._late = self._late, []
+        if batch:
+            await self._write_now(batch)
+        if self._late:
+            jobs = [str(end.id) for end in self._late]
+            log.error("stopping with ends that could not be written: these jobs will run again", jobs=jobs)
 
     def _slot_idle(self) -> None:
         self.intake.maybe_wake()

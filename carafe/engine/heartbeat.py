@@ -23,10 +23,11 @@ import asyncpg
 import structlog
 
 from carafe import __version__
-from carafe.database import CONNECT_TIMEOUT, DISCONNECTED, plain_dsn, plan_by_index
+from carafe.database import DISCONNECTED, plan_by_index
 from carafe.engine.holdings import InHand
 from carafe.incarnation import incarnation, pod
 from carafe.jobs.statements import UNDEFER, WORKER_BEAT, WORKER_START, WORKER_STOP, WORKER_UNHELD
+from carafe.postgres_url import connect
 from carafe.seldom import Seldom
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class Heartbeat:
     def __init__(self, engine: Beating, settings: "Settings") -> None:
         assert settings.database_url is not None
         self._engine = engine
-        self._dsn = plain_dsn(settings.database_url.get_secret_value())
+        self._url = settings.database_url.get_secret_value()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end: asyncio.Event | None = None
         self._now: asyncio.Event | None = None
@@ -165,7 +166,7 @@ class Heartbeat:
                 complaint = said
             except (*DISCONNECTED, asyncpg.PostgresError) as error:
                 if not complaint:
-                    log.warning("heartbeat failed, Postgres is away", error=type(error).__name__)
+                    log.warning("heartbeat failed, Postgres cannot be used", error=type(error).__name__)
                 complaint = "away"
                 self._engine.missed(error)
                 if connection is not None:
@@ -175,11 +176,7 @@ class Heartbeat:
         await self._goodbye(connection)
 
     async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
-        connection = await asyncpg.connect(
-            self._dsn,
-            timeout=CONNECT_TIMEOUT,
-            server_settings={"application_name": f"carafe heartbeat {self._engine.name}", "jit": "off"},
-        )
+        connection = await connect(self._url, name=f"carafe heartbeat {self._engine.name}")
         await plan_by_index(connection)
         return connection
 

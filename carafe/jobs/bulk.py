@@ -14,6 +14,7 @@ from uuid import UUID
 import asyncpg
 import orjson
 
+from carafe.database import committed
 from carafe.jobs.audit import Actor, checked_reason, record
 from carafe.jobs.errors import BulkActionEnded, BulkActionNotFound, InvalidOption
 from carafe.jobs.filters import JobFilter
@@ -147,7 +148,7 @@ async def start(
     rate = checked_rate(rate)
     needed = "it is kept with each job, for those who find it later" if action == "discard" else ""
     reason = checked_reason(reason, needed=needed)
-    async with connection.transaction():
+    async with committed(connection):
         cutoff = await connection.fetchval("select now()")
         matched = Count(len(wanted.ids)) if wanted.ids else await _matching(connection, action, wanted, cutoff)
         if action == "retry" and rate is None and matched.number > RATED_ABOVE:
@@ -192,7 +193,7 @@ Move = Literal["bulk pause", "bulk resume", "bulk cancel"]
 
 async def steer(connection: Connection, bulk_id: UUID, move: Move, *, by: Actor) -> BulkActionRecord:
     """Pause, resume or cancel it, after the batch that is under way. Raises `BulkActionNotFound`, `BulkActionEnded`."""
-    async with connection.transaction():
+    async with committed(connection):
         row = await connection.fetchrow(BULK_STEER.positional, *BULK_STEER.arguments(id=bulk_id, state=_MOVES[move]))
         if row is not None:
             moved = bulk_record(row)

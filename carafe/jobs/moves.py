@@ -10,7 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
-from carafe.database import Database, lost
+from carafe.database import Database, conflict, lost
 from carafe.errors import Unavailable
 from carafe.jobs.errors import CarafeError
 from carafe.jobs.hooks import Change, hooked_kinds, hooks_of
@@ -119,6 +119,8 @@ async def run_hooks(session: "AsyncSession", row: Mapping[str, Any]) -> None:
         except Exception as error:
             if isinstance(error, asyncpg.InterfaceError | OSError):
                 raise
+            if (again := conflict(error)) is not None:
+                raise again from error  # no fault of the hook's either: the transaction is tried again
             if lost(error):
                 raise Unavailable(error) from error  # Postgres went away, which is no fault of the hook's
             raise HookFailed(change.job_id, f"{hook.__module__}.{hook.__qualname__}", error) from error

@@ -144,15 +144,16 @@ def as_uuid(value: Any) -> UUID:
 
 @dataclass(frozen=True, slots=True)
 class QueueRecord:
-    """A queue in numbers. `oldest_wait` in seconds, of the job that has been queued longest."""
+    """A queue in numbers. `oldest_wait` in seconds, of the job that has been queued longest. None, of a queue that was just
+    paused or resumed: it was not counted in time."""
 
     name: str
-    queued: int
-    running: int
-    scheduled: int
-    retrying: int
-    dead: int
-    oldest_wait: float
+    queued: int | None
+    running: int | None
+    scheduled: int | None
+    retrying: int | None
+    dead: int | None
+    oldest_wait: float | None
     paused_at: datetime | None
     paused_by: str | None
     paused_reason: str | None

@@ -196,17 +196,17 @@ class KindList(BaseModel):
 
 
 class QueueModel(BaseModel):
-    """A queue in numbers."""
+    """A queue in numbers; null, where it was just paused or resumed, what was not counted in time."""
 
     model_config = ConfigDict(from_attributes=True)
 
     name: str
-    queued: int
-    running: int
-    scheduled: int
-    retrying: int
-    dead: int
-    oldest_wait: float = Field(description="Seconds that the oldest queued job has waited.")
+    queued: int | None
+    running: int | None
+    scheduled: int | None
+    retrying: int | None
+    dead: int | None
+    oldest_wait: float | None = Field(description="Seconds that the oldest queued job has waited.")
     paused_at: datetime | None = Field(description="Since when nothing of it is started; null: it is not paused.")
     paused_by: str | None
     paused_reason: str | None

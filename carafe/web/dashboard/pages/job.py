@@ -24,7 +24,7 @@ from carafe.tracing import parse, trace_url
 from carafe.web.dashboard.access import OperatorOf, Viewer, ViewerOf
 from carafe.web.dashboard.dashboard import Dashboard, DashboardOf
 from carafe.web.dashboard.formatting import iso
-from carafe.web.dashboard.forms import FormOf
+from carafe.web.dashboard.forms import FormOf, status_of
 from carafe.web.dashboard.pages.argument_form import ArgumentForm, Filled, with_faults, without_zone
 from carafe.web.dashboard.pages.bulk import back_to
 from carafe.web.dashboard.pages.commands import Commands, commands
@@ -200,6 +200,7 @@ async def _edited(
     typed = given.get("run_at", "").strip()
     faults: Sequence[Fault] = reading.faults
     run_at_error = ""
+    status = None
     try:
         run_at = moment(typed, "run_at")
         if not faults:
@@ -218,7 +219,7 @@ async def _edited(
         run_at_error = str(error).partition(": ")[2] if error.option == "run_at" else ""
         faults = faults if run_at_error else [Fault("", str(error))]
     except CarafeError as error:
-        faults = [Fault("", str(error))]
+        faults, status = [Fault("", str(error))], status_of(error)
     return _form(
         request,
         view,
@@ -228,6 +229,7 @@ async def _edited(
         note=note,
         run_at=typed,
         run_at_error=run_at_error,
+        status=status,
     )
 
 
@@ -241,13 +243,14 @@ def _form(
     note: str,
     run_at: str = "",
     run_at_error: str = "",
+    status: int | None = None,
 ) -> Response:
     shown, others = with_faults(filled, faults)
     failed = bool(faults or run_at_error)
     return show(
         request,
         "job_edit",
-        422 if failed else 200,
+        status or (422 if failed else 200),
         view=view,
         job=view.job,
         form=form,
