@@ -6,9 +6,9 @@ import pytest
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError
 
-from carafe.engine.scaling import BUSY, RUNNING
 from carafe.jobs import Client, State
 from carafe.jobs.hints import QUEUE
+from carafe.jobs.redis_rights import BUSY, RUNNING
 from tests.deploy.manifests import KUSTOMIZE, the
 from tests.engine.conftest import workers
 from tests.engine.jobs import OnRedis
