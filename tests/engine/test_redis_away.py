@@ -61,11 +61,11 @@ def too_few_replicas(connection: "redis.Redis") -> Iterator[None]:
 @contextmanager
 def no_right_to_pop(connection: "redis.Redis") -> Iterator[None]:
     """Its user may not pop any more."""
-    connection.execute_command("ACL", "SETUSER", "default", "-blmpop")
+    connection.acl_setuser("default", commands=["-blmpop"], enabled=True, nopass=True, reset=False)
     try:
         yield
     finally:
-        connection.execute_command("ACL", "SETUSER", "default", "+@all")
+        connection.acl_setuser("default", categories=["+@all"], enabled=True, nopass=True, reset=False)
 
 
 @contextmanager
