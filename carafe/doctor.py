@@ -357,7 +357,7 @@ def _revisions(connection: Any, package: str) -> tuple[str, str, frozenset[str]]
 
 
 async def _redis(url: str, findings: list[Finding]) -> None:
-    from carafe.jobs.redis_rights import EVERYBODY, refused
+    from carafe.jobs.redis_rights import everybody, refused
 
     client = redis_away.connect_asynchronously(url, timeout=3, name="carafe-doctor")
     try:
@@ -371,7 +371,8 @@ async def _redis(url: str, findings: list[Finding]) -> None:
         if information:
             findings += _redis_findings(url, information)
         if not any(finding.level is Level.BROKEN and "replica" in finding.text for finding in findings):
-            findings += _redis_rights(await refused(client, EVERYBODY))
+            database = int(client.connection_pool.connection_kwargs.get("db") or 0)
+            findings += _redis_rights(await refused(client, everybody(database)))
         await client.llen(QUEUE)
     finally:
         await client.aclose()

@@ -7,7 +7,7 @@ Trying changes nothing: commands are queued in a transaction that is then discar
 (rights, its role, its memory, its disk) and executes none.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +27,9 @@ BINDINGS = "_kombu.*"
 PIDBOXES = "*.celery.pidbox"
 """Keys of Celery's consumer: its tables of queues, and the inboxes and answers of its remote control."""
 
-CONTROL = "/*.celery.pidbox"
-"""The channel of Celery's remote control; it begins with the number of the database."""
+CONTROL = "/{database}.celery.pidbox"
+"""The channel of Celery's remote control. The right to it must name the database: a subscription by pattern, as Celery's is,
+is compared letter by letter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +95,8 @@ _CELERY = (
     ),
     *_uses(
         "answer Celery's remote control",
-        "PSUBSCRIBE /0.celery.pidbox",
-        "PUNSUBSCRIBE /0.celery.pidbox",
+        f"PSUBSCRIBE {CONTROL}",
+        f"PUNSUBSCRIBE {CONTROL}",
         "LLEN check.celery.pidbox",
         "LPUSH check.celery.pidbox x",
         "PEXPIRE check.celery.pidbox 1",
@@ -110,15 +111,17 @@ _STEWARD = (
 
 _INSPECTING = _uses(
     "ask by Celery's remote control",
-    "PUBLISH /0.celery.pidbox x",
+    f"PUBLISH {CONTROL} x",
     "BLMPOP 1 1 check.celery.pidbox RIGHT COUNT 1",
 )
 
-WORKER: tuple[Use, ...] = (*_CONNECTING, *PUSHING, *_TAKING, *_CELERY, *_STEWARD)
-"""What a worker needs; it carries a steward, and its handlers may enqueue."""
+_EVERYBODY = (*_CONNECTING, *PUSHING, *_TAKING, *_CELERY, *_STEWARD, *_INSPECTING)
 
-EVERYBODY: tuple[Use, ...] = (*WORKER, *_INSPECTING)
-"""What the user of web, workers and the command line needs."""
+
+def everybody(database: int = 0) -> tuple[Use, ...]:
+    """What the user of web processes, workers and the command line needs, in the database of this number."""
+    return tuple(Use(use.why, tuple(part.format(database=database) for part in use.command)) for use in _EVERYBODY)
+
 
 _NOT_QUEUED = ("HELLO", "SELECT")
 """What a connection has done by the time that anything is tried."""
@@ -126,15 +129,15 @@ _NOT_QUEUED = ("HELLO", "SELECT")
 _TRANSACTION = ("MULTI", "EXEC", "DISCARD")
 
 
-def acl(uses: Iterable[Use] = EVERYBODY) -> str:
+def acl(database: int = 0) -> str:
     """The rules of ``ACL SETUSER`` that allow exactly this much."""
-    names = {_name(use.command) for use in uses} | {name.lower() for name in _TRANSACTION}
-    keys = (QUEUE, RUNNING, BUSY, BINDINGS, PIDBOXES)
+    names = {_name(use.command) for use in _EVERYBODY} | {name.lower() for name in _TRANSACTION}
     return " ".join(
         (
-            *(f"~{key}" for key in keys),
+            "resetkeys",
+            *(f"~{key}" for key in (QUEUE, RUNNING, BUSY, BINDINGS, PIDBOXES)),
             "resetchannels",
-            *(f"&{channel}" for channel in (CANCELS, CONTROL)),
+            *(f"&{channel.format(database=database)}" for channel in (CANCELS, CONTROL)),
             "-@all",
             *(f"+{name}" for name in sorted(names)),
         )
@@ -169,21 +172,31 @@ async def refused(redis: Any, uses: Sequence[Use]) -> list[Refused]:
     uses = [use for use in uses if use.command[0] not in _NOT_QUEUED]
     connection = await redis.connection_pool.get_connection()
     try:
-        commands = [("MULTI",), *(use.command for use in uses), ("DISCARD",)]
-        await connection.send_packed_command(connection.pack_commands(commands))
-        answers: list[RedisError | None] = []
-        for _ in commands:
-            try:
-                await connection.read_response()
-                answers.append(None)
-            except ResponseError as error:
-                answers.append(error)
-        begun = answers[0]
-        if begun is not None:
-            raise begun
-        return [Refused(use, answer) for use, answer in zip(uses, answers[1:-1], strict=True) if answer is not None]
+        # First alone: without a transaction the server would do what follows.
+        begun = await _asked(connection, [("MULTI",), ("PING",)])
+        for answer in begun:
+            if isinstance(answer, RedisError):
+                raise answer
+        if begun[1] not in (b"QUEUED", "QUEUED"):
+            raise ResponseError("this server keeps no transaction")
+        *answers, discarded = await _asked(connection, [*(use.command for use in uses), ("DISCARD",)])
+        if isinstance(discarded, RedisError):
+            raise discarded
     except BaseException:
         await connection.disconnect(nowait=True)
         raise
     finally:
         await redis.connection_pool.release(connection)
+    return [Refused(use, answer) for use, answer in zip(uses, answers, strict=True) if isinstance(answer, RedisError)]
+
+
+async def _asked(connection: Any, commands: Sequence[tuple[str, ...]]) -> list[Any]:
+    """The answers, errors among them. Raises what a lost connection raises."""
+    await connection.send_packed_command(connection.pack_commands(commands))
+    answers: list[Any] = []
+    for _ in commands:
+        try:
+            answers.append(await connection.read_response())
+        except ResponseError as error:
+            answers.append(error)
+    return answers

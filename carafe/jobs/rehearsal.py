@@ -5,7 +5,7 @@ the others say.
 Must never: touch a row that is not its own.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,55 +57,47 @@ class _Rehearsal:
         self, statement: Statement, values: Mapping[str, Any], *, finds: bool = True, keep: bool = False
     ) -> list[Any]:
         """Run one. `finds`: it must return rows; `keep`: for what follows."""
-
-        async def fetch() -> list[Any]:
-            return list(await self._connection.fetch(statement.positional, *statement.arguments(**values)))
-
-        found = await self._tried(statement.name, fetch, keep=keep)
-        if found is not None and finds and not found:
-            self.refusals.append(Refusal(statement.name, None))
-        return found or []
-
-    async def explain(self, statement: Statement) -> None:
-        """See whether it fits the schema and this user's rights, without running it: EXPLAIN looks at both."""
-
-        async def fetch() -> list[Any]:
-            nothing = [None] * len(statement.parameters)
-            return list(await self._connection.fetch(f"explain {statement.positional}", *nothing))
-
-        await self._tried(statement.name, fetch)
-
-    async def _tried(self, name: str, fetch: Callable[[], Awaitable[list[Any]]], *, keep: bool = False) -> list[Any] | None:
         point = self._connection.transaction()
         await point.start()
         try:
-            found = await fetch()
+            found = list(await self._connection.fetch(statement.positional, *statement.arguments(**values)))
         except asyncpg.PostgresError as error:
             await point.rollback()
-            self.refusals.append(Refusal(name, error))
-            return None
+            self.refusals.append(Refusal(statement.name, error))
+            return []
         await (point.commit() if keep else point.rollback())
+        if finds and not found:
+            self.refusals.append(Refusal(statement.name, None))
         return found
 
 
 async def rehearse(connection: "asyncpg.Connection[asyncpg.Record]") -> tuple[int, list[Refusal]]:
-    """Try every statement of this version. Returns how many there are, and what is refused.
+    """Try every statement of this version, on a connection of its own. Returns how many there are, and what is refused.
 
     Raises what a lost connection raises.
     """
     every = [value for value in vars(statements).values() if isinstance(value, Statement)]
+    refusals = [refusal for statement in every if (refusal := await _explained(connection, statement)) is not None]
+    if refusals:
+        return len(every), refusals
     transaction = connection.transaction()
     await transaction.start()
     try:
         await connection.execute("set local lock_timeout = '1s'; set local statement_timeout = '5s'")
         rehearsal = _Rehearsal(connection)
-        for statement in every:
-            await rehearsal.explain(statement)
-        if not rehearsal.refusals:
-            await _live(rehearsal)
+        await _live(rehearsal)
         return len(every), rehearsal.refusals
     finally:
         await transaction.rollback()
+
+
+async def _explained(connection: "asyncpg.Connection[asyncpg.Record]", statement: Statement) -> Refusal | None:
+    """Whether it fits the schema and this user's rights, without running it: EXPLAIN looks at both."""
+    try:
+        await connection.fetch(f"explain {statement.positional}", *[None] * len(statement.parameters))
+    except asyncpg.PostgresError as error:
+        return Refusal(statement.name, error)
+    return None
 
 
 async def _live(rehearsal: _Rehearsal) -> None:
