@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from chaos.faults import DemoteRedis, FillRedis, UnblockPops
 from chaos.run import run
 
 pytestmark = pytest.mark.process
@@ -13,6 +14,16 @@ SEED = 20261124
 
 async def test_a_short_chaos_breaks_no_invariant(tmp_path: Path) -> None:
     result = await run(tmp_path, seed=SEED, seconds=20, workers=2, webs=2, rate=30, settle=60)
+    assert not result.broken, f"seed {SEED}\n{result.text}"
+    assert result.evidence.ledger.jobs > 100
+    assert result.faults
+
+
+async def test_a_redis_that_is_demoted_and_filled_breaks_no_invariant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chaos.schedule.FAULTS", (DemoteRedis, UnblockPops, FillRedis))
+    result = await run(tmp_path, seed=SEED, seconds=15, workers=2, webs=1, rate=30, settle=60)
     assert not result.broken, f"seed {SEED}\n{result.text}"
     assert result.evidence.ledger.jobs > 100
     assert result.faults

@@ -95,6 +95,7 @@ async def test_a_worker_its_steward_and_its_client_need_no_more_than_they_may(
         await worker.stop()
         assert (await client.get(running.id)).state is State.QUEUED
     assert root.acl_log() == []
+    root.delete(QUEUE)
 
 
 def test_keda_counts_and_does_nothing_else(root: "Redis", redis_url: str) -> None:
