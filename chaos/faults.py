@@ -197,11 +197,11 @@ class DemoteRedis(_OfServers):
 
     async def do(self, world: World) -> None:
         async with Redis.from_url(world.valkey.url, socket_timeout=5) as redis:
-            await redis.execute_command("REPLICAOF", "127.0.0.1", "1")
+            await redis.replicaof("127.0.0.1", "1")
 
     async def undo(self, world: World) -> None:
         async with Redis.from_url(world.valkey.url, socket_timeout=5) as redis:
-            await redis.execute_command("REPLICAOF", "NO", "ONE")
+            await redis.replicaof("NO", "ONE")
 
 
 class UnblockPops(_OfServers):
@@ -217,7 +217,7 @@ class UnblockPops(_OfServers):
         async with Redis.from_url(world.valkey.url, socket_timeout=5) as redis:
             for client in await redis.client_list():
                 if client["cmd"] == "blmpop":
-                    await redis.execute_command("CLIENT", "UNBLOCK", client["id"], "ERROR")
+                    await redis.client_unblock(int(client["id"]), error=True)
 
 
 class FillRedis(_OfServers):

@@ -23,7 +23,7 @@ async def test_a_redis_that_is_demoted_and_filled_breaks_no_invariant(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chaos.schedule.FAULTS", (DemoteRedis, UnblockPops, FillRedis))
-    result = await run(tmp_path, seed=SEED, seconds=15, workers=2, webs=1, rate=30, settle=60)
+    result = await run(tmp_path, seed=SEED, seconds=15, workers=2, webs=1, rate=30, settle=150)
     assert not result.broken, f"seed {SEED}\n{result.text}"
     assert result.evidence.ledger.jobs > 100
     assert result.faults
