@@ -685,13 +685,3 @@ def _upgrade(connection: Any, package: str) -> list[str]:
     command.upgrade(config, "head")
     connection.commit()
     return applied
-
-
-async def reachable(check: Callable[[], Awaitable[Any]], *, within: float = 2.0) -> str | None:
-    """None when `check` succeeds `within` so many seconds, else the reason in a few words."""
-    try:
-        async with asyncio.timeout(within):
-            await check()
-    except Exception as error:
-        return "no answer in time" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}".rstrip(": ")
-    return None

@@ -40,7 +40,8 @@ from carafe.engine.scaling import Scaling
 from carafe.engine.slot import Claim, Slot
 from carafe.engine.surroundings import Surroundings
 from carafe.errors import CarafeError
-from carafe.jobs.actions import act
+from carafe.jobs.actions import Deed, act
+from carafe.jobs.audit import Actor
 from carafe.jobs.handlers import handlers
 from carafe.jobs.hints import Hint, encode, stamp_of
 from carafe.jobs.identifiers import uuid7
@@ -730,7 +731,8 @@ class Engine:
 
         async def cancel() -> None:
             try:
-                await act(self._database, CANCEL, ids, (State.CANCELLED,), reason="revoked")
+                deed = Deed(Actor("celery", "cli"), "cancel", "revoked by Celery's remote control")
+                await act(self._database, CANCEL, ids, (State.CANCELLED,), deed=deed, reason="cancelled by celery")
             except CarafeError as error:
                 log.warning("revoke failed", error=str(error))
 

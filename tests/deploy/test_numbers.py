@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from carafe.engine import engine, scaling
-from carafe.jobs import hints
+from carafe.jobs import hints, redis_rights
 from carafe.settings import Settings, hash_token
 from tests.deploy.manifests import DEPLOY, KUSTOMIZE, OVERLAYS, ROOT, Object, manifests, settings_of, the
 
@@ -48,7 +48,7 @@ def test_the_dashboard_knows_how_many_workers_keda_starts_at_most(overlay: str) 
 
 
 def test_keda_asks_for_the_keys_that_carafe_writes_and_its_user_may_read_no_other() -> None:
-    keys = {"queued": hints.QUEUE, "running": scaling.RUNNING, "busy": scaling.BUSY}
+    keys = {"queued": hints.QUEUE, "running": redis_rights.RUNNING, "busy": redis_rights.BUSY}
     assert {name: trigger["metadata"]["listName"] for name, trigger in triggers().items()} == keys
     assert set(keys) <= set(re.findall(r"\w+", scaled_object()["advanced"]["scalingModifiers"]["formula"]))
     assert {rule[1:] for rule in redis_users()["keda"] if rule.startswith("~")} == set(keys.values())
