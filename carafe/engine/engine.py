@@ -61,7 +61,7 @@ STUCK = 0.15
 """Seconds that a claimed job may wait for a slot before it is given back..."""
 
 STUCK_FOR = 1.0
-"""...if all that wait would wait for longer than so many seconds, at the rate at which jobs have begun in the last `STUCK`."""
+"""...if all that wait would wait longer than so many seconds, at the rate at which jobs have begun in the last `STUCK`."""
 
 STUCK_TICKS = 1 + round(STUCK / TICK)
 

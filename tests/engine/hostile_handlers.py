@@ -119,6 +119,9 @@ class BadResult:
     def __class__(self) -> Any:
         raise KeyboardInterrupt
 
+    @__class__.setter
+    def __class__(self, value: Any) -> None: ...
+
     def __eq__(self, other: object) -> bool:
         raise SystemExit(6)
 
@@ -343,11 +346,13 @@ ACTS: dict[str, Act] = {
     "sets a context variable": Act(sets_a_context_variable, None),
     "changes warnings": Act(ignores_warnings, None),
     "runs a program": Act(swallows, None),
-    "runs an event loop": Act(lambda: asyncio.new_event_loop().run_until_complete(coroutine()), None),
 }
 """What every mode does."""
 
-IN_A_THREAD_OF_OURS = {"is ended from outside": Act(injects_into_its_own_thread, "SystemExit")}
+IN_A_THREAD_OF_OURS = {
+    "is ended from outside": Act(injects_into_its_own_thread, "SystemExit"),
+    "runs an event loop": Act(lambda: asyncio.run(coroutine()), None),
+}
 """What only a plain function does."""
 
 
@@ -406,7 +411,7 @@ async def closes_its_coroutine() -> None:
     assert task is not None
 
     def close() -> None:
-        task.get_coro().close()  # type: ignore[union-attr]
+        task.get_coro().close()
 
     asyncio.get_running_loop().call_soon(close)
     await asyncio.sleep(10)
@@ -443,7 +448,7 @@ ON_THE_LOOP: dict[str, Act] = {
     "shuts its loop's generators down": Act(of_the_loop("shutdown_asyncgens"), SHARED),
     "sets a task factory": Act(of_the_loop("set_task_factory", throws(ValueError("factory"))), None),
     "sets an exception handler": Act(of_the_loop("set_exception_handler", throws(ValueError("handler"))), None),
-    "runs a loop in a loop": Act(of_the_loop("run_until_complete", None), "RuntimeError"),
+    "runs a loop in a loop": Act(lambda: asyncio.run(coroutine()), "RuntimeError asyncio.run() cannot be called"),
 }
 """What only an ``async def`` handler does."""
 
