@@ -52,8 +52,14 @@ def test_names_and_texts_are_by_the_true_type() -> None:
 
 @pytest.mark.parametrize(
     ("reason", "text"),
-    [("why", "why"), (None, "no reason given"), ("", "no reason given"), (5, "5"), (b"\xffx", "\ufffdx")]
-    + [(ValueError("boom"), "ValueError: boom")],
+    [
+        ("why", "why"),
+        (None, "no reason given"),
+        ("", "no reason given"),
+        (5, "5"),
+        (b"\xffx", "\ufffdx"),
+        (ValueError("boom"), "ValueError: boom"),
+    ],
 )
 def test_a_reason_is_text_whatever_is_given(reason: Any, text: str) -> None:
     assert reason_of(reason) == text
