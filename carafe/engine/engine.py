@@ -62,7 +62,7 @@ STUCK = 0.15
 """Seconds that a claimed job may wait for a slot before it is given back..."""
 
 STUCK_FOR = 1.0
-"""...if all that wait would wait for longer than that many seconds, at the rate at which jobs have begun in the last `STUCK`."""
+"""...if all that wait would wait longer than so many seconds, at the rate at which jobs have begun in the last `STUCK`."""
 
 STUCK_TICKS = 1 + round(STUCK / TICK)
 
@@ -769,6 +769,7 @@ class Engine:
         for slot, claim, seconds in self.running():
             claim.over = True
             slot.claim = None
+            self._job_log.released(claim.id, claim.kind, claim.attempt, seconds, trace=claim.trace_id)
             self._ended(Released(claim, seconds))
 
     def _wait_until_idle(self, timeout: float) -> bool:
@@ -786,7 +787,7 @@ class Engine:
     @property
     def held_up(self) -> bool:
         """Whether the engine has ended and a loop cannot be closed: a handler holds it, or left a thread of it running."""
-        return (self._thread is not None and self._thread.is_alive()) or self._stage.alive
+        return (self._thread is not None and self._thread.is_alive()) or self._stage.held_up
 
 
 def _named(claim: Claim | None) -> dict[str, Any]:
