@@ -237,6 +237,13 @@ class _Values(BaseSettings):
         description="Port of /metrics of the web process and of `carafe steward` (a worker has it on PROBE_PORT); 0 picks a "
         "free one, and the log says which. Default: 0 in development, 8083 in production.",
     )
+    web_connections: int = Field(
+        1_000,
+        ge=10,
+        le=100_000,
+        description="Connections that each port of the web process has at once. With one more, the one that has been silent "
+        "for the longest is closed.",
+    )
     api_tokens: Tokens = Field(
         (),
         description="Who may use the HTTP API: name:role:digest, separated by commas, role view or operate. "
