@@ -237,12 +237,16 @@ class Connection(HttpToolsProtocol):
 
     def close_gently(self) -> None:
         """Close it once the peer has what was written: one that still sends would be reset and might lose that."""
-        if self.leaving or self.transport.is_closing():
+        if self._ends():
             return
-        if self.cycle is None or not self.cycle.more_body:
+        request = self._request
+        if request is None or not request.more_body:
             self.transport.close()
             return
         self._linger()
+
+    def _ends(self) -> bool:
+        return self.leaving or self.transport.is_closing()
 
     def _linger(self) -> None:
         self.leaving = True
@@ -273,7 +277,8 @@ class Connection(HttpToolsProtocol):
                 self._refuse(Refused(408, "request-timeout", f"a body must bring {BODY_RATE:,} bytes a second"))
 
     def _awaits_body(self) -> bool:
-        return not self._head_open and self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete
+        request = self._request
+        return not self._head_open and request is not None and request.more_body and not request.response_complete
 
     def _late(self, silent: bool) -> None:
         if silent:
@@ -307,7 +312,7 @@ class Connection(HttpToolsProtocol):
         try:
             for start in range(0, len(data), SLICE):
                 self._parse(data[start : start + SLICE] if len(data) > SLICE else data)
-                if self.leaving or self.transport.is_closing():
+                if self._ends():
                     return
         except Refused as refused:
             self._refuse(refused)
@@ -331,7 +336,12 @@ class Connection(HttpToolsProtocol):
             raise Refused(400, "malformed-request", "the chunks of the body carry next to nothing")
 
     def _under_way(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
+        return (request := self._request) is not None and not request.response_complete
+
+    @property
+    def _request(self) -> "RequestResponseCycle | None":
+        """The last one that began, as uvicorn keeps it."""
+        return cast("RequestResponseCycle | None", self.cycle)
 
     def on_message_begin(self) -> None:
         self._head_open = True
@@ -388,20 +398,21 @@ class Connection(HttpToolsProtocol):
             self.server_state.total_requests += 1
             return
         super().on_response_complete()
-        if not self.transport.is_closing() and not self._under_way():
+        if not (self.transport.is_closing() or self._under_way()):
             if self._unparsed:
                 self._head_until = self.loop.time() + HEAD_TIME  # another head has begun
             self._all.waits(self)
 
     def _refuse(self, refused: Refused) -> None:
         self._all.tell(f"a request was refused: {refused.code}", detail=refused.detail)
-        if self._under_way() and (self.cycle.response_started or not self._awaits_body()):
+        request = self._request if self._under_way() else None
+        if request is not None and (request.response_started or not self._awaits_body()):
             # What is under way has the connection: another answer between its bytes would be taken for a part of it.
             self.leave_at_once()
             return
-        if self._under_way():
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+        if request is not None:
+            request.disconnected = True
+            request.message_event.set()
         self._answer(refused)
         self._linger()
 

@@ -362,8 +362,26 @@ async def test_open_on_this_machine_means_asked_for_as_localhost(opened: Open, a
 
 
 async def test_open_to_everybody_is_said_in_so_many_words(opened: Open) -> None:
-    async with opened(**NOBODY, dashboard_open="everybody") as served:
-        assert (await served.visitor(host="ops.example.org").open("/desk")).status_code == 200
+    async with opened(**NOBODY, dashboard_open="everybody", dashboard_hosts="ops.example.org") as served:
+        for host in (
+            "ops.example.org",
+            "OPS.example.org.:81",
+            "10.1.2.3:8081",
+            "[fd00::1]",
+            "carafe-web",
+            "carafe.prod.svc",
+        ):
+            assert (await served.visitor(host=host).open("/desk")).status_code == 200, host
+        # A stranger's page may have pointed its own name here.
+        for host in ("evil.example", "ops.example.org.evil.example", "10.1.2.3.evil.example", "[", ""):
+            refused = await served.visitor(host=host).open("/desk")
+            assert refused.status_code == 403, host
+            assert "DASHBOARD_HOSTS" in refused.text
+    # What came to a listed proxy by https has shown its certificate.
+    async with opened(**NOBODY, dashboard_open="everybody", dashboard_proxy_networks="127.0.0.1") as served:
+        forwarded = {"x-forwarded-host": "ops.example.org", "x-forwarded-proto": "https"}
+        assert (await served.visitor(**forwarded).open("/desk")).status_code == 200
+        assert (await served.visitor(**forwarded | {"x-forwarded-proto": "http"}).open("/desk")).status_code == 403
     async with opened(**NOBODY, dashboard_open="never") as served:
         assert (await served.visitor().open("/desk")).status_code == 403
     # Users are users, whatever is open besides.
