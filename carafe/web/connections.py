@@ -2,10 +2,10 @@
 
 uvicorn's protocol reads what comes for as long as it comes. Here
 
-1. a head has at most `HEAD_BYTES` and `HEADERS` fields, and is there within `HEAD_TIME` of the connection's opening, or of
-   its first byte on a kept connection (431, 408);
-2. a body arrives at `BODY_RATE` at least, after `BODY_GRACE` (408), and wraps no more around its bytes than chunks of one
-   byte do (400); nothing is read of a body while nobody asks for it;
+1. a head has at most `HEAD_BYTES` and `HEADERS` fields, all that are not there yet have `LARGE_HEADS` together, and each is
+   there within `HEAD_TIME` of the connection's opening, or of its first byte on a kept connection (431, 408);
+2. a body arrives at `BODY_RATE` at least, after `BODY_GRACE` (408), and wraps no more around its bytes than they are
+   (400); nothing is read of a body while nobody asks for it;
 3. an answer is taken at some speed: a peer that takes nothing for `WRITE_TIME` is cut off;
 4. what is answered before its body has come (401, 413) closes the connection: the rest is thrown away unparsed for
    `LINGER_TIME` at most, so that the peer gets the answer;
@@ -18,8 +18,8 @@ The bounds are those of RFC 9110 servers at large (nginx, Apache's mod_reqtimeou
 """
 
 import asyncio
+import contextlib
 from collections import Counter
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 import httptools
@@ -51,8 +51,14 @@ BODY_GRACE = 10.0
 BODY_RATE = 4_096
 """Bytes a second that a body must bring on average beyond `BODY_GRACE`."""
 
-CHUNK_OVERHEAD = 8
-"""Bytes on the wire for each byte of a body at most: a chunk of one byte takes six."""
+CHUNK_OVERHEAD = 2
+"""Bytes on the wire for each byte of a body at most, beyond the first `HEAD_BYTES`: chunks of six bytes and more."""
+
+LARGE_HEAD = 8_192
+"""Bytes from which on a head that is not there yet is a large one."""
+
+LARGE_HEADS = 16_777_216
+"""Bytes of all large heads of a port that are not there yet."""
 
 WRITE_TIME = 30.0
 """Seconds in which a peer must take something of an answer that waits for it."""
@@ -74,6 +80,9 @@ SLICE = 16_384
 
 FLOOD = 60.0
 """Seconds between two log lines about the same kind of refusal."""
+
+OTHER_FILES = 256
+"""Files that a web process has open beside its connections: those to Postgres and Redis, modules, its own listeners."""
 
 PROBED = frozenset({b"/livez", b"/health"})
 """Paths that are answered however many connections there are: a process that has much to do is not dead."""
@@ -100,6 +109,8 @@ class Connections:
         """Those that have not sent a whole head yet, the oldest first."""
         self.idle: dict[Connection, None] = {}
         """Those that wait for another request, the one that has waited for the longest first."""
+        self.large_heads = 0
+        """Bytes of the large heads that are not there yet."""
         self._timer: asyncio.TimerHandle | None = None
         self._told: dict[str, float] = {}
         self._untold: Counter[str] = Counter()
@@ -175,7 +186,11 @@ class _Gentle:
 
     def __init__(self, connection: "Connection") -> None:
         self._connection = connection
-        self.write: Callable[[bytes], None] = connection.transport.write
+
+    def write(self, data: bytes) -> None:
+        # uvicorn tells the last of several pipelined requests alone that the peer has gone.
+        if not self._connection.transport.is_closing():
+            self._connection.transport.write(data)
 
     def close(self) -> None:
         self._connection.close_gently()
@@ -209,6 +224,8 @@ class Connection(HttpToolsProtocol):
         self._head_fields = 0
         self._unparsed = 0
         """Bytes given to the parser since the head began."""
+        self._held = 0
+        """Bytes of them that count among the large heads."""
         self._body_until = 0.0
         self._body_begun = 0.0
         self._body_bytes = 0
@@ -228,6 +245,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._all.leave(self)
+        self._hold(0)
         super().connection_lost(exc)
 
     def leave_at_once(self) -> None:
@@ -253,6 +271,8 @@ class Connection(HttpToolsProtocol):
         self._all.busy(self)
         self._unset_keepalive_if_required()
         self._leave_until = self.loop.time() + LINGER_TIME
+        self._hold(0)
+        self.parser = None  # type: ignore[assignment]  # and with it what it holds of a head
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.flow.resume_reading()
@@ -330,10 +350,16 @@ class Connection(HttpToolsProtocol):
             self.cycle.keep_alive = False
         except httptools.HttpParserError as error:
             raise (error.__context__ if isinstance(error.__context__, Refused) else _MALFORMED) from None
-        if self._head_open and self._unparsed > HEAD_BYTES:
-            raise _TOO_LARGE
+        if self._head_open and self._unparsed > LARGE_HEAD:
+            self._hold(self._unparsed)
+            if self._unparsed > HEAD_BYTES or self._all.large_heads > LARGE_HEADS:
+                raise _TOO_LARGE
         if not self._head_open and self._wire_bytes > HEAD_BYTES + CHUNK_OVERHEAD * self._body_bytes:
             raise Refused(400, "malformed-request", "the chunks of the body carry next to nothing")
+
+    def _hold(self, size: int) -> None:
+        self._all.large_heads += size - self._held
+        self._held = size
 
     def _under_way(self) -> bool:
         return (request := self._request) is not None and not request.response_complete
@@ -377,6 +403,7 @@ class Connection(HttpToolsProtocol):
         self.scope[CYCLE] = self.cycle  # type: ignore[literal-required]
         self.cycle.transport = cast(asyncio.Transport, _Gentle(self))
         self._all.busy(self)
+        self._hold(0)
         self._head_open = False
         self._head_until = None
         self._unparsed = self._body_bytes = self._wire_bytes = 0
@@ -440,6 +467,27 @@ class Connection(HttpToolsProtocol):
 
 _TOO_LARGE = Refused(431, "request-head-too-large", f"a request's line and fields may have {HEAD_BYTES:,} bytes")
 _MALFORMED = Refused(400, "malformed-request", "this is not HTTP/1.1")
+
+
+def with_descriptors(connections: int) -> int:
+    """Lets this process open the files that so many connections on two ports, and the rest of it, take. Returns how many
+    connections a port may have: fewer where the system's hard limit does not allow them."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return connections
+    wanted = 2 * connections + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+            soft = allowed
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return connections
+    possible = max(10, (soft - OTHER_FILES) // 2)
+    log.warning("fewer connections than WEB_CONNECTIONS: too few open files are allowed", connections=possible, files=soft)
+    return possible
 
 
 def closes_early(application: Any) -> Any:

@@ -17,7 +17,7 @@ T = TypeVar("T")
 LARGE = 65_536
 """Bytes from which on a body is large."""
 
-ROOM = 16_777_216
+ROOM = 8_388_608
 """Bytes of large bodies that are held at once."""
 
 AT_ONCE = 2

@@ -24,7 +24,7 @@ from carafe import collector
 from carafe.logging import get_logger
 from carafe.probes import metrics_served
 from carafe.settings import Settings
-from carafe.web.connections import Connections, closes_early
+from carafe.web.connections import Connections, closes_early, with_descriptors
 from carafe.web.stopping import Stopping
 
 log = get_logger(__name__)
@@ -62,7 +62,7 @@ class WebServer:
         self.host = settings.host
         self.port: int = self._socket.getsockname()[1]
         self._stopping = Stopping()
-        connections = Connections(settings.web_connections, port_setting)
+        connections = Connections(with_descriptors(settings.web_connections), port_setting)
         config = uvicorn.Config(
             closes_early(self._stopping.marks(application)),
             interface="asgi3",
