@@ -1,5 +1,6 @@
 """Who gets in, who may act, and what an unsafe request has to show."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -506,6 +507,27 @@ async def test_a_form_is_a_form_and_has_an_end(opened: Open, monkeypatch: pytest
                 "/desk", content=content, headers=headers | {"content-type": media}
             )
             assert sent.status_code == status
+
+
+async def test_a_form_of_nobody_is_small(opened: Open) -> None:
+    async with opened() as served:
+        form, media = b"name=ana&password=" + b"x" * 20_000, {"content-type": "application/x-www-form-urlencoded"}
+
+        async def unannounced() -> AsyncIterator[bytes]:
+            for place in range(0, len(form), 1_000):
+                yield form[place : place + 1_000]
+
+        for content in (form, unannounced()):
+            visitor = served.visitor()
+            await visitor.open("/login")
+            for path in ("/login", "/desk"):
+                sent = await visitor.http.post(path, content=content, headers=media | {"origin": served.web.url})
+                assert sent.status_code == 413, path
+                if content is not form:
+                    break
+        ana = served.visitor()
+        await ana.sign_in("ana", PASSWORDS["ana"])
+        assert (await ana.send("/desk", what="y" * 20_000)).status_code == 303
 
 
 def test_which_methods_are_safe() -> None:

