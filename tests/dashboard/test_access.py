@@ -527,6 +527,7 @@ async def test_a_form_of_nobody_is_small(opened: Open) -> None:
                     break
         ana = served.visitor()
         await ana.sign_in("ana", PASSWORDS["ana"])
+        await ana.open("/desk")
         assert (await ana.send("/desk", what="y" * 20_000)).status_code == 303
 
 
