@@ -102,6 +102,14 @@ def upper_case(value: object) -> object:
     return value.strip().upper() if isinstance(value, str) else value
 
 
+def open_to(value: object) -> object:
+    """Who may come without a token; true and false are what this setting knew at first."""
+    if isinstance(value, bool):
+        value = str(value)
+    words = {"true": "everybody", "false": "never"}
+    return words.get(value.strip().lower(), value.strip().lower()) if isinstance(value, str) else value
+
+
 def lower_case(value: object) -> object:
     return value.strip().lower() if isinstance(value, str) else value
 

@@ -54,6 +54,7 @@ from carafe.setting_types import (
     TraceUrl,
     hash_token,
     lower_case,
+    open_to,
     redact_url,
     upper_case,
 )
@@ -238,15 +239,24 @@ class _Values(BaseSettings):
         description="Port of /metrics of the web process and of `carafe steward` (a worker has it on PROBE_PORT); 0 picks a "
         "free one, and the log says which. Default: 0 in development, 8083 in production.",
     )
+    web_connections: int = Field(
+        1_000,
+        ge=10,
+        le=100_000,
+        description="Connections that each port of the web process has at once. With one more, the one that has been silent "
+        "for the longest is closed.",
+    )
     api_tokens: Tokens = Field(
         (),
         description="Who may use the HTTP API: name:role:digest, separated by commas, role view or operate. "
         "`carafe token NAME ROLE` makes one.",
     )
-    allow_open_api: bool = Field(
-        False,
-        description="In development, lets an API without tokens listen beyond this machine: "
-        "everybody who reaches it may do everything.",
+    allow_open_api: Annotated[Literal["never", "localhost", "everybody"], BeforeValidator(open_to)] = Field(
+        "never",
+        description="In development, lets an API without tokens listen beyond this machine. localhost: it answers whoever "
+        "asks for it as localhost, and no page of another site (say so only where no other machine reaches the port); "
+        "everybody (or true): everybody who reaches it may do everything. never (or false): it listens on this machine "
+        "alone, and answers as with localhost.",
     )
 
     # The dashboard.
@@ -278,8 +288,9 @@ class _Values(BaseSettings):
     )
     dashboard_proxy_networks: Networks = Field(
         (),
-        description="Networks of the proxies in front of the dashboard, such as 10.0.0.0/8, separated by commas. Only they "
-        "are believed DASHBOARD_USER_HEADER, X-Forwarded-Proto, X-Forwarded-Host and X-Forwarded-For.",
+        description="Addresses of the proxies in front of the dashboard, such as 10.1.2.3, separated by commas; a network "
+        "such as 10.1.2.0/28 where nothing but proxies is in it. Only they are believed DASHBOARD_USER_HEADER, "
+        "X-Forwarded-Proto, X-Forwarded-Host and X-Forwarded-For: whoever else has such an address is whoever they say.",
     )
     dashboard_operators: Names = Field(
         (),
@@ -290,7 +301,14 @@ class _Values(BaseSettings):
         None,
         description="Who may do everything without signing in, while neither DASHBOARD_USERS nor DASHBOARD_USER_HEADER is "
         "set: whoever asks for it as localhost (say so only where no other machine reaches the port), or everybody who "
-        "reaches it. Unset: localhost in development while HOST is this machine's own, else never.",
+        "reaches it, by an address or a name that no stranger can have (see DASHBOARD_HOSTS). "
+        "Unset: localhost in development while HOST is this machine's own, else never.",
+    )
+    dashboard_hosts: Names = Field(
+        (),
+        description="Names under which the dashboard is reached, such as carafe.example.org, separated by commas. Needed "
+        "with DASHBOARD_OPEN=everybody for names that anybody could register: a stranger's web page could have such a name "
+        "point at this dashboard, and use it through its readers' browsers.",
     )
     dashboard_args: Annotated[Literal["view", "operate", "never"], BeforeValidator(lower_case)] = Field(
         "view",
@@ -452,8 +470,8 @@ def settings_markdown() -> str:
 
 
 _CLOSE_OR_OPEN = (
-    "set API_TOKENS (`carafe token NAME ROLE` makes one), "
-    "or ALLOW_OPEN_API=true to let everybody who reaches it do everything"
+    "set API_TOKENS (`carafe token NAME ROLE` makes one), ALLOW_OPEN_API=localhost where no other machine reaches the port, "
+    "or ALLOW_OPEN_API=everybody to let everybody who reaches it do everything"
 )
 
 # A fault of the left one may only come from a fault of a right one.
@@ -483,7 +501,7 @@ def _faults_between(settings: _Values, required: Container[str]) -> list[tuple[s
             faults.append(("redis_url", "is required in production, such as redis://:password@host:6379/0"))
         if not settings.api_tokens and "api_tokens" in required:
             faults.append(("api_tokens", "is required in production; `carafe token NAME ROLE` makes a token and its entry"))
-    elif not settings.api_tokens and not settings.allow_open_api and not _is_loopback(settings.host):
+    elif not settings.api_tokens and settings.allow_open_api == "never" and not _is_loopback(settings.host):
         faults.append(
             (
                 "host",

@@ -75,8 +75,12 @@ def test_settings_that_do_not_fit_together_are_refused() -> None:
 def test_an_open_api_beyond_loopback_needs_so_many_words() -> None:
     (fault,) = faults(HOST="0.0.0.0")
     assert fault.startswith("HOST: '0.0.0.0' is reachable from other machines while API_TOKENS is empty")
-    assert "ALLOW_OPEN_API=true" in fault
-    assert load_settings(host="0.0.0.0", allow_open_api=True).host == "0.0.0.0"
+    assert "ALLOW_OPEN_API=localhost" in fault
+    assert "ALLOW_OPEN_API=everybody" in fault
+    for words, means in (("true", "everybody"), ("Everybody", "everybody"), ("localhost", "localhost")):
+        assert load_settings(host="0.0.0.0", allow_open_api=words).allow_open_api == means
+    assert faults(HOST="0.0.0.0", ALLOW_OPEN_API="false") == [fault]
+    assert faults(ALLOW_OPEN_API="maybe") == ["ALLOW_OPEN_API: must be one of never, localhost, everybody (got 'maybe')"]
     assert load_settings(host="0.0.0.0", api_tokens=f"ci:operate:{hash_token('t')}").host == "0.0.0.0"
 
 
