@@ -63,8 +63,10 @@ __all__ = [
     "Settings",
     "SettingsError",
     "hash_token",
+    "load_api_settings",
     "load_settings",
     "redact_url",
+    "require_api_settings",
     "settings_markdown",
 ]
 
@@ -93,8 +95,8 @@ class _Values(BaseSettings):
 
     environment: Annotated[Literal["development", "production"], BeforeValidator(lower_case)] = Field(
         "development",
-        description="Where this runs. Production requires DATABASE_URL, REDIS_URL and API_TOKENS; development starts "
-        "embedded servers where a URL is missing, upgrades the schema at start and reads env.local.",
+        description="Where this runs. Production requires DATABASE_URL, REDIS_URL and, where the API is served, API_TOKENS; "
+        "development starts embedded servers where a URL is missing, upgrades the schema at start and reads env.local.",
     )
 
     # What it stands on.
@@ -358,6 +360,18 @@ def load_settings(**overrides: object) -> Settings:
     environment, but a fault in `env.local`.
     Raises SettingsError with one line for every fault.
     """
+    return _load(overrides)
+
+
+def load_api_settings(**overrides: object) -> Settings:
+    """`load_settings` for a process that serves the HTTP API: in production it must have API_TOKENS.
+
+    No other process needs them, or should have them. Raises SettingsError with one line for every fault.
+    """
+    return _load(overrides, serves_api=True)
+
+
+def _load(overrides: Mapping[str, object], *, serves_api: bool = False) -> Settings:
     fields = Settings.model_fields
     faults: list[tuple[str, str]] = []
     values: dict[str, object] = {}
@@ -393,7 +407,7 @@ def load_settings(**overrides: object) -> Settings:
     rest = _Values(**{name: value for name, value in values.items() if name not in faulty})  # type: ignore[arg-type]
     faults += [
         (name, f"{name.upper()}: {text}")
-        for name, text in _faults_between(rest)
+        for name, text in _faults_between(rest) + (_api_faults(rest) if serves_api else [])
         if not faulty & {name, *_RESTS_ON.get(name, ())}  # else it may only come from the other one being wrong
     ]
     if faults:
@@ -458,8 +472,6 @@ def _faults_between(settings: _Values) -> list[tuple[str, str]]:
             )
         if settings.redis_url is None:
             faults.append(("redis_url", "is required in production, such as redis://:password@host:6379/0"))
-        if not settings.api_tokens:
-            faults.append(("api_tokens", "is required in production; `carafe token NAME ROLE` makes a token and its entry"))
     elif not settings.api_tokens and not settings.allow_open_api and not _is_loopback(settings.host):
         faults.append(
             (
@@ -477,6 +489,19 @@ def _faults_between(settings: _Values) -> list[tuple[str, str]]:
             faults.append((name, f"must differ from {taken[number]} (both {number})"))
         taken.setdefault(number, name.upper())
     return faults
+
+
+def _api_faults(settings: _Values) -> list[tuple[str, str]]:
+    """What is wrong for a process that serves the API. Others are to be given none of its secrets."""
+    if settings.environment == "production" and not settings.api_tokens:
+        return [("api_tokens", "is required in production; `carafe token NAME ROLE` makes a token and its entry")]
+    return []
+
+
+def require_api_settings(settings: Settings) -> None:
+    """Raises SettingsError where the API would be open in production."""
+    if faults := _api_faults(settings):
+        raise SettingsError(f"{name.upper()}: {text}" for name, text in faults)
 
 
 def _dashboard_faults(settings: _Values) -> list[tuple[str, str]]:

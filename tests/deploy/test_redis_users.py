@@ -1,6 +1,7 @@
 """The users of Redis may do what they must, on a real server: a worker as `carafe`, the autoscaler's count as `keda`."""
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from redis import Redis
@@ -41,7 +42,7 @@ def root(redis_url: str) -> Iterator["Redis"]:
 
 
 def as_user(redis_url: str, name: str, password: str) -> str:
-    return redis_url.replace("redis://", f"redis://{name}:{password}@")
+    return urlunsplit(urlsplit(redis_url)._replace(netloc=f"{name}:{password}@{redis_url.rpartition('@')[2].split('/')[0]}"))
 
 
 async def test_a_worker_and_its_client_need_no_more_than_they_may(

@@ -100,6 +100,7 @@ FORMS: Sequence[tuple[str, Form]] = (
     (r"open (?P<url>http://localhost:\d+\S*)", Shell("curl -s --fail --output /dev/null {url}")),
     # Servers and registries.
     (r'psql "\$DATABASE_URL" .*', Shell()),
+    (r'psql "\$\(\.venv/bin/python -c .*', Shell()),
     (r'redis-cli -u "\$REDIS_URL" .*', Shell()),
     (r"pip install .*", Elsewhere("it asks a registry")),
     # Docker; what it runs of ours is run here.

@@ -162,7 +162,7 @@ def test_it_runs(command: Command, stack: Stack, tmp_path: Path) -> None:
             name = command.text.partition("=")[0]
             assert name.islower() or name.lower() in Settings.model_fields, f"{name} is no setting: {command}"
         case Elsewhere():
-            named = re.findall(r"(?<!\S)(?:deploy/k|docs/|tests/)[^\s:|,;]+", f"{command.text} {form.why}")
+            named = re.findall(r"(?<!\S)(?:deploy/kustomize/|docs/|tests/)[^\s:|,;]+", f"{command.text} {form.why}")
             assert [path for path in named if not (ROOT / path).exists()] == []
 
 
