@@ -58,6 +58,9 @@ EVERY = 5.0
 SHORTEST = 1.0
 """Minutes that give each quarter three samples; below them samples come faster, and growth says nothing."""
 
+FEWEST = 4
+"""Samples at least, however slow the machine: one a quarter."""
+
 MEGABYTE = 1e6
 
 Sample = dict[tuple[str, str], float]
@@ -211,7 +214,7 @@ class Watch:
             self._made.truth() as postgres,
             Redis.from_url(self._made.redis_url, client_name="soak") as redis,
         ):
-            while (passed := time.monotonic() - began) < seconds:
+            while (passed := time.monotonic() - began) < seconds or len(self.samples) < FEWEST:
                 await self._visit()
                 self._keep(await self._sample(postgres, redis), passed)
                 await asyncio.sleep(max(0.0, self._every * len(self.samples) - (time.monotonic() - began)))
