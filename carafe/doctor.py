@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from carafe.development import NoServers, with_servers
 from carafe.jobs import redis_away
 from carafe.jobs.hints import QUEUE
-from carafe.settings import Settings, SettingsError, load_settings, redact_url
+from carafe.settings import Settings, SettingsError, load_api_settings, load_settings, redact_url
 
 if TYPE_CHECKING:
     import asyncpg
@@ -54,7 +54,7 @@ class Finding:
 def examine(*, worker: bool = False) -> list[Finding]:
     """Looks at everything: the settings, the modules they name, Postgres, Redis; `worker` leaves out what none needs."""
     try:
-        settings = load_settings()
+        settings = load_settings() if worker else load_api_settings()
     except SettingsError as error:
         return [Finding(Level.BROKEN, "settings", fault, "docs/settings.md lists every setting") for fault in error.faults]
     findings = [Finding(Level.OK, "settings", f"every value is usable ({settings.environment})")]

@@ -65,8 +65,10 @@ __all__ = [
     "Settings",
     "SettingsError",
     "hash_token",
+    "load_api_settings",
     "load_settings",
     "redact_url",
+    "require_api_settings",
     "settings_markdown",
 ]
 
@@ -95,8 +97,8 @@ class _Values(BaseSettings):
 
     environment: Annotated[Literal["development", "production"], BeforeValidator(lower_case)] = Field(
         "development",
-        description="Where this runs. Production requires DATABASE_URL, REDIS_URL and API_TOKENS; development starts "
-        "embedded servers where a URL is missing, upgrades the schema at start and reads env.local.",
+        description="Where this runs. Production requires DATABASE_URL, REDIS_URL and, where the API is served, API_TOKENS; "
+        "development starts embedded servers where a URL is missing, upgrades the schema at start and reads env.local.",
     )
 
     # What it stands on.
@@ -346,7 +348,7 @@ class Settings(_Values):
     """
 
     _sources: dict[str, Source] = PrivateAttr(default_factory=dict)
-    required: ClassVar[frozenset[str]] = frozenset({"database_url", "redis_url", "api_tokens"})
+    required: ClassVar[frozenset[str]] = frozenset({"database_url", "redis_url"})
     """What production must set."""
 
     @model_validator(mode="after")
@@ -398,7 +400,15 @@ def load_settings(**overrides: object) -> Settings:
     return _load(Settings, overrides)
 
 
-def _load(made: type[Settings], overrides: Mapping[str, object]) -> Settings:
+def load_api_settings(**overrides: object) -> Settings:
+    """`load_settings` for a process that serves the HTTP API: in production it must have API_TOKENS.
+
+    No other process needs them, or should have them. Raises SettingsError with one line for every fault.
+    """
+    return _load(Settings, overrides, serves_api=True)
+
+
+def _load(made: type[Settings], overrides: Mapping[str, object], *, serves_api: bool = False) -> Settings:
     fields = Settings.model_fields
     faults: list[tuple[str, str]] = []
     values: dict[str, object] = {}
@@ -434,7 +444,7 @@ def _load(made: type[Settings], overrides: Mapping[str, object]) -> Settings:
     rest = _Values(**{name: value for name, value in values.items() if name not in faulty})  # type: ignore[arg-type]
     faults += [
         (name, f"{name.upper()}: {text}")
-        for name, text in _faults_between(rest, made.required)
+        for name, text in _faults_between(rest, made.required) + (_api_faults(rest) if serves_api else [])
         if not faulty & {name, *_RESTS_ON.get(name, ())}  # else it may only come from the other one being wrong
     ]
     if faults:
@@ -499,8 +509,6 @@ def _faults_between(settings: _Values, required: Container[str]) -> list[tuple[s
             )
         if settings.redis_url is None and "redis_url" in required:
             faults.append(("redis_url", "is required in production, such as redis://:password@host:6379/0"))
-        if not settings.api_tokens and "api_tokens" in required:
-            faults.append(("api_tokens", "is required in production; `carafe token NAME ROLE` makes a token and its entry"))
     elif not settings.api_tokens and settings.allow_open_api == "never" and not _is_loopback(settings.host):
         faults.append(
             (
@@ -518,6 +526,19 @@ def _faults_between(settings: _Values, required: Container[str]) -> list[tuple[s
             faults.append((name, f"must differ from {taken[number]} (both {number})"))
         taken.setdefault(number, name.upper())
     return faults
+
+
+def _api_faults(settings: _Values) -> list[tuple[str, str]]:
+    """What is wrong for a process that serves the API. Others are to be given none of its secrets."""
+    if settings.environment == "production" and not settings.api_tokens:
+        return [("api_tokens", "is required in production; `carafe token NAME ROLE` makes a token and its entry")]
+    return []
+
+
+def require_api_settings(settings: Settings) -> None:
+    """Raises SettingsError where the API would be open in production."""
+    if faults := _api_faults(settings):
+        raise SettingsError(f"{name.upper()}: {text}" for name, text in faults)
 
 
 def _dashboard_faults(settings: _Values) -> list[tuple[str, str]]:

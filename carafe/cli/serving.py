@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from carafe import tracing
 from carafe.development import with_servers
-from carafe.settings import Settings, load_settings
+from carafe.settings import Settings, load_api_settings, load_settings
 
 
 def serve_worker() -> int:
@@ -50,7 +50,7 @@ def check_worker() -> int:
 
 def serve_web() -> int:
     """The web process, until SIGTERM or Ctrl-C. Imports no Celery. In development the schema is upgraded first."""
-    settings = with_servers(load_settings())
+    settings = with_servers(load_api_settings())
     from carafe.logging import configure_logging
 
     configure_logging(settings)

@@ -3,7 +3,7 @@
 A team that has an application adds jobs to it like this, and runs it with uvicorn as ever, or with ``carafe serve``
 (WEB_APPLICATION):
 
-    settings = load_settings()
+    settings = load_api_settings()
     load_jobs(settings.job_modules)
     client = Client.from_settings(settings)
 
@@ -29,7 +29,7 @@ from fastapi import APIRouter, FastAPI
 import carafe
 from carafe import tracing
 from carafe.jobs import Client
-from carafe.settings import Settings
+from carafe.settings import Settings, require_api_settings
 from carafe.web import bulk, jobs, operators
 from carafe.web.documentation import serve_documentation
 from carafe.web.headers import ApiHeaders
@@ -92,8 +92,9 @@ def mount_jobs_api(
     """Add the job API under `prefix`, and ``/health``.
 
     `problems` makes every error of `app` problem+json; without it, call `install_problem_handlers` yourself or let your
-    own handlers answer `CarafeError` and `ProblemError`.
+    own handlers answer `CarafeError` and `ProblemError`. Raises `SettingsError` in production without API_TOKENS.
     """
+    require_api_settings(settings)
     tracing.require(settings)
     install(app, client, settings)
     if problems:

@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from redis import Redis
@@ -46,7 +47,7 @@ def root(redis_url: str) -> Iterator["Redis"]:
 
 
 def as_user(redis_url: str, name: str, password: str) -> str:
-    return redis_url.replace("redis://", f"redis://{name}:{password}@")
+    return urlunsplit(urlsplit(redis_url)._replace(netloc=f"{name}:{password}@{redis_url.rpartition('@')[2].split('/')[0]}"))
 
 
 def test_the_user_of_web_and_workers_may_do_what_the_code_lists_and_no_more() -> None:
