@@ -261,7 +261,7 @@ class Database:
                 self._pool = pool
         return self._pool
 
-    async def _connect(self, *_: Any, connection_class: Any = None, **__: Any) -> "asyncpg.Connection[Record]":
+    async def _connect(self, *_: Any, connection_class: Any = asyncpg.Connection, **__: Any) -> "asyncpg.Connection[Record]":
         """A connection to the server of our URL that may be written; one that refuses us (a password, a parameter) cannot be
         used either."""
         try:
