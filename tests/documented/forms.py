@@ -66,6 +66,11 @@ class Elsewhere:
 
 Form = Shell | Serves | Recipe | Parsed | RunBy | Assignment | Elsewhere
 
+WEBHOOK_WORKS = (
+    """curl -s --fail -X PUT localhost:8080/sample-webhook/behaviour --json '{"mode": "ok"}' --output /dev/null"""
+)
+"""Whatever another command has told it."""
+
 CLUSTER = Elsewhere("it acts on a cluster; tests/cluster and tests/deploy try the manifests")
 DOCKER = Elsewhere("it needs Docker; tests/cluster builds the image and runs docker-compose.yml")
 
@@ -90,7 +95,7 @@ FORMS: Sequence[tuple[str, Form]] = (
         r"carafe dashboard hash-password (?P<who>.*)",
         Shell("echo correct-horse | carafe dashboard hash-password {who}", r"\$argon2id"),
     ),
-    (r"id=\$\(carafe enqueue .* && carafe jobs wait .*", Shell("briefing={briefing}; {0}")),
+    (r"id=\$\(carafe enqueue .* && carafe jobs wait .*", Shell(f"{WEBHOOK_WORKS}; briefing={{briefing}}; {{0}}")),
     (r"(\.venv/bin/)?carafe .*", Shell()),
     # The API.
     (r"curl .*/api/v1/bulk-actions .*", Shell("{0}", "201 Created")),
