@@ -74,6 +74,9 @@ def plain_dsn(url: str) -> str:
 class Database:
     """One process's access to Postgres. Open it inside the event loop that uses it."""
 
+    _setup: Any = None
+    """A coroutine function that gets each connection which asyncpg's pool gives out; None: nobody asks."""
+
     def __init__(
         self,
         url: str,
@@ -113,6 +116,7 @@ class Database:
                     self._dsn,
                     min_size=0,
                     max_size=self._pool_size,
+                    setup=self._setup,
                     max_inactive_connection_lifetime=300,
                     **self._options,
                 )

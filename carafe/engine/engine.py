@@ -27,6 +27,7 @@ from carafe.engine import captured_logs
 from carafe.engine.captured_logs import Capture
 from carafe.engine.children import Children
 from carafe.engine.ends import End, Failed, Released
+from carafe.engine.handler_connections import HandlerDatabase, pool_size
 from carafe.engine.handler_loop import HandlerLoop
 from carafe.engine.heartbeat import Findings, Heartbeat
 from carafe.engine.holdings import Holdings
@@ -190,9 +191,9 @@ class Engine:
     def _database_of_handlers(self, settings: "Settings") -> Database:
         """The handlers' own connections, on their own loop: what they leave open or broken is nobody else's."""
         assert settings.database_url is not None
-        return Database(
+        return HandlerDatabase(
             settings.database_url.get_secret_value(),
-            pool_size=max(CLAIMS + WRITES + 2, settings.worker_concurrency),
+            pool_size=pool_size(settings),
             name=f"carafe handlers {self.name}",
             command_timeout=COMMAND_TIMEOUT,
         )

@@ -24,6 +24,7 @@ from carafe.engine import captured_logs
 from carafe.engine.attempts import AttemptContext, ThreadContext
 from carafe.engine.children import Child, ChildDied, Children, suspect_memory_limit
 from carafe.engine.ends import Cancelled, End, Failed, Released, Snoozed, Succeeded
+from carafe.engine.handler_connections import close_what_is_left_open
 from carafe.engine.left_running import name_what_is_left
 from carafe.engine.pace import Pace
 from carafe.engine.results import ResultNotUsable, encode_result
@@ -337,6 +338,8 @@ class Runner:
             _end_span(claim, end)
         if type(end) is Succeeded:
             self._log.completed(claim.id, claim.kind, claim.attempt, end.seconds, claim.trace_id)
+        if claim.connections is not None:
+            close_what_is_left_open(claim)
         if claim.left is not None:
             name_what_is_left(claim)
         self._ended(end)

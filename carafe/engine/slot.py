@@ -11,6 +11,7 @@ from uuid import UUID
 
 if TYPE_CHECKING:
     from carafe.engine.captured_logs import Tail
+    from carafe.engine.handler_connections import Held
     from carafe.tracing.attempts import Traced
 
 Stop = Literal["timeout", "cancelled", "drain", "lost"]
@@ -29,12 +30,14 @@ class Claim:
     last that its handler has logged (None: nothing), and `traced`, its span once it runs (None: none).
 
     Of its attempt: `started` and `deadline` in monotonic seconds, `stop`, why it was asked to stop, `stop_with`, how that
-    is done (None: cancel `task`), `left`, the tasks that its handler has made, and `over`, once its end is made.
+    is done (None: cancel `task`), `left`, the tasks that its handler has made, `connections`, those to Postgres that it has
+    taken (see `handler_connections`), and `over`, once its end is made.
     """
 
     __slots__ = (
         "attempt",
         "claimed",
+        "connections",
         "deadline",
         "fence",
         "id",
@@ -67,6 +70,7 @@ class Claim:
         self.stop_with: Callable[[Stop], None] | None = None
         self.task: Running | None = None
         self.left: list[asyncio.Task[Any]] | None = None
+        self.connections: list[Held] | None = None
         self.tail: Tail | None = None
         self.traced: Traced | None = None
 
