@@ -7,12 +7,14 @@ import argparse
 import signal
 import sys
 import time
+from pathlib import Path
 from types import FrameType
 
 import psutil
 
 from benchmarks import report
 from benchmarks.environments import PeerUnavailable
+from benchmarks.loads import LOADS
 from benchmarks.measurements import MEASUREMENTS, Bench, Measurement
 from benchmarks.processes import WorkerFailed
 from benchmarks.report import Results
@@ -26,11 +28,11 @@ BUDGET = 270.0
 
 def main() -> None:
     """Measure what the command line asks for, print the table, write the rows."""
-    measurements, systems, repeats = _arguments()
+    measurements, systems, repeats, postgres = _arguments()
     signal.signal(signal.SIGTERM, _interrupt)
     results = Results(ALL)
     began = time.monotonic()
-    with Servers() as servers:
+    with Servers(postgres) as servers:
         benches = _prepare(systems, measurements, servers, results)
         for measurement in measurements:
             _repeat(benches, measurement, repeats, results)
@@ -92,12 +94,16 @@ def _warning(busy: float) -> str:
     return f" (machine {busy:.0f} % busy with something else)" if busy > report.QUIET else ""
 
 
-def _arguments() -> tuple[list[Measurement], list[System], int]:
+def _arguments() -> tuple[list[Measurement], list[System], int, Path | None]:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Carafe and its peers, side by side.")
-    names = [measurement.name for measurement in MEASUREMENTS]
+    every = (*MEASUREMENTS, *LOADS)
+    names = [measurement.name for measurement in every]
     parser.add_argument("--only", help=f"metrics, separated by commas: {', '.join(names)}")
     parser.add_argument("--systems", help="systems by the beginning of their name, separated by commas: carafe,celery pre")
     parser.add_argument("--repeats", type=int, default=3, help="how often each is measured (3); the median counts")
+    parser.add_argument(
+        "--postgres", type=Path, help="the folder of another PostgreSQL's programs, /usr/lib/postgresql/15/bin"
+    )
     given = parser.parse_args()
     wanted = given.only.split(",") if given.only else names
     if unknown := [name for name in wanted if name not in names]:
@@ -106,7 +112,8 @@ def _arguments() -> tuple[list[Measurement], list[System], int]:
     systems = [system for system in ALL if system.name.startswith(starts)]
     if not systems:
         parser.error(f"no system is named so; there are {', '.join(system.name for system in ALL)}")
-    return [measurement for measurement in MEASUREMENTS if measurement.name in wanted], systems, given.repeats
+    measurements = [measurement for measurement in every if measurement.name in wanted]
+    return measurements, systems, given.repeats, given.postgres
 
 
 def _say(line: str) -> None:

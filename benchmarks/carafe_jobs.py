@@ -13,3 +13,19 @@ class Wait(Job, kind="bench.wait"):
     """Waits for `seconds`."""
 
     seconds: float
+
+
+class Thread(Job, kind="bench.thread"):
+    """Does nothing, in a thread."""
+
+
+class Fail(Job, kind="bench.fail", max_retries=0):
+    """Fails, and is dead at once."""
+
+
+class Cpu(Job, kind="bench.cpu"):
+    """Keeps a processor busy for 10 ms, in a thread."""
+
+
+class CpuProcess(Job, kind="bench.cpu_process"):
+    """The same in a process of its own."""

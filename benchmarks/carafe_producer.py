@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from benchmarks.carafe_jobs import Noop, Wait
+from benchmarks.carafe_jobs import Cpu, CpuProcess, Fail, Noop, Thread, Wait
 from benchmarks.producer import Producer
 from carafe.jobs import Client
 
@@ -34,6 +34,15 @@ class CarafeProducer(Producer):
 
     async def enqueue_waits(self, count: int, seconds: float) -> None:
         await self.client.enqueue_many([Wait(seconds=seconds) for _ in range(count)])
+
+    async def enqueue_kind(self, name: str, count: int) -> None:
+        kind = {"thread": Thread, "fail": Fail, "cpu": Cpu, "cpu process": CpuProcess}[name]
+        for begin in range(0, count, _BULK):
+            await self.client.enqueue_many([kind() for _ in range(min(_BULK, count - begin))])
+
+    async def enqueue_later(self, count: int) -> None:
+        for _ in range(count):
+            await self.client.enqueue(Noop(), delay=86_400)
 
 
 PRODUCER = CarafeProducer()

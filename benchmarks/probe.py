@@ -65,6 +65,13 @@ def ended() -> None:
         row[_LAST_END] = now
 
 
+def work(seconds: float) -> None:
+    """Keep a processor busy for this long, as the thread's own processor time has it."""
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        sum(range(1_000))
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What the worker processes have said so far. Times are seconds since the epoch, 0.0 when there is none yet."""

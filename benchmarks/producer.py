@@ -9,6 +9,8 @@ Each system has a module with a `Producer` of its own, named PRODUCER. This modu
     python -m benchmarks.producer MODULE latency N GAP   N numbered no-ops at irregular times, GAP seconds apart on
                                                          average: {"sent": [seconds since the epoch, …]}
     python -m benchmarks.producer MODULE waits N SECONDS N jobs that wait
+    python -m benchmarks.producer MODULE kind NAME N     N jobs of another kind (see `Producer.enqueue_kind`)
+    python -m benchmarks.producer MODULE later N         N no-ops for tomorrow
 """
 
 import asyncio
@@ -44,6 +46,14 @@ class Producer:
         """Enqueue jobs that wait for `seconds`."""
         raise NotImplementedError
 
+    async def enqueue_kind(self, name: str, count: int) -> None:
+        """Enqueue jobs of another kind: `thread`, `fail`, `cpu` (10 ms of a processor), `cpu process`."""
+        raise NotImplementedError
+
+    async def enqueue_later(self, count: int) -> None:
+        """Enqueue no-ops that are due in a day."""
+        raise NotImplementedError
+
 
 async def _run(producer: Producer, command: str, arguments: list[str]) -> dict[str, object]:
     if command == "prepare":
@@ -66,6 +76,12 @@ async def _run(producer: Producer, command: str, arguments: list[str]) -> dict[s
                 return {"seconds": time.perf_counter() - began, "jobs": int(count)}
             case "latency", [count, gap]:
                 return {"sent": await _irregular(producer, int(count), float(gap))}
+            case "kind", [name, count]:
+                await producer.enqueue_kind(name, int(count))
+                return {}
+            case "later", [count]:
+                await producer.enqueue_later(int(count))
+                return {}
             case "waits", [count, seconds]:
                 await producer.enqueue_waits(int(count), float(seconds))
                 return {}

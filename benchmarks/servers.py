@@ -24,13 +24,17 @@ _DATABASE = "bench"
 class Servers:
     """Start both, stop both, and make them empty again. Use as a context manager."""
 
+    def __init__(self, postgres: Path | None = None) -> None:
+        """`postgres`: the folder of another PostgreSQL's programs, such as ``/usr/lib/postgresql/15/bin``."""
+        self._binaries = postgres
+
     def __enter__(self) -> Self:
         ENVIRONMENTS.mkdir(exist_ok=True)
         _end_servers_left_behind()
         # Beside the environments, not in a temporary folder: that may be memory, where fsync is free.
         self._folder = Path(tempfile.mkdtemp(prefix="servers-", dir=ENVIRONMENTS))
         self._folder.chmod(0o755)
-        self._postgres = EmbeddedPostgres(self._folder / "postgres", durable=True)
+        self._postgres = EmbeddedPostgres(self._folder / "postgres", durable=True, binaries=self._binaries)
         self._valkey = EmbeddedValkey(self._folder / "valkey", persist=False)
         try:
             with ThreadPoolExecutor() as pool:
@@ -103,6 +107,14 @@ class Servers:
         """Statistics of all tables as they are now."""
         with self.connect() as connection:
             connection.execute("analyze")
+
+    def wal(self) -> int:
+        """Bytes that Postgres has written to its log so far."""
+        return int(self._one(self._admin, "select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')")[0])
+
+    def redis_bytes(self) -> int:
+        """Bytes that Redis uses."""
+        return int(self._redis.info("memory")["used_memory"])
 
     def connect(self, name: str = _DATABASE) -> psycopg.Connection[Any]:
         return psycopg.connect(self.database_url(name), autocommit=True)

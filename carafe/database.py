@@ -1,18 +1,26 @@
 """Connections to Postgres: an asyncpg pool for the system's own statements, a SQLAlchemy engine for sessions and hooks.
 
-Guarantees that whatever cannot reach Postgres says so within seconds (`Unavailable`), and that migrations run once when
-several processes start together. Never commits on a caller's session.
+Guarantees that whatever cannot use Postgres says so within seconds (`Unavailable`): a server that answers and may not be
+written is away like one that does not answer. Never commits on a caller's session.
 """
 
 import asyncio
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, cast
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import asyncpg
+import structlog
 
-from carafe.errors import Unavailable
+from carafe.errors import Busy, CarafeError, OutcomeUnknown, Unavailable
+from carafe.locks import advisory_holders, watched
+from carafe.postgres_url import WRITABLE, NotWritable, connect, read
+from carafe.postgres_url import plain_dsn as plain_dsn
+from carafe.timestamps import read_any
+
+log = structlog.stdlib.get_logger("carafe.database")
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -22,8 +30,16 @@ if TYPE_CHECKING:
 Record = asyncpg.Record
 Executor = "asyncpg.Connection[Record] | PoolConnectionProxy[Record]"
 
-CONNECT_TIMEOUT = 3.0
-"""Seconds until a connection attempt is given up."""
+T = TypeVar("T")
+
+SAID_NO: tuple[type[BaseException], ...] = (
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresSystemError,
+    NotWritable,
+)
+"""What a server answers that lives and cannot do its work now: demoted (25006), full, short of memory or connections (53),
+its disk failing (58). What it answers so it has not done."""
 
 DISCONNECTED: tuple[type[BaseException], ...] = (
     OSError,
@@ -32,11 +48,34 @@ DISCONNECTED: tuple[type[BaseException], ...] = (
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
+    asyncpg.DatabaseDroppedError,
+    asyncpg.IdleSessionTimeoutError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
+    *SAID_NO,
 )
-"""What asyncpg raises when Postgres is down, going down, full, or silent."""
+"""What asyncpg raises when Postgres cannot be used: down, going down, full, silent, or there and not to be written. The
+connection is not to be used again."""
+
+PASSING: tuple[type[BaseException], ...] = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.QueryCanceledError,
+    asyncpg.LockNotAvailableError,
+)
+"""Another transaction was in the way, or a statement was too slow; the connection is good, and nothing was done."""
+
+CONFLICTS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+"""What Postgres itself asks to try again."""
+
+CONFLICT_TRIES = 5
+"""How often a transaction is tried that others are in conflict with."""
+
+BY_INDEX = "set {scope} enable_seqscan = off; set {scope} enable_bitmapscan = off"
+AS_USUAL = "set local enable_seqscan to default; set local enable_bitmapscan to default"
+"""How the system's own statements are planned: live jobs are found by their ids or along an index, in its order, and never
+by a look at the whole table, however small that was when the plan was made which a connection keeps. docs/plans.md says why
+the statements' own shapes alone cannot see to that."""
 
 
 AWAY: tuple[type[BaseException], ...] = (Unavailable, *DISCONNECTED)
@@ -66,9 +105,95 @@ def _ended_by(error: BaseException | None) -> BaseException | None:
     return None
 
 
-def plain_dsn(url: str) -> str:
-    """A libpq-style URL from one that may name a SQLAlchemy driver (``postgresql+asyncpg://``)."""
-    return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", url)
+def postgres_error(error: BaseException | None) -> asyncpg.PostgresError | None:
+    """Postgres's own error in this one: SQLAlchemy wraps it."""
+    while error is not None:
+        if isinstance(error, asyncpg.PostgresError):
+            return error
+        error = getattr(error, "orig", None) or error.__cause__
+    return None
+
+
+def conflict(error: BaseException) -> BaseException | None:
+    """Postgres's own error in this one if it asks to try the transaction again."""
+    found = postgres_error(error)
+    return found if isinstance(found, CONFLICTS) else None
+
+
+def read_only(error: BaseException | None) -> bool:
+    """Whether this error says that Postgres answers and may not be written."""
+    while error is not None:
+        if isinstance(error, (NotWritable, asyncpg.ReadOnlySQLTransactionError)):
+            return True
+        error = error.__cause__
+    return False
+
+
+def meaning(error: BaseException, *, commits: bool = False) -> Unavailable | None:
+    """What an error of a session's statement, or of its commit (`commits`), says of Postgres; None: nothing, it is the
+    statement's own."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    cause: BaseException | None = error
+    if isinstance(error, SQLAlchemyError):
+        cause = _ended_by(getattr(error, "orig", None)) or (error if lost(error) else None)
+    elif not isinstance(error, DISCONNECTED) or isinstance(error, ValueError):
+        cause = None
+    if cause is not None:
+        return OutcomeUnknown(cause) if commits and not isinstance(cause, SAID_NO) else Unavailable(cause)
+    found = postgres_error(error)
+    return Busy(found) if isinstance(found, PASSING) else None
+
+
+@contextmanager
+def told(*, commits: bool = False, action: bool = True) -> Iterator[None]:
+    """Puts what Postgres raises in this block into the library's words: `Unavailable`, `Busy`; what was lost in a block that
+    `commits`, into `OutcomeUnknown` (`action`: not of a job that is enqueued). A conflict passes, for `retried`."""
+    try:
+        yield
+    except DISCONNECTED as error:
+        if isinstance(error, ValueError):
+            raise  # asyncpg's word for a value that it cannot encode
+        if commits and not isinstance(error, SAID_NO):
+            raise OutcomeUnknown(error, action=action) from error
+        raise Unavailable(error) from error
+    except CONFLICTS:
+        raise
+    except PASSING as error:
+        raise Busy(error) from error
+
+
+async def retried(work: Callable[[], Awaitable[T]]) -> T:
+    """What `work` returns: a whole transaction of ours, tried again while others conflict with it. Raises `Busy` at last."""
+    for tries in range(1, CONFLICT_TRIES + 1):
+        try:
+            return await work()
+        except CONFLICTS as error:
+            if tries == CONFLICT_TRIES:
+                raise Busy(error) from error
+            await asyncio.sleep(random.uniform(0.005, 0.02) * 2**tries)
+    raise AssertionError("not reached")
+
+
+@asynccontextmanager
+async def committed(connection: Any, *, action: bool = True) -> AsyncIterator[None]:
+    """A transaction on an asyncpg connection, whose errors tell what became of it: lost before its commit, nothing was done
+    (`Unavailable`); lost at it, that is not known (`OutcomeUnknown`)."""
+    transaction = connection.transaction()
+    with told():
+        await transaction.start()
+        try:
+            yield
+        except BaseException as error:
+            if not isinstance(error, AWAY) or isinstance(error, (ValueError, Busy)):
+                await transaction.rollback()
+            raise
+    with told(commits=True, action=action):
+        await transaction.commit()
+
+
+class Refused(ConnectionError):
+    """Postgres answers and takes no connection of ours: the user, the password, the database or a parameter is wrong."""
 
 
 class Database:
@@ -85,18 +210,30 @@ class Database:
         name: str = "carafe",
         command_timeout: float | None = 30.0,
         server_settings: Mapping[str, str] | None = None,
+        read_only: bool = False,
+        any_timestamp: bool = True,
+        by_index: bool = False,
     ) -> None:
         """`pool_size` connections at most for the system's statements and as many for sessions; `name` is shown by
         ``pg_stat_activity``; `command_timeout` in seconds bounds each statement of the pool (None: unbounded);
-        `server_settings` are Postgres's own, for each connection."""
+        `server_settings` are Postgres's own, for each connection. `read_only`: its transactions can write nothing, and a
+        server that may only be read will do. `any_timestamp` reads those too that Python has no datetime for
+        (`carafe.timestamps`); false where each microsecond counts. `by_index`: the pool's connections plan as the system's
+        own statements need it (its sessions do not). Raises `UrlFault`."""
         self.url = url
-        self._dsn = plain_dsn(url)
+        self.read_only = read_only
+        self._connect_timeout = read(url).connect_timeout
         self._pool_size = pool_size
+        self._any_timestamp, self._by_index = any_timestamp, by_index
+        settings = {**(server_settings or {}), **({"default_transaction_read_only": "on"} if read_only else {})}
         self._options: dict[str, Any] = {
-            "timeout": CONNECT_TIMEOUT,
+            "name": name,
             "command_timeout": command_timeout,
-            "server_settings": {"application_name": name, "jit": "off", **(server_settings or {})},
+            "server_settings": settings,
+            "writable": not read_only,
         }
+        self._generation = 0
+        self._pool_generation = 0
         self._pool: asyncpg.Pool[Record] | None = None
         self._opening = asyncio.Lock()
         self._away: BaseException | None = None
@@ -113,12 +250,13 @@ class Database:
         async with self._opening:
             if self._pool is None:
                 pool = asyncpg.create_pool(
-                    self._dsn,
                     min_size=0,
                     max_size=self._pool_size,
                     setup=self._setup,
                     max_inactive_connection_lifetime=300,
-                    **self._options,
+                    connect=self._connect,
+                    connection_class=_Planned if self._by_index else asyncpg.Connection,
+                    init=self._prepare,
                 )
                 try:
                     await pool
@@ -127,6 +265,28 @@ class Database:
                 self._pool = pool
         return self._pool
 
+    async def _connect(self, *_: Any, connection_class: Any = None, **__: Any) -> "asyncpg.Connection[Record]":
+        """A connection to the server of our URL that may be written; one that refuses us (a password, a parameter) cannot be
+        used either."""
+        try:
+            return await connect(self.url, **self._options, connection_class=connection_class)
+        except asyncpg.PostgresError as error:
+            if isinstance(error, DISCONNECTED):
+                raise
+            raise Refused(f"{type(error).__name__}: {error}") from error
+
+    async def _prepare(self, connection: "asyncpg.Connection[Record]") -> None:
+        if self._any_timestamp:
+            await read_any(connection)
+        if self._by_index:
+            await plan_by_index(connection)
+
+    async def writable(self) -> None:
+        """Raises `NotWritable` when Postgres answers and takes no writes, or what `connection` raises."""
+        async with self.connection() as connection:
+            if not await connection.fetchval(WRITABLE, self.read_only):
+                raise NotWritable
+
     @asynccontextmanager
     async def connection(self) -> "AsyncIterator[PoolConnectionProxy[Record]]":
         """A connection of the pool. Raises `Unavailable` when none can be had; errors inside the block pass.
@@ -134,9 +294,14 @@ class Database:
         While Postgres is away everybody is told at once, until a probe finds it again.
         """
         pool = await self.pool()
+        if self._pool_generation != self._generation:
+            self._pool_generation = self._generation
+            await pool.expire_connections()
         try:
-            connection = await pool.acquire(timeout=CONNECT_TIMEOUT)
+            connection = await pool.acquire(timeout=self._connect_timeout)
         except DISCONNECTED as error:
+            if isinstance(error, ValueError):
+                raise  # a parameter of the URL, or of libpq's environment, that the driver does not take
             if len(self._in_use) >= self._pool_size:
                 raise Unavailable("all connections are busy") from error
             raise self._lost(error) from error
@@ -144,8 +309,8 @@ class Database:
         try:
             yield connection
         except AWAY as error:
-            if isinstance(error, ValueError):
-                raise  # asyncpg's word for a value that it cannot encode: nothing is wrong with the connection
+            if isinstance(error, (ValueError, Busy)):
+                raise  # asyncpg's word for a value that it cannot encode, or another in the way: the connection is good
             # Whatever it was, this connection is not to be trusted; giving it back properly could take for ever.
             _terminate(connection)
             self._lost(error)
@@ -160,7 +325,7 @@ class Database:
     def require(self) -> None:
         """Raises `Unavailable` at once while Postgres is known to be away; otherwise does nothing."""
         if self._away is not None:
-            raise Unavailable(self._away)
+            raise Unavailable(self._away) from self._away
 
     def doubt(self, error: BaseException) -> None:
         """Somebody else found that Postgres does not answer: believe it, and look for it. Only on the pool's own loop."""
@@ -168,6 +333,9 @@ class Database:
 
     def _lost(self, error: BaseException) -> Unavailable:
         """Something went wrong with a connection: see whether it is Postgres."""
+        if isinstance(error, SAID_NO) or isinstance(error.__cause__, SAID_NO):
+            # The others are to the same server, and a new one may be led to another.
+            self._renew()
         if not self._closed and (self._probe is None or self._probe.done()):
             self._probe = asyncio.create_task(self._look_for_it(), name="look for postgres")
         return Unavailable(error)
@@ -180,8 +348,8 @@ class Database:
         """
         while True:
             try:
-                async with asyncio.timeout(2):
-                    probe = await asyncpg.connect(self._dsn, **self._options)
+                async with asyncio.timeout(max(2.0, self._connect_timeout)):
+                    probe = await self._connect()
                     try:
                         await probe.fetchval("select 1")
                         await probe.close()
@@ -189,15 +357,21 @@ class Database:
                         probe.terminate()  # one that has stopped answering must not stay open; nothing to do after a close
                 break
             except Exception as error:  # whatever it is: if this task ended, Postgres would be away for ever
+                if self._away is None:
+                    log.warning("Postgres cannot be used, looking for it", error=f"{type(error).__name__}: {error}")
                 self._away = error
                 await asyncio.sleep(0.5)
         if self._away is not None:
+            log.info("Postgres can be used again")
             # What was open before the outage may never answer, or only after the network's own long pauses.
             for connection in list(self._in_use):
                 _terminate(connection)
-            if self._pool is not None:
-                await self._pool.expire_connections()
+            self._renew()
             self._away = None
+
+    def _renew(self) -> None:
+        """Every connection that is open now is ended when it comes back, or before it is given to somebody."""
+        self._generation += 1
 
     @property
     def engine(self) -> "AsyncEngine":
@@ -208,13 +382,15 @@ class Database:
 
             self._engine = create_async_engine(
                 "postgresql+asyncpg://",
-                async_creator=lambda: asyncpg.connect(self._dsn, **self._options),
+                async_creator=self._connect,
                 pool_size=self._pool_size,
                 max_overflow=0,
-                pool_timeout=2 * CONNECT_TIMEOUT,
+                pool_timeout=2 * self._connect_timeout,
                 pool_pre_ping=False,
             )
             event.listen(self._engine.sync_engine, "handle_error", self._session_failed)
+            event.listen(self._engine.sync_engine, "connect", self._session_connected)
+            event.listen(self._engine.sync_engine, "checkout", self._session_taken)
         return self._engine
 
     def _session_failed(self, context: "ExceptionContext") -> None:
@@ -226,6 +402,16 @@ class Database:
             if context.connection is not None and not context.connection.invalidated:
                 cast(Any, context.connection.connection.driver_connection).terminate()
             self._lost(error)
+
+    def _session_connected(self, connection: Any, record: Any) -> None:
+        record.info["generation"] = self._generation
+
+    def _session_taken(self, connection: Any, record: Any, proxy: Any) -> None:
+        from sqlalchemy.exc import DisconnectionError
+
+        if record.info.get("generation") != self._generation:
+            cast(Any, connection.driver_connection).terminate()
+            raise DisconnectionError("this connection is to a server that was away meanwhile")  # SQLAlchemy makes another
 
     def sessions(self) -> "async_sessionmaker[AsyncSession]":
         """A factory of sessions that keep their objects usable after commit."""
@@ -241,11 +427,12 @@ class Database:
 
         Timeouts in seconds (0: none); after `idle_timeout` without a statement Postgres itself gives the transaction up, so
         that a client that has vanished without a word holds no row for ever. Commits at the end of the block, rolls back on
-        any error. Raises `Unavailable`.
+        any error. Raises `Unavailable`, `OutcomeUnknown` for a loss at the commit, asyncpg's own error for a conflict.
         """
         from sqlalchemy.exc import SQLAlchemyError
 
         self.require()
+        done = False
         try:
             async with self.sessions()() as session, session.begin():
                 raw = await (await session.connection()).get_raw_connection()
@@ -259,17 +446,27 @@ class Database:
                         idle_timeout=idle_timeout,
                     )
                     yield transaction
-                except DISCONNECTED:
-                    transaction.connection.terminate()  # a rollback over it could take for ever
+                    done = True
+                except DISCONNECTED as error:
+                    if not isinstance(error, ValueError):
+                        transaction.connection.terminate()  # a rollback over it could take for ever
                     raise
                 finally:
                     self._in_use.discard(transaction.connection)
         except SQLAlchemyError as error:
             if lost(error):
-                raise self._lost(error) from error
+                raise self._failed(_ended_by(getattr(error, "orig", None)) or error, committing=done) from error
+            if (again := conflict(error)) is not None:
+                raise again from error
             raise
         except DISCONNECTED as error:
-            raise self._lost(error) from error
+            if isinstance(error, ValueError):
+                raise
+            raise self._failed(error, committing=done) from error
+
+    def _failed(self, error: BaseException, *, committing: bool) -> Unavailable:
+        found = self._lost(error)
+        return OutcomeUnknown(error, action=True) if committing and not isinstance(error, SAID_NO) else found
 
     async def limit(
         self,
@@ -315,6 +512,29 @@ def _terminate(connection: "PoolConnectionProxy[Record]") -> None:
         connection.terminate()
 
 
+class _Planned(asyncpg.Connection):  # type: ignore[misc]  # it is generic in its stubs alone
+    """A connection of a pool that plans by index: asyncpg resets each one that is given back."""
+
+    by_index = False
+
+    def get_reset_query(self) -> str:
+        """What is sent when a connection is given back."""
+        query = cast(str, super().get_reset_query())
+        return f"{query}\n{BY_INDEX.format(scope='session')};" if self.by_index else query
+
+
+async def plan_by_index(connection: "asyncpg.Connection[Record]") -> None:
+    """From now on this connection plans as the system's own statements need it.
+
+    Not behind a transaction pooler, where the setting would stay on a server connection that is somebody else's next. Such a
+    pooler tells a process id of its own.
+    """
+    if await connection.fetchval("select pg_backend_pid()") == connection.get_server_pid():
+        await connection.execute(BY_INDEX.format(scope="session"))
+        if type(connection) is _Planned:  # (asyncpg takes every connection for an instance)
+            connection.by_index = True
+
+
 class HookedTransaction:
     """A session and, under it, the asyncpg connection that both use."""
 
@@ -324,45 +544,130 @@ class HookedTransaction:
         self.session = session
         self.connection = connection
 
+    @asynccontextmanager
+    async def by_index(self) -> AsyncIterator[None]:
+        """Statements in this block are planned as the system's own need it; the application's, outside, as usual."""
+        await self.connection.execute(BY_INDEX.format(scope="local"))
+        yield
+        await self.connection.execute(AS_USUAL)
+
 
 MIGRATION_LOCK = 0x63617261_6665  # "carafe"
 
+LOCK_WAIT = 1.0
+"""Seconds that a migration waits for one lock: everybody who comes later waits behind it for as long."""
 
-async def migrate(url: str, applications: Sequence[str] = (), *, lock_timeout: float = 60.0) -> list[str]:
+LOCK_PAUSE = (1.0, 3.0)
+"""Seconds until it tries again."""
+
+
+class MigrationFailed(CarafeError):
+    """A migration could not be done; what it had changed was rolled back."""
+
+    code = "migration-failed"
+
+
+class MigrationBlocked(Busy):
+    """Somebody held what a migration needs, for as long as it was tried."""
+
+    code = "migration-blocked"
+
+    def __init__(self, what: str, limit: float, holders: str) -> None:
+        CarafeError.__init__(
+            self,
+            f"{what} within {limit:g} s; held by {holders}. Nothing was changed by it: end that session "
+            "(`select pg_terminate_backend(PID)`) or wait for it, then run `carafe migrate` again",
+        )
+
+
+async def migrate(
+    url: str,
+    applications: Sequence[str] = (),
+    *,
+    limit: float = 60.0,
+    tell: Callable[[str], None] | None = None,
+) -> list[str]:
     """Upgrade the library's schema, then each application's alembic script package, to its newest revision.
 
-    Safe when several processes do it at once: an advisory lock lets one in, the others wait up to `lock_timeout` seconds
-    and find nothing to do. Returns what was done, in words. Raises `Unavailable`, or alembic's own error.
+    Safe when several processes do it at once: an advisory lock lets one in, the others wait up to `limit` seconds and find
+    nothing to do. A lock on a table is waited for a second at a time, so that the others' statements pass meanwhile; `tell`
+    hears who holds it (the log, without one). Returns what was done, in words. Raises `Unavailable`, `MigrationFailed`, and
+    `MigrationBlocked` after `limit` seconds.
     """
     from sqlalchemy import NullPool, text
     from sqlalchemy.exc import SQLAlchemyError
     from sqlalchemy.ext.asyncio import create_async_engine
 
+    tell = tell or (lambda words: log.warning("a migration waits", why=words))
     done: list[str] = []
     engine = create_async_engine(
-        "postgresql+asyncpg://",
-        async_creator=lambda: asyncpg.connect(plain_dsn(url), timeout=CONNECT_TIMEOUT),
-        poolclass=NullPool,
+        "postgresql+asyncpg://", async_creator=lambda: connect(url, name="carafe migrate"), poolclass=NullPool
     )
     try:
         # The lock belongs to the connection and ends with it.
         async with engine.connect() as connection:
-            await connection.execute(text("select set_config('lock_timeout', :t, false)"), {"t": f"{int(lock_timeout)}s"})
-            await connection.execute(text("select pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
-            await connection.commit()
-            await connection.execute(text("create schema if not exists carafe"))
+            raw = cast(Any, (await connection.get_raw_connection()).driver_connection)
+            await _let_in(raw, limit, tell)
+            await connection.execute(
+                text("select set_config('lock_timeout', :t, false)"), {"t": f"{int(LOCK_WAIT * 1000)}ms"}
+            )
             await connection.commit()
             for package in ("carafe.migrations", *applications):
-                done += await connection.run_sync(_upgrade, package)
+                done += await _patiently(connection, url, raw, package, limit, tell)
     except DISCONNECTED as error:
+        if isinstance(error, ValueError):
+            raise
         raise Unavailable(error) from error
     except SQLAlchemyError as error:
         if lost(error):
-            raise Unavailable(error) from error
+            raise Unavailable(_ended_by(getattr(error, "orig", None)) or error) from error
         raise
     finally:
         await engine.dispose()
     return done
+
+
+async def _let_in(connection: Any, limit: float, tell: Callable[[str], None]) -> None:
+    """Wait for the one who migrates now, if there is one."""
+    deadline = time.monotonic() + limit
+    said: Sequence[str] = ()
+    while not await connection.fetchval("select pg_try_advisory_lock($1)", MIGRATION_LOCK):
+        holding = await advisory_holders(connection, MIGRATION_LOCK)
+        if time.monotonic() > deadline:
+            raise MigrationBlocked("another migration did not end", limit, "; ".join(holding) or "nobody any more")
+        if holding and not said:
+            said = holding
+            tell(f"another migration is under way: {'; '.join(holding)}")
+        await asyncio.sleep(random.uniform(0.2, 0.5))
+
+
+async def _patiently(
+    connection: Any, url: str, raw: Any, package: str, limit: float, tell: Callable[[str], None]
+) -> list[str]:
+    """Upgrade one package, again and again while others hold its tables."""
+    from alembic.util import CommandError
+    from sqlalchemy.exc import DBAPIError
+
+    deadline = time.monotonic() + limit
+    async with watched(url, raw.get_server_pid()) as watch:
+        while True:
+            try:
+                return cast(list[str], await connection.run_sync(_upgrade, package))
+            except CommandError as error:
+                await connection.rollback()
+                hint = "; the database may be of a newer release than this one"
+                raise MigrationFailed(f"{package}: {error}{hint if 'locate revision' in str(error) else ''}") from error
+            except DBAPIError as error:
+                if lost(error):
+                    raise
+                await connection.rollback()
+                cause = postgres_error(error)
+                if not isinstance(cause, (asyncpg.LockNotAvailableError, *CONFLICTS)):
+                    raise MigrationFailed(f"{package}: {type(cause or error).__name__}: {cause or error}") from error
+                if time.monotonic() > deadline:
+                    raise MigrationBlocked(f"{package} got no lock", limit, watch.text) from error
+                tell(f"{package} waits for a lock, held by {watch.text}")
+            await asyncio.sleep(random.uniform(*LOCK_PAUSE))
 
 
 def _upgrade(connection: Any, package: str) -> list[str]:
@@ -370,6 +675,7 @@ def _upgrade(connection: Any, package: str) -> list[str]:
 
     from alembic import command
     from alembic.config import Config
+    from sqlalchemy import text
 
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
@@ -379,6 +685,7 @@ def _upgrade(connection: Any, package: str) -> list[str]:
     config.attributes["connection"] = connection
     applied: list[str] = []
     config.attributes["on_version_apply"] = lambda step, **_: applied.append(f"{package}: {step.up_revision_id}")
+    connection.execute(text("create schema if not exists carafe"))
     command.upgrade(config, "head")
     connection.commit()
     return applied

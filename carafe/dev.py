@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from carafe import __version__, tracing
+from carafe import __version__, forks, tracing
 from carafe.development import Announcement, Servers, with_urls
 from carafe.settings import Settings, SettingsError, redact_url
 from carafe.signals import ending
@@ -76,6 +76,7 @@ class _Signals:
     def __enter__(self) -> "_Signals":
         for number in ending():
             self._before[number] = signal.signal(number, self._ask)
+        forks.leave_signals_behind()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -7,6 +7,7 @@ Must never: matter in production, where every address is a setting.
 import fcntl
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
@@ -69,13 +70,14 @@ def announced(data_dir: Path) -> Servers | None:
         return None
 
 
-def with_servers(settings: Settings) -> Settings:
-    """`settings` with DATABASE_URL and REDIS_URL; one that is unset (in development) is the running `carafe dev`'s.
+def with_servers(settings: Settings, needed: Sequence[str] = ("database_url", "redis_url")) -> Settings:
+    """`settings` with DATABASE_URL and REDIS_URL, or with what is `needed` of them; one that is unset (in
+    development) is the running `carafe dev`'s.
 
     Puts them into this process's environment too, for an application that reads its settings itself.
     Raises NoServers when there are none.
     """
-    missing = [name for name in ("database_url", "redis_url") if getattr(settings, name) is None]
+    missing = [name for name in needed if getattr(settings, name) is None]
     if not missing:
         return settings
     servers = announced(settings.data_dir)

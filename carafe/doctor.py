@@ -169,17 +169,17 @@ def _reason(error: BaseException) -> str:
 
 
 async def _postgres(url: str, migrations: Sequence[str], findings: list[Finding]) -> None:
-    import asyncpg
+    from carafe.postgres_url import connect
 
-    from carafe.database import CONNECT_TIMEOUT, plain_dsn
-
-    connection = await asyncpg.connect(plain_dsn(url), timeout=CONNECT_TIMEOUT)
+    # Also one that may not be written is looked at: the findings say so.
+    connection = await connect(url, name="carafe doctor", writable=False)
     try:
         asked = time.time()
         row = await connection.fetchrow(
             "select current_setting('server_version') as version, current_setting('server_version_num')::int as number,"
             " current_setting('fsync') as fsync, current_setting('synchronous_commit') as synchronous_commit,"
             " current_setting('full_page_writes') as full_page_writes, pg_is_in_recovery() as standby,"
+            " current_setting('transaction_read_only')::bool as read_only,"
             " extract(epoch from clock_timestamp())::float8 as now"
         )
         middle = (asked + time.time()) / 2
@@ -193,6 +193,7 @@ async def _postgres(url: str, migrations: Sequence[str], findings: list[Finding]
         apart = f"{abs(skew):.3f} s {'ahead of' if skew > 0 else 'behind'}"
         findings.append(Finding(Level.NOTE, "clock", f"Postgres is {apart} this host; only its clock decides"))
         await _workers(connection, findings)
+        await _vacuum(connection, findings)
         statements = await _statements(connection)
     finally:
         await connection.close(timeout=1)
@@ -224,6 +225,13 @@ def _durability(row: Any) -> Iterator[Finding]:
         yield Finding(
             Level.BROKEN, "postgres", "it is a standby, nothing can be written", "name the primary in DATABASE_URL"
         )
+    elif row["read_only"]:
+        yield Finding(
+            Level.BROKEN,
+            "postgres",
+            "it is read-only (default_transaction_read_only is on), nothing can be written",
+            "name the primary in DATABASE_URL, or see why it was set: after a failover it keeps two primaries apart",
+        )
     for name, cost in (
         ("fsync", "an accepted job is lost when the machine loses power"),
         ("synchronous_commit", "an accepted job may be lost when Postgres crashes"),
@@ -241,23 +249,44 @@ async def _workers(connection: "asyncpg.Connection[Any]", findings: list[Finding
     from carafe.jobs.statements import KNOWN_KINDS
 
     try:
-        known = sorted(row["kind"] for row in await connection.fetch(KNOWN_KINDS.positional))
+        known = sorted(str(row["kind"]) for row in await connection.fetch(KNOWN_KINDS.positional))
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.UndefinedColumnError):
         return  # the schema's own finding says it
     text = f"live workers handle {', '.join(known)}" if known else "no worker is alive (workers may scale to zero)"
     findings.append(Finding(Level.NOTE, "workers", text))
 
 
-async def _schema(url: str, migrations: Sequence[str], findings: list[Finding]) -> None:
+async def _vacuum(connection: "asyncpg.Connection[Any]", findings: list[Finding]) -> None:
     import asyncpg
+
+    from carafe.jobs.held_back import held_back
+
+    try:
+        held = await held_back(connection)
+    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
+        return  # the schema's own finding says it
+    dead = f"{_count(held.dead_rows, 'row')} of jobs that are gone"
+    if held.holder is not None:
+        age = "" if held.holder.seconds is None else f" for {held.holder.seconds:.0f} s"
+        level = Level.WARNING if held.matters else Level.NOTE
+        text = f"{held.holder.words} has held back vacuum{age}; {dead} wait for it"
+        findings.append(Finding(level, "vacuum", text, held.holder.advice))
+    elif not held.unseen:
+        findings.append(Finding(Level.OK, "vacuum", f"nothing holds it back ({dead} wait for it)"))
+    if held.unseen:
+        text = f"{_count(held.unseen, 'session')} of other users cannot be looked at: one of them may hold back vacuum"
+        findings.append(Finding(Level.NOTE, "vacuum", text, "grant pg_read_all_stats to the user of DATABASE_URL"))
+
+
+async def _schema(url: str, migrations: Sequence[str], findings: list[Finding]) -> None:
     from sqlalchemy import NullPool
     from sqlalchemy.ext.asyncio import create_async_engine
 
-    from carafe.database import CONNECT_TIMEOUT, plain_dsn
+    from carafe.postgres_url import connect
 
     engine = create_async_engine(
         "postgresql+asyncpg://",
-        async_creator=lambda: asyncpg.connect(plain_dsn(url), timeout=CONNECT_TIMEOUT),
+        async_creator=lambda: connect(url, name="carafe doctor", writable=False),
         poolclass=NullPool,
     )
     behind: list[str] = []

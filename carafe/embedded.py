@@ -285,16 +285,23 @@ class _EmbeddedServer:
 class EmbeddedPostgres(_EmbeddedServer):
     """PostgreSQL 18 in `data_dir`: UTF-8, C locale, user and database `postgres`, no password.
 
-    `durable=False` turns fsync and synchronous commit off: for tests, whose data nobody misses.
+    `durable=False` turns fsync and synchronous commit off: for tests, whose data nobody misses. `binaries`: the folder of
+    another installation's programs (``/usr/lib/postgresql/15/bin``), for tests and measurements of other versions.
     """
 
     name = "Postgres"
     # Fast shutdown (ends connections), then immediate, then by force.
     _stop_signals = (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL)
 
-    def __init__(self, data_dir: Path, *, port: int | None = None, durable: bool = True) -> None:
+    def __init__(
+        self, data_dir: Path, *, port: int | None = None, durable: bool = True, binaries: Path | None = None
+    ) -> None:
         super().__init__(data_dir, port)
         self.durable = durable
+        self._binaries = binaries
+
+    def _binary(self, program: str) -> Path:
+        return _postgres_binary(program) if self._binaries is None else self._binaries / program
 
     @property
     def url(self) -> str:
@@ -315,12 +322,12 @@ class EmbeddedPostgres(_EmbeddedServer):
         if not self.durable:
             settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        return [str(_postgres_binary("postgres")), "-D", str(self._files()), "-p", str(port), *options]
+        return [str(self._binary("postgres")), "-D", str(self._files()), "-p", str(port), *options]
 
     def _prepare(self) -> None:
         account = self._account()
         if account is not None:
-            _let_through(_postgres_binary("postgres").parent)
+            _let_through(self._binary("postgres").parent)
             _let_through(self.data_dir)
         if (self._files() / "PG_VERSION").exists():
             return
@@ -332,7 +339,7 @@ class EmbeddedPostgres(_EmbeddedServer):
             os.chown(fresh, account.pw_uid, account.pw_gid)
         made = subprocess.run(
             [
-                str(_postgres_binary("initdb")),
+                str(self._binary("initdb")),
                 *("-D", str(fresh)),
                 *("-U", "postgres"),
                 *("-A", "trust"),

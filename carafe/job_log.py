@@ -13,6 +13,8 @@ from typing import Literal, TextIO
 
 import orjson
 
+from carafe.plain_text import one_line
+
 Format = Literal["json", "text"]
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
@@ -195,12 +197,12 @@ class _Text:
             if delay is not None:
                 tail += f" delay={delay:.1f}s"
             if error is not None:
-                tail += f" error={_one_line(error)}"
+                tail += f" error={one_line(error)}"
             if trace is not None:
-                tail += f" trace_id={trace}"
+                tail += f" trace_id={one_line(trace)}"
             millis = int((at - second) * 1_000)
             rendered.append(
-                f"{self._clock(second)}.{millis:03d} {self._heads[event]} {_one_line(kind)} "
+                f"{self._clock(second)}.{millis:03d} {self._heads[event]} {one_line(kind)} "
                 f"job_id={job_id} attempt={attempt}{tail}\n"
             )
         return "".join(rendered)
@@ -215,8 +217,3 @@ def level_text(level: str, colours: bool) -> str:
 def _quoted(text: str) -> str:
     """`text` as a JSON string; half a surrogate pair, which UTF-8 cannot carry, becomes a question mark."""
     return orjson.dumps(text.encode("utf-8", "replace").decode()).decode()
-
-
-def _one_line(text: str) -> str:
-    """`text` without line breaks and control characters: nobody forges a second line by an error message."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

@@ -1,7 +1,7 @@
 """Logs: JSON or text, one line an event, the same for this library, Celery, uvicorn, alembic and SQLAlchemy.
 
 Guarantees: every line goes to one stream (standard error unless told otherwise) with `timestamp` (ISO, UTC), `level`,
-`event` and `logger`; a line break in a value never makes a second line in JSON.
+`event` and `logger`; nothing in a value makes a second line, or reaches a terminal as an escape sequence in text.
 Must never: log a job's arguments or result, a URL with its query, a token or a password.
 
 `configure_logging` replaces what was configured before, so that calling it again is harmless. The lines of jobs take
@@ -19,6 +19,7 @@ import orjson
 import structlog
 
 from carafe.job_log import JobLog, level_text
+from carafe.plain_text import indented, one_line
 from carafe.settings import Settings
 
 # Libraries that say at INFO what an operator wants to read only when looking for a fault.
@@ -149,7 +150,10 @@ def _json(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
 
 
 class _Text:
-    """One aligned line for people, in local time; a traceback follows on lines of its own."""
+    """One aligned line for people, in local time; a traceback follows on lines of its own, indented.
+
+    What handlers log comes this way too: it can neither steer the terminal nor forge a line.
+    """
 
     def __init__(self, colours: bool) -> None:
         self._colours = colours
@@ -159,6 +163,14 @@ class _Text:
         clock = time.strftime("%H:%M:%S", time.localtime(now))
         level = level_text(str(event.pop("level", "info")), self._colours)
         words = event.pop("event", "")
-        trace = "".join(f"\n{event.pop(key)}" for key in ("stack", "exception") if event.get(key))
-        rest = "".join(f" {key}={value}" for key, value in event.items() if key not in ("timestamp", "logger"))
-        return f"{clock}.{int(now % 1 * 1000):03d} {level} {words}{rest}{trace}"
+        trace = "".join(f"\n{indented(_text(event.pop(key)))}" for key in ("stack", "exception") if event.get(key))
+        rest = "".join(f" {key}={_text(value)}" for key, value in event.items() if key not in ("timestamp", "logger"))
+        return f"{clock}.{int(now % 1 * 1000):03d} {level} {one_line(_text(words) + rest)}{trace}"
+
+
+def _text(value: Any) -> str:
+    """Any value as text; one that cannot say what it is must not cost the line."""
+    try:
+        return str(value)
+    except Exception as error:
+        return f"<{type(value).__name__} that cannot be shown: {type(error).__name__}>"

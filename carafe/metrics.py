@@ -126,6 +126,11 @@ OLDEST_WAIT = Gauge("carafe_oldest_wait_seconds", "How long the job that waits l
 PAUSED = Gauge("carafe_queue_paused", "Whether the queue is paused (1).", ("queue",))
 WORKERS = Gauge("carafe_workers", "Workers that are alive.")
 WORKER_SLOTS = Gauge("carafe_worker_slots", "Slots of all workers that take jobs.")
+VACUUM_HELD = Gauge(
+    "carafe_vacuum_held_seconds",
+    "How long the oldest transaction that holds back vacuum has been open (0: a minute at most).",
+)
+DEAD_ROWS = Gauge("carafe_jobs_dead_rows", "Rows of live jobs that are gone and wait for a vacuum.")
 SCALING_QUEUED = Gauge("carafe_scaling_queued", "Hints in Redis: what the autoscaler counts as waiting.", ("queue",))
 SCALING_RUNNING = Gauge("carafe_scaling_running", "What the autoscaler counts as running (over a second).", ("queue",))
 SCALING_BUSY = Gauge("carafe_scaling_busy", "Workers that the autoscaler must not remove.", ("queue",))
@@ -143,6 +148,8 @@ LED = (
     PAUSED,
     WORKERS,
     WORKER_SLOTS,
+    VACUUM_HELD,
+    DEAD_ROWS,
     SCALING_QUEUED,
     SCALING_RUNNING,
     SCALING_BUSY,

@@ -18,6 +18,7 @@ from typing import Protocol
 
 import structlog
 
+from carafe import forks
 from carafe.settings import Settings, SettingsError
 
 log = structlog.stdlib.get_logger("carafe.probes")
@@ -96,9 +97,12 @@ class ProbeServer:
 
     def _run(self, loop: asyncio.AbstractEventLoop, server: asyncio.Server) -> None:
         asyncio.set_event_loop(loop)
+        listening = [one.fileno() for one in server.sockets]
+        forks.keep_to_ourselves(listening)
         try:
             loop.run_forever()
         finally:
+            forks.let_go(listening)
             server.close()
             for task in list(self._open):
                 task.cancel()

@@ -126,12 +126,12 @@ def _url(schemes: tuple[str, ...], example: str) -> Callable[[SecretUrl], Secret
 
 
 def _postgres(value: SecretUrl) -> SecretUrl:
-    """Checks, and drops the driver's name (`postgresql+asyncpg`): which driver reads it is no setting."""
-    _url(
-        ("postgresql", "postgres", "postgresql+asyncpg", "postgresql+psycopg", "postgresql+psycopg2"),
-        "postgresql://user:password@host:5432/database",
-    )(value)
-    return SecretUrl(re.sub(r"^[A-Za-z0-9+]+://", "postgresql://", value.get_secret_value().strip()))
+    """Checks every part, and drops the driver's name (`postgresql+asyncpg`): which driver reads it is no setting."""
+    from carafe.postgres_url import read
+
+    url = value.get_secret_value().strip()
+    read(url)  # a fault is a ValueError, which is what pydantic expects
+    return SecretUrl(re.sub(r"^[A-Za-z0-9+]+://", "postgresql://", url))
 
 
 def _http(value: str) -> str:
@@ -262,6 +262,13 @@ def _header(value: str) -> str:
     return value
 
 
+def _prefix(value: str) -> str:
+    value = value.strip().rstrip("/")
+    if (value and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value)) or ".." in value.split("/") or "." in value.split("/"):
+        raise ValueError(f"must be a path such as /ops/jobs, of letters, digits and . _ ~ - (got {value[:80]!r})")
+    return value
+
+
 DatabaseUrl = Annotated[SecretUrl, AfterValidator(_postgres)]
 RedisUrl = Annotated[SecretUrl, AfterValidator(_url(("redis", "rediss"), "redis://:password@host:6379/0"))]
 HttpUrl = Annotated[str, AfterValidator(_http)]
@@ -279,6 +286,7 @@ DashboardUsers = Annotated[
 SecretKeys = Annotated[tuple[Annotated[SecretStr, AfterValidator(_secret_key)], ...], BeforeValidator(_listed)]
 Networks = Annotated[tuple[Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)], ...], BeforeValidator(_listed)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+PathPrefix = Annotated[str, AfterValidator(_prefix)]
 HeaderName = Annotated[str, AfterValidator(_header)]
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65_535)]

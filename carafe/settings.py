@@ -11,11 +11,11 @@ shell it runs in.
 
 import difflib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -42,6 +42,7 @@ from carafe.setting_types import (
     Names,
     Networks,
     OtlpHeaders,
+    PathPrefix,
     Port,
     Ratio,
     RedisUrl,
@@ -261,6 +262,11 @@ class _Values(BaseSettings):
         description="Whether the web process serves the dashboard on DASHBOARD_PORT too. false where it runs alone "
         "(`carafe serve --dashboard`) or is mounted in the application.",
     )
+    dashboard_root_path: PathPrefix = Field(
+        "",
+        description="Path under which a proxy serves the dashboard's own port, and which it takes away from each request, "
+        "such as /ops/jobs: the dashboard's links, forms, redirects and cookies then begin with it.",
+    )
     dashboard_users: DashboardUsers = Field(
         (),
         description="Who may sign in to the dashboard: name:role:hash, separated by commas, role view or operate. "
@@ -329,10 +335,12 @@ class Settings(_Values):
     """
 
     _sources: dict[str, Source] = PrivateAttr(default_factory=dict)
+    required: ClassVar[frozenset[str]] = frozenset({"database_url", "redis_url", "api_tokens"})
+    """What production must set."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        faults = [f"{name.upper()}: {text}" for name, text in _faults_between(self)]
+        faults = [f"{name.upper()}: {text}" for name, text in _faults_between(self, self.required)]
         if faults:
             raise ValueError("\n".join(faults))
         return self
@@ -358,6 +366,17 @@ class Settings(_Values):
         return shown
 
 
+class SchemaSettings(Settings):
+    """The settings of a command that only changes the schema: it needs Postgres alone."""
+
+    required: ClassVar[frozenset[str]] = frozenset({"database_url"})
+
+
+def load_schema_settings() -> Settings:
+    """`load_settings` for a command that needs Postgres alone."""
+    return _load(SchemaSettings, {})
+
+
 def load_settings(**overrides: object) -> Settings:
     """Settings from `overrides`, then the environment, then (in development) `env.local` in the current folder.
 
@@ -365,6 +384,10 @@ def load_settings(**overrides: object) -> Settings:
     environment, but a fault in `env.local`.
     Raises SettingsError with one line for every fault.
     """
+    return _load(Settings, overrides)
+
+
+def _load(made: type[Settings], overrides: Mapping[str, object]) -> Settings:
     fields = Settings.model_fields
     faults: list[tuple[str, str]] = []
     values: dict[str, object] = {}
@@ -400,14 +423,14 @@ def load_settings(**overrides: object) -> Settings:
     rest = _Values(**{name: value for name, value in values.items() if name not in faulty})  # type: ignore[arg-type]
     faults += [
         (name, f"{name.upper()}: {text}")
-        for name, text in _faults_between(rest)
+        for name, text in _faults_between(rest, made.required)
         if not faulty & {name, *_RESTS_ON.get(name, ())}  # else it may only come from the other one being wrong
     ]
     if faults:
         order = {name: place for place, name in enumerate(fields)}
         faults.sort(key=lambda fault: order.get(fault[0], len(order)))
         raise SettingsError(dict.fromkeys(text for _, text in faults))
-    settings = Settings(**values)  # type: ignore[arg-type]
+    settings = made(**values)  # type: ignore[arg-type]
     settings._sources.update(sources)
     return settings
 
@@ -455,17 +478,17 @@ _RESTS_ON = {
 }
 
 
-def _faults_between(settings: _Values) -> list[tuple[str, str]]:
+def _faults_between(settings: _Values, required: Container[str]) -> list[tuple[str, str]]:
     """(field, what is wrong) of values that are right by themselves and do not fit together."""
     faults: list[tuple[str, str]] = []
     if settings.environment == "production":
-        if settings.database_url is None:
+        if settings.database_url is None and "database_url" in required:
             faults.append(
                 ("database_url", "is required in production, such as postgresql://user:password@host:5432/database")
             )
-        if settings.redis_url is None:
+        if settings.redis_url is None and "redis_url" in required:
             faults.append(("redis_url", "is required in production, such as redis://:password@host:6379/0"))
-        if not settings.api_tokens:
+        if not settings.api_tokens and "api_tokens" in required:
             faults.append(("api_tokens", "is required in production; `carafe token NAME ROLE` makes a token and its entry"))
     elif not settings.api_tokens and not settings.allow_open_api and not _is_loopback(settings.host):
         faults.append(

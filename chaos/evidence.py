@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -16,7 +17,8 @@ Row = Mapping[str, Any]
 
 @dataclass(slots=True)
 class Evidence:
-    """Rows by job id (as text). `moves`, `ends` and `hooked` are in the order in which Postgres made them."""
+    """Rows by job id (as text); `lost`: when which worker was declared lost; `returns`: when the attempt of a token was
+    about to return. `moves`, `ends` and `hooked` are in the order in which Postgres made them."""
 
     ledger: Ledger
     live: dict[str, Row]
@@ -31,7 +33,9 @@ class Evidence:
     attempts: dict[str, list[Row]]
     statistics: dict[tuple[str, str], int]
     pauses: list[Row]
+    lost: dict[str, list[datetime]]
     begins: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    returns: dict[str, float] = field(default_factory=dict)
 
     def kind(self, job_id: str) -> str:
         """A job's kind, wherever it is known from."""
@@ -92,14 +96,24 @@ async def gather(world: World, ledger: Ledger) -> Evidence:
                     " and width = (select max(width) from carafe.statistics)) as counted group by 1, 2"
                 )
             },
+            lost=await _lost(connection),
             pauses=[dict(row) for row in await connection.fetch("select paused, at from chaos.pauses order by seq")],
         )
     begins: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for line in read(world.journal):
         if line["event"] == "begin":
             begins[line["id"]].append(line)
+        elif line["event"] == "end":
+            evidence.returns[line["token"]] = line["at"]
     evidence.begins = begins
     return evidence
+
+
+async def _lost(connection: "asyncpg.Connection[asyncpg.Record]") -> dict[str, list[datetime]]:
+    found: dict[str, list[datetime]] = defaultdict(list)
+    for row in await connection.fetch("select worker::text as worker, at from chaos.lost"):
+        found[row["worker"]].append(row["at"])
+    return found
 
 
 async def _by_job(connection: "asyncpg.Connection[asyncpg.Record]", query: str) -> dict[str, list[Row]]:

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from carafe.jobs import Client, Unavailable
 from carafe.jobs.hints import QUEUE, Hint, encode, stamp_of
 from carafe.jobs.identifiers import uuid7
+from chaos import failover
 from chaos.processes import Place
 from chaos.world import World
 
@@ -222,6 +223,25 @@ class TerminateBackends(_OfServers):
             )
 
 
+class DemotePostgres(_OfServers):
+    """Postgres is demoted: sessions stay open and may not write; then new ones may, and those of before still may not."""
+
+    weight = 2.0
+
+    @classmethod
+    def draw(cls, rng: random.Random, workers: int, webs: int) -> "Fault":
+        return cls(rng.choice((0.0, 1.0, 4.0, 10.0)), "postgres")
+
+    async def do(self, world: World) -> None:
+        await failover.demote(world.postgres.url)
+
+    async def undo(self, world: World) -> None:
+        await failover.promote(world.postgres.url)
+        # Their file is read as soon as they are told; a later fault may restart the server, which reads it too.
+        await asyncio.sleep(1)
+        await failover.forget(world.postgres.url)
+
+
 class NoisyHints(_OfServers):
     """Hints of jobs that are queued, running, ended or were never there, some twice, and messages that are no hints."""
 
@@ -341,7 +361,7 @@ class LoseReplies(_OfLink):
 
 FAULTS: tuple[type[Fault], ...] = (
     *(KillWorker, KillWeb, FreezeWorker, FreezeWeb, DrainWorker, RollWeb),
-    *(FlushRedis, RestartRedis, RewindRedis, RestartPostgres, TerminateBackends, NoisyHints, PauseQueue),
+    *(FlushRedis, RestartRedis, RewindRedis, RestartPostgres, DemotePostgres, TerminateBackends, NoisyHints, PauseQueue),
     *(CutLink, StallLink, SlowLink, LoseReplies),
 )
 

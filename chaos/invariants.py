@@ -218,6 +218,25 @@ def nothing_begins_under_a_claim_that_is_lost(evidence: Evidence) -> Found:
                 )
 
 
+@_invariant
+def what_has_returned_is_not_given_back(evidence: Evidence) -> Found:
+    """A living worker's attempt was about to return more than half a second before its job was queued again at no cost: its
+    end was thrown away. (A drain gives back what has not returned; a lost worker's jobs are the rescuer's.)"""
+    for job_id, begins in evidence.begins.items():
+        returned = {
+            begin["fence"]: evidence.returns[begin["token"]]
+            for begin in begins
+            if begin["fence"] is not None and begin["token"] in evidence.returns
+        }
+        for move in evidence.moves.get(job_id, ()):
+            if (move["old_state"], move["new_state"]) != ("running", "queued") or move["old_fence"] not in returned:
+                continue
+            late = move["at"].timestamp() - returned[move["old_fence"]]
+            lost = any(at <= move["at"] + timedelta(seconds=1) for at in evidence.lost.get(str(move["old_worker"]), ()))
+            if late > 0.5 and not lost:
+                yield job_id, f"returned under fence {move['old_fence']}, and was given back {late:.1f} s later"
+
+
 def _is_claim(move: Row) -> bool:
     return bool(move["new_state"] == "running" and move["new_fence"] != move["old_fence"])
 

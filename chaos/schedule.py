@@ -8,7 +8,17 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chaos.faults import FAULTS, HARMLESS_ERRORS, DrainWorker, Fault, FreezeWorker, NoisyHints, RestartRedis, StallLink
+from chaos.faults import (
+    FAULTS,
+    HARMLESS_ERRORS,
+    DrainWorker,
+    Fault,
+    FreezeWorker,
+    NoisyHints,
+    RestartRedis,
+    StallLink,
+    TerminateBackends,
+)
 from chaos.processes import now
 from chaos.world import World
 
@@ -60,6 +70,9 @@ def draw_for(build: str, rng: random.Random, seconds: float, workers: int) -> li
             case "greedy_claim":
                 fault = NoisyHints(0.0, "redis", "postgres")
                 at += 3.0
+            case "dropped_ends":
+                fault = TerminateBackends(0.0, "postgres")  # its error comes from within
+                at += 2.0
             case _:
                 fault = DrainWorker(0.0, worker)
                 at += 4.0

@@ -33,6 +33,16 @@ create table chaos.pauses (
     at timestamptz not null default clock_timestamp()
 );
 
+create table chaos.lost (
+    worker uuid not null, at timestamptz not null default clock_timestamp()
+);
+
+create function chaos.lost() returns trigger language plpgsql as $$
+begin
+    insert into chaos.lost (worker) values (new.id);
+    return null;
+end $$;
+
 create function chaos.paused() returns trigger language plpgsql as $$
 begin
     insert into chaos.pauses (paused) values (new.paused_at is not null);
@@ -72,5 +82,7 @@ create trigger chaos_update after update on carafe.jobs for each row
     execute function chaos.moved();
 create trigger chaos_paused after update on carafe.queues for each row
     when ((old.paused_at is null) <> (new.paused_at is null)) execute function chaos.paused();
+create trigger chaos_lost after update on carafe.workers for each row
+    when (old.state is distinct from new.state and new.state = 'lost') execute function chaos.lost();
 create trigger chaos_ended after insert on carafe.jobs_ended for each row execute function chaos.ended();
 """

@@ -20,6 +20,7 @@ from carafe.database import migrate
 from carafe.jobs import Client
 from carafe.jobs.modules import load_jobs
 from carafe.settings import Settings
+from chaos import failover
 from chaos.processes import Place, exit_code, now
 from chaos.proxy import HOST, Link, Network
 from chaos.servers import Postgres, Valkey
@@ -212,6 +213,7 @@ class World:
         self.network.heal()
         for server in (self.postgres, self.valkey):
             await asyncio.to_thread(server.restart_on_the_same_port)
+        await failover.recover(self.postgres.url)
         async with Client.connect(database_url=self.postgres.url, redis_url=self.redis_url, pool_size=1) as client:
             await client.resume()
         for place in self.places:

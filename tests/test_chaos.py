@@ -18,6 +18,11 @@ async def test_a_short_chaos_breaks_no_invariant(tmp_path: Path) -> None:
     assert result.faults
 
 
+async def test_a_build_that_drops_ends_on_an_unforeseen_error_is_caught(tmp_path: Path) -> None:
+    result = await run(tmp_path, seed=SEED, seconds=5, workers=1, webs=1, rate=20, settle=60, broken="dropped_ends")
+    assert "what has returned is not given back" in {one.name for one in result.broken}, result.text
+
+
 async def test_a_build_that_commits_hooks_apart_is_caught(tmp_path: Path) -> None:
     result = await run(tmp_path, seed=SEED, seconds=5, workers=1, webs=1, rate=20, settle=30, broken="two_transactions")
     assert "a state and its hook are one commit" in {one.name for one in result.broken}, result.text

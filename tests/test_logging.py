@@ -3,12 +3,14 @@
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import structlog
 
+from carafe.job_log import JobLog
 from carafe.logging import configure_logging, get_logger
 from carafe.settings import Settings
 
@@ -77,3 +79,35 @@ def test_the_level_holds_and_a_second_call_replaces_the_first() -> None:
     assert first.getvalue() == ""
     assert "warning  written why=level" in second.getvalue()
     assert "\x1b[" not in second.getvalue()
+
+
+HOSTILE = "\x1b[2J\x1b]0;title\x07 \x9b1m \u202e\u2066 \r\n12:00:00.000 error    forged\u2028line \ud800 \x00\x7f"
+
+
+class Unshowable:
+    """A value whose text cannot be made."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+def test_what_handlers_log_neither_steers_a_terminal_nor_forges_a_line() -> None:
+    stream = io.StringIO()
+    configure_logging(Settings(log_format="text"), stream)
+    get_logger("x").info(HOSTILE, value=HOSTILE, **{HOSTILE: 1}, unshowable=Unshowable())
+    logging.getLogger("handler").warning("%s", HOSTILE, extra={"field": HOSTILE})
+    job_log = JobLog(stream, "text")
+    job_log.failed("id", HOSTILE, 1, 0.1, HOSTILE, HOSTILE)
+    job_log.flush()
+    written = stream.getvalue()
+    assert len(written.splitlines()) == 3
+    assert all(character.isprintable() for character in written.replace("\n", ""))
+    assert "Unshowable that cannot be shown: ValueError" in written
+    try:
+        raise ValueError(HOSTILE)
+    except ValueError:
+        logging.getLogger("handler").exception("failed")
+    trace = stream.getvalue().removeprefix(written).splitlines()
+    assert re.match(r"\d\d:\d\d:\d\d\.\d{3} error    failed", trace[0])
+    assert all(line.startswith("    ") for line in trace[1:])
+    assert all(character.isprintable() for line in trace for character in line)

@@ -5,7 +5,9 @@ Gossip, mingle and the event heartbeat are off, as its documentation advises whe
 start and a few per cent of rate. Remote control stays on. Celery documents no bulk: a loop on one held producer.
 """
 
-from benchmarks.systems.system import CORES, SLOTS, WAITS, Setting, System, Worker
+import os
+
+from benchmarks.systems.system import CORES, CPU, SLOTS, WAITS, Setting, System, Worker
 
 
 def _worker(pool: str, concurrency: int, node: str = "a") -> Worker:
@@ -36,6 +38,9 @@ def _celery(pool: str, *, results: bool) -> System:
     settings = {SLOTS: Setting((_worker(pool, slots),), f"`-P {pool} -c {slots}`: {processes}", 2_000)}
     if not results:  # the slower kind has no best of its own
         two = (_worker(pool, 1, "a"), _worker(pool, 1, "b"))
+        if pool == "prefork":
+            cores = os.cpu_count() or 1
+            settings[CPU] = Setting((_worker(pool, cores),), f"`-P prefork -c {cores}`", 1_000)
         settings[CORES] = Setting(two, f"two workers, `-P {pool} -c 1` each (the parents are the bottleneck)", 4_000)
     return System(
         name=f"celery {pool}" + (", result backend" if results else ""),

@@ -8,6 +8,7 @@ SLOTS = "5 slots, one process"
 CORES = "best, both cores"
 WAITS = "1,000 waits, one process"
 PRODUCER = "one producer"
+CPU = "10 ms of a processor, as many slots as cores"
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 

@@ -5,10 +5,9 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import orjson
-
 from carafe.cli.exits import Exit, Failure
 from carafe.jobs import Job
+from carafe.jobs.stored_json import parsed
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3_600.0, "d": 86_400.0}
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)?")
@@ -22,9 +21,9 @@ def job_arguments(job: type[Job], words: Iterable[str], json_text: str | None) -
     arguments: Any = {}
     if json_text is not None:
         try:
-            arguments = orjson.loads(json_text)
-        except (orjson.JSONDecodeError, UnicodeEncodeError) as error:
-            raise Failure(f"--json-args is not JSON: {error}", Exit.USAGE) from None
+            arguments = parsed(json_text)
+        except ValueError as error:
+            raise Failure(f"--json-args {error}", Exit.USAGE) from None
     given = list(words)
     if not given:
         return arguments
@@ -44,8 +43,8 @@ def job_arguments(job: type[Job], words: Iterable[str], json_text: str | None) -
 
 def _json_or_text(value: str) -> Any:
     try:
-        return orjson.loads(value)
-    except (orjson.JSONDecodeError, UnicodeEncodeError):
+        return parsed(value)
+    except ValueError:
         return value
 
 

@@ -10,7 +10,9 @@ from carafe.cli.connecting import actor, connected, declared
 from carafe.cli.exits import Exit, Failure, say
 from carafe.cli.output import moment, show_fields, show_json, show_table
 from carafe.jobs.bulk import Action, BulkActionRecord
+from carafe.jobs.errors import InvalidOption
 from carafe.jobs.filters import JobFilter
+from carafe.jobs.stored_json import written
 
 PROGRESS = 0.5
 """Seconds between two looks at a bulk action that is waited for."""
@@ -144,7 +146,10 @@ def _matched(record: BulkActionRecord) -> str:
 
 
 def _filter(record: BulkActionRecord) -> str:
-    return " ".join(f"{name}={value}" for name, value in JobFilter.from_json(record.filter).to_query())
+    try:
+        return " ".join(f"{name}={value}" for name, value in JobFilter.from_json(record.filter).to_query())
+    except InvalidOption:  # what an older or newer release wrote
+        return written(record.filter).decode()
 
 
 def _json(record: BulkActionRecord) -> dict[str, Any]:

@@ -88,13 +88,17 @@ def dev() -> None:
 
 @app.command()
 def migrate(as_json: Json = False) -> None:
-    """Upgrade the schema to what this version needs; harmless when it is, and when several do it at once."""
+    """Upgrade the schema to what this version needs; harmless when it is, and when several do it at once.
+
+    Needs Postgres alone. Waits for locks a second at a time, and says who holds them.
+    """
+    from carafe.cli.exits import say
     from carafe.cli.output import show_json
     from carafe.cli.serving import migrate as upgrade
     from carafe.development import with_servers
-    from carafe.settings import load_settings
+    from carafe.settings import load_schema_settings
 
-    done = upgrade(with_servers(load_settings()))
+    done = upgrade(with_servers(load_schema_settings(), needed=("database_url",)), tell=say)
     if as_json:
         show_json({"applied": done})
     else:

@@ -3,6 +3,8 @@
 import sys
 from enum import IntEnum
 
+from carafe.plain_text import one_line
+
 
 class Exit(IntEnum):
     """Exit codes, the same for every command; docs/command-line.md lists them."""
@@ -28,8 +30,8 @@ class Failure(Exception):
 
 
 def say(message: str) -> None:
-    """Writes to standard error, where whatever is not the answer goes."""
-    print(message, file=sys.stderr, flush=True)
+    """Writes to standard error, where whatever is not the answer goes; what comes from jobs steers no terminal."""
+    print("\n".join(map(one_line, message.split("\n"))), file=sys.stderr, flush=True)
 
 
 def report(error: BaseException) -> Exit | None:
@@ -61,12 +63,12 @@ def _explained(error: BaseException) -> tuple[Exit | None, str]:
 
         if isinstance(error, EmbeddedServerError):
             return Exit.FAILED, str(error)
-    if "carafe.jobs" in sys.modules:
-        found = _of_jobs(error)
-        if found is not None:
-            return found
     if "asyncpg" in sys.modules:
         found = _of_postgres(error)
+        if found is not None:
+            return found
+    if "carafe.errors" in sys.modules:
+        found = _of_jobs(error)
         if found is not None:
             return found
     if "celery.exceptions" in sys.modules:
@@ -113,6 +115,9 @@ def _of_jobs(error: BaseException) -> tuple[Exit, str] | None:
 def _of_postgres(error: BaseException) -> tuple[Exit, str] | None:
     import asyncpg
 
+    from carafe.database import Refused
+    from carafe.postgres_url import NotWritable, UrlFault
+
     cause: BaseException | None = error
     while cause is not None:  # SQLAlchemy wraps the driver's error in others
         match cause:
@@ -120,6 +125,12 @@ def _of_postgres(error: BaseException) -> tuple[Exit, str] | None:
                 return Exit.UNAVAILABLE, f"the schema is not what this version needs ({cause}): run `carafe migrate`"
             case asyncpg.InvalidAuthorizationSpecificationError() | asyncpg.InvalidCatalogNameError():
                 return Exit.UNAVAILABLE, f"DATABASE_URL: Postgres refuses: {cause}"
+            case UrlFault():
+                return Exit.USAGE, "\n".join(["DATABASE_URL cannot be used", *cause.faults])
+            case Refused():
+                return Exit.UNAVAILABLE, f"DATABASE_URL: Postgres refuses: {cause.__cause__}"
+            case NotWritable():
+                return Exit.UNAVAILABLE, f"DATABASE_URL: {cause}; nothing was done"
             case asyncpg.InsufficientPrivilegeError():
                 return Exit.FAILED, f"the Postgres user of DATABASE_URL may not do this: {cause}"
         cause = cause.__cause__

@@ -5,8 +5,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 from uuid import UUID
 
-import orjson
-
 from carafe.cli.arguments import job_arguments, moment_of, past_of, span_of
 from carafe.cli.connecting import actor, connected, declared
 from carafe.cli.exits import Exit, Failure, report, say
@@ -14,6 +12,7 @@ from carafe.cli.output import clean, clean_lines, moment, show_fields, show_json
 from carafe.jobs import CarafeError, Client, JobRecord, QueueRecord, State
 from carafe.jobs.definition import REDACTED, Job, build, job_class, kinds
 from carafe.jobs.records import AttemptRecord
+from carafe.jobs.stored_json import written
 from carafe.settings import Settings
 
 _FOLDED = 3
@@ -182,7 +181,7 @@ def _attempt(attempt: AttemptRecord, of: int, full: bool) -> Iterator[str]:
 
 
 def _json(value: Any) -> str:
-    return orjson.dumps(value).decode()
+    return written(value).decode()
 
 
 Action = Literal["retry", "cancel", "run now", "discard"]
@@ -299,7 +298,7 @@ def queues(*, as_json: bool) -> Exit:
                     str(queue.scheduled),
                     str(queue.retrying),
                     str(queue.dead),
-                    span(queue.oldest_wait) if queue.queued else "",
+                    span(queue.oldest_wait or 0) if queue.queued else "",
                     _paused(queue),
                 )
                 for queue in found
@@ -326,7 +325,7 @@ def pause(queue: str, *, reason: str | None, as_json: bool) -> Exit:
         if as_json:
             show_json(record)
         else:
-            print(f"{record.name}  paused {_paused(record)}")
+            print(clean(f"{record.name}  paused {_paused(record)}"))
         return Exit.OK
 
     return asyncio.run(go())
@@ -341,7 +340,8 @@ def resume(queue: str, *, reason: str | None, as_json: bool) -> Exit:
         if as_json:
             show_json(record)
         else:
-            print(f"{record.name}  resumed, {record.queued} queued")
+            waiting = "its jobs were not counted in time" if record.queued is None else f"{record.queued} queued"
+            print(clean(f"{record.name}  resumed, {waiting}"))
         return Exit.OK
 
     return asyncio.run(go())

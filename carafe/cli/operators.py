@@ -3,11 +3,10 @@
 import asyncio
 from uuid import UUID
 
-import orjson
-
 from carafe.cli.connecting import actor, connected
 from carafe.cli.exits import Exit, say
 from carafe.cli.output import moment, show_json, show_table, span
+from carafe.jobs.stored_json import written
 from carafe.readmodel.model import ReadModel
 from carafe.readmodel.records import WorkerView
 
@@ -88,7 +87,7 @@ def audit(*, target: str | None, limit: int, cursor: str | None, as_json: bool) 
                     row.action,
                     row.target,
                     row.reason or "",
-                    orjson.dumps(dict(row.details), default=str).decode() if row.details else "",
+                    written(dict(row.details)).decode() if row.details else "",
                 )
                 for row in page.rows
             ],

@@ -1,18 +1,19 @@
 """How answers look: JSON for scripts, plain tables for people, without colours and boxes: they pipe and paste well."""
 
+import math
 import shutil
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
+from carafe.jobs.stored_json import written
+from carafe.plain_text import json_for_terminals, one_line
 
 
 def show_json(value: Any) -> None:
     """Prints `value` (dataclasses, UUIDs and datetimes included) as indented JSON."""
-    # Postgres's driver gives UUIDs of a class of its own, which orjson knows only by its text.
-    print(orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
+    print(json_for_terminals(written(value, indent=True).decode()))
 
 
 def show_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -35,16 +36,12 @@ def show_fields(fields: Sequence[tuple[str, str]]) -> None:
 
 def clean(text: str) -> str:
     """`text` on one line, without characters that would steer the terminal."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
+    return one_line(text.replace("\n", "⏎"))
 
 
 def clean_lines(text: str) -> str:
     """Like `clean`, line by line."""
     return "\n".join(clean(line) for line in text.splitlines())
-
-
-def _escaped(character: str) -> str:
-    return "⏎" if character == "\n" else repr(character)[1:-1]
 
 
 def moment(value: datetime | None) -> str:
@@ -53,7 +50,9 @@ def moment(value: datetime | None) -> str:
 
 
 def span(seconds: float) -> str:
-    """A duration in the two largest units that say something: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min, 4 d 1 h."""
+    """A duration in the two largest units that say something: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min, 4 d 1 h; – for none."""
+    if not math.isfinite(seconds):
+        return "–"
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)

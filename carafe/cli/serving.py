@@ -1,5 +1,7 @@
 """The commands that run for long: `serve`, `serve --worker`, `steward`; and `migrate`, which goes before them."""
 
+from collections.abc import Callable
+
 from carafe import tracing
 from carafe.development import with_servers
 from carafe.settings import Settings, load_settings
@@ -73,10 +75,11 @@ def serve_steward() -> int:
     return run_steward(settings)
 
 
-def migrate(settings: Settings) -> list[str]:
-    """Upgrade the library's schema and the application's; returns what was done.
+def migrate(settings: Settings, *, tell: Callable[[str], None] | None = None) -> list[str]:
+    """Upgrade the library's schema and the application's; returns what was done. `tell` hears what is waited for.
 
-    Raises `ModuleNotUsable` for a package of MIGRATIONS that is not there, `Unavailable`.
+    Raises `ModuleNotUsable` for a package of MIGRATIONS that is not there, `Unavailable`, `MigrationBlocked`,
+    `MigrationFailed`.
     """
     import asyncio
     from importlib.util import find_spec
@@ -91,4 +94,4 @@ def migrate(settings: Settings) -> list[str]:
         except Exception as error:
             raise ModuleNotUsable("MIGRATIONS", package, error) from error
     assert settings.database_url is not None
-    return asyncio.run(upgrade(settings.database_url.get_secret_value(), settings.migrations))
+    return asyncio.run(upgrade(settings.database_url.get_secret_value(), settings.migrations, tell=tell))

@@ -98,7 +98,9 @@ class AttemptContext:
             arguments = FINISH.arguments(
                 ids=[row["id"]], fences=[row["fence"]], results=[result], state="succeeded", reason=None, bounds=BOUNDS
             )
-            if not await transaction.connection.fetch(FINISH.positional, *arguments):
+            async with transaction.by_index():
+                rows = await transaction.connection.fetch(FINISH.positional, *arguments)
+            if not rows:
                 raise StaleClaim(self.job_id, row["fence"])
             await run_hooks(transaction.session, {**dict(row), "state": "succeeded", "result": result, "error": None})
         self.completed = True

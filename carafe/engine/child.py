@@ -1,21 +1,29 @@
-"""The main module of a child process: imports the modules, waits for one job, runs it, answers, exits."""
+"""The main module of a child process: imports the modules, waits for one job, runs it, answers, exits.
+
+Its two pipes are its own: processes that the handler starts do not inherit them, and no lock is held for good by a thread of
+ours, so that a handler may fork as it likes. Standard input is empty; a handler may read it, close it, or replace it.
+"""
 
 import asyncio
+import contextlib
 import importlib
 import inspect
 import logging
 import os
 import resource
 import select
+import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import orjson
 
+from carafe import forks
 from carafe.database import Database
 from carafe.engine.attempts import AttemptContext, progress_values
 from carafe.engine.captured_logs import Sending
@@ -34,7 +42,7 @@ class ChildContext:
 
     cancelled = False
 
-    def __init__(self, row: dict[str, Any], answers: Any) -> None:
+    def __init__(self, row: dict[str, Any], answers: "Answers") -> None:
         self._answers = answers
         self.job_id: UUID = row["id"]
         self.kind: str = row["kind"]
@@ -46,13 +54,16 @@ class ChildContext:
     def progress(self, fraction: float, note: str = "") -> None:
         """Say how far the attempt is."""
         values = progress_values(fraction, note)
-        _say(self._answers, {"progress": [values["fraction"], values["note"] or ""]})
+        self._answers.say({"progress": [values["fraction"], values["note"] or ""]})
 
 
-def answer(request: dict[str, Any], answers: Any) -> dict[str, Any]:
+def answer(request: dict[str, Any], answers: "Answers") -> dict[str, Any]:
     """Run the job of a request; the answer is its result or how it failed."""
     handler = handlers()[request["kind"]]
-    row = {**request, "id": UUID(request["id"]), "deadline_at": datetime.fromisoformat(request["deadline_at"])}
+    # Its time starts here. The monotonic clock is the machine's, so that the parent's can be compared with it.
+    late = timedelta(seconds=max(0.0, time.monotonic() - request["sent"]))
+    deadline = datetime.fromisoformat(request["deadline_at"]) + late
+    row = {**request, "id": UUID(request["id"]), "deadline_at": deadline}
     completed = False
     try:
         job = load(handler.job, row["args"], row["version"])
@@ -99,14 +110,27 @@ async def _run_async(function: Any, job: Any, row: dict[str, Any]) -> tuple[Any,
         await database.close()
 
 
-_saying = threading.Lock()
+class Answers:
+    """The pipe to the parent: messages, a line each. Any of the handler's threads may say something."""
 
+    def __init__(self, descriptor: int) -> None:
+        os.set_inheritable(descriptor, False)
+        self._descriptor = descriptor
+        self._saying = threading.Lock()
+        forks.keep_to_ourselves(descriptors=[descriptor])
+        forks.after_fork(self._be_silent)
 
-def _say(answers: Any, message: dict[str, Any]) -> None:
-    line = orjson.dumps(message) + b"\n"
-    with _saying:  # any of the handler's threads may log
-        answers.write(line)
-        answers.flush()
+    def say(self, message: dict[str, Any]) -> None:
+        """Send a message. Raises `OSError` when the parent is gone, or the handler has closed the pipe."""
+        data = memoryview(orjson.dumps(message) + b"\n")
+        with self._saying:
+            while data and self._descriptor >= 0:
+                data = data[os.write(self._descriptor, data) :]
+
+    def _be_silent(self) -> None:
+        """In what was forked from us: the pipe is closed, and a thread that is not there may hold the lock."""
+        self._descriptor = -1
+        self._saying = threading.Lock()
 
 
 def _log_as_the_worker(settings: Sequence[Any]) -> None:
@@ -125,7 +149,7 @@ def _name_in_log(request: dict[str, Any]) -> None:
     annotate("job", lambda: job)
 
 
-def _trace(request: dict[str, Any], answers: Any) -> None:
+def _trace(request: dict[str, Any], answers: Answers) -> None:
     """The handler's own spans belong to the attempt's, which is the parent's to end."""
     if trace := request.get("trace"):
         from carafe.tracing import parse
@@ -133,18 +157,34 @@ def _trace(request: dict[str, Any], answers: Any) -> None:
 
         place = parse(trace)
         assert place is not None
-        begin_in_child(place, lambda message: _say(answers, message))
+        begin_in_child(place, answers.say)
 
 
-def _parent_is_gone() -> bool:
-    """Whether standard input has ended: after the request that is all that can be read there."""
-    return bool(select.select([sys.stdin.fileno()], [], [], 0)[0])
+def _asked(descriptor: int) -> dict[str, Any] | None:
+    """The request; None when the parent has gone before it asked for anything, or while we were starting."""
+    line = b""
+    while not line.endswith(b"\n"):
+        chunk = os.read(descriptor, 1 << 16)
+        if not chunk:
+            return None
+        line += chunk
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    if poll.poll(0):
+        # After the request only its end can be read there: the job may be another's by now, and must not begin here.
+        return None
+    request: dict[str, Any] = orjson.loads(line)
+    return request
 
 
-def _end_with_parent() -> None:
-    """Nothing more ever comes on standard input: its end is the parent's end."""
-    sys.stdin.buffer.read()
-    os._exit(1)
+def _end_with_parent(descriptor: int) -> None:
+    """Nothing more ever comes on that pipe: its end is the parent's end, and so ours and that of all that we started."""
+    try:
+        while os.read(descriptor, 1):
+            pass
+    except OSError:
+        return  # the handler has closed it
+    os.killpg(0, signal.SIGKILL)
 
 
 ROOM = 32 << 20
@@ -170,30 +210,30 @@ def _out_of_memory(message: str, limit: int | None) -> str:
 
 
 def main() -> None:
-    """``python -m carafe.engine.child FD MODULES``: the JSON of what `Children` takes."""
-    answers = os.fdopen(int(sys.argv[1]), "wb")
-    job_modules, handler_modules, logged, ahead = orjson.loads(sys.argv[2])
+    """``python -m carafe.engine.child ASKING ANSWERING MODULES``: two pipes, and the JSON of what `Children` takes."""
+    asking, answers = int(sys.argv[1]), Answers(int(sys.argv[2]))
+    os.set_inheritable(asking, False)
+    forks.keep_to_ourselves(descriptors=[asking])
+    job_modules, handler_modules, logged, ahead = orjson.loads(sys.argv[3])
     load_jobs(job_modules)
     load_handlers(handler_modules)
     for module in ahead:
         importlib.import_module(module)
     _log_as_the_worker(logged)
-    line = sys.stdin.buffer.readline()
-    if not line:
+    request = _asked(asking)
+    if request is None:
         return
-    if _parent_is_gone():
-        # It died while we were starting: its job may be another's by now, and must not begin here.
-        return
-    request = orjson.loads(line)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(asking,), daemon=True).start()
     _limit_memory(request["memory_limit"])
-    logging.getLogger().addHandler(Sending(lambda message: _say(answers, message)))
+    logging.getLogger().addHandler(Sending(answers.say))
     _name_in_log(request)
     _trace(request, answers)
-    _say(answers, answer(request, answers))
+    answers.say({"begun": True})
+    answers.say(answer(request, answers))
     # No teardown: whatever the handler left running (threads, atexit hooks) must not hold the slot.
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # the handler's own by now, or closed
+            stream.flush()
     os._exit(0)
 
 

@@ -30,7 +30,7 @@ from carafe.engine.ends import End, Failed, Released
 from carafe.engine.handler_connections import HandlerDatabase, pool_size
 from carafe.engine.handler_loop import HandlerLoop
 from carafe.engine.heartbeat import Findings, Heartbeat
-from carafe.engine.holdings import Holdings
+from carafe.engine.holdings import Holdings, InHand
 from carafe.engine.intake import Intake
 from carafe.engine.ledger import Hinted, Ledger
 from carafe.engine.log_writer import LogWriter
@@ -91,6 +91,9 @@ CLAIMS = 3
 COMMAND_TIMEOUT = 10.0
 """Seconds that a statement of the worker may take; it is tried again, since writing an end twice is harmless."""
 
+LATE_PAUSES = (1.0, 30.0)
+"""Seconds, the first and the longest, between two tries of ends that an unforeseen error keeps from being written."""
+
 WRITE_AT_ONCE = 1000
 WRITES = 2
 """Ends in one group, and groups under way at once."""
@@ -137,12 +140,15 @@ class Engine:
             pool_size=CLAIMS + WRITES + 2,
             name=f"carafe worker {name}",
             command_timeout=COMMAND_TIMEOUT,
+            any_timestamp=False,
+            by_index=True,
         )
         self._handlers_database = self._database_of_handlers(settings)
         self._settings = settings
         self._came: deque[End] = deque()
         self._coming = False
         self._ends: list[End] = []
+        self._late: list[End] = []
         self._writing = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -163,6 +169,7 @@ class Engine:
         self._job_log = open_job_log(settings)
         self._holdings = Holdings()
         self._times_lost = 0
+        self._doubts = 0
         self._pace = Pace(self.concurrency)
         self.ledger = Ledger(self._database, self.id, name, self.kinds)
         self.runner = Runner(
@@ -201,7 +208,7 @@ class Engine:
     @property
     def unwritten(self) -> int:
         """Ends that wait to be written."""
-        return len(self._came) + len(self._ends) + self._writing
+        return len(self._came) + len(self._ends) + self._writing + len(self._late)
 
     @property
     def in_hand(self) -> int:
@@ -251,6 +258,7 @@ class Engine:
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._arrived, self._written_event, self._stop = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._late_event = asyncio.Event()
         self._claims = asyncio.Semaphore(CLAIMS)
         self._writes = asyncio.Semaphore(WRITES)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -267,6 +275,7 @@ class Engine:
             for name, service in (
                 ("claims", self._claim_arrivals),
                 ("writes", self._write_ends),
+                ("late writes", self._write_late),
                 ("tick", self._tick),
                 ("cancel requests", self._requests.listen),
                 ("job logs", self._logs.run),
@@ -318,7 +327,9 @@ class Engine:
         settings = self._settings
         assert settings.database_url is not None
         assert settings.redis_url is not None
-        database = Database(settings.database_url.get_secret_value(), pool_size=2, name=f"carafe steward {self.name}")
+        database = Database(
+            settings.database_url.get_secret_value(), pool_size=2, name=f"carafe steward {self.name}", by_index=True
+        )
         queue = Queue(settings.redis_url.get_secret_value(), timeout=settings.redis_timeout)
         try:
             async with hosted(settings, database, queue, "worker"):
@@ -362,8 +373,10 @@ class Engine:
             claims.sort(key=_by_id)
             bad = [(Claim(row, raws[row["id"]], now), error) for row, error in failed]
         except Exception:
-            # Nobody foresaw it. What the claim may have taken is unheld, and the heartbeat hands it back.
+            # Nobody foresaw it. What the claim may have taken is unheld, and the heartbeat hands it back; the jobs are
+            # queued, and the steward pushes their hints again.
             log.exception("claim failed", hints=len(batch))
+            self._doubts += 1
         finally:
             self._claims.release()
             self._holdings.claimed(batch, [*claims, *(claim for claim, _ in bad)])
@@ -429,35 +442,80 @@ class Engine:
     async def _write(self, batch: Sequence[End]) -> None:
         try:
             await self._write_now(batch)
-        except Exception:
-            # Nobody foresaw it: these jobs stay running until they are found unheld, and the others go on.
-            log.exception("ends not written", jobs=[str(end.id) for end in batch])
-            self._holdings.drop([end.claim for end in batch])
         finally:
             self._writes.release()
             self._writing -= len(batch)
-        self.intake.settle(len(batch))
         self._job_log.flush()
 
     async def _write_now(self, batch: Sequence[End]) -> None:
-        await self.ledger.write(batch)
+        """Write these ends. What an error that nobody foresaw keeps from being written is kept, in hand, and tried again."""
+        try:
+            left = await self.ledger.write(batch)
+        except Exception as error:
+            left = [(end, error) for end in batch]
+        if left:
+            self._keep(left)
+            kept = {id(end) for end, _ in left}
+            batch = [end for end in batch if id(end) not in kept]
         self._holdings.drop([end.claim for end in batch])
+        self.intake.settle(len(batch))
         released = [end for end in batch if type(end) is Released]
         if released:
-            for longest in {end.defer for end in released}:
-                claims = [end.claim for end in released if end.defer == longest]
-                if longest is None:
-                    await self._push_back([claim.raw for claim in claims])
-                else:
-                    await self.ledger.defer([_hinted(claim) for claim in claims], longest=longest)
+            try:
+                await self._hints_of(released)
+            except Exception:
+                log.exception("hints not given back, the steward pushes them", jobs=len(released))
+
+    async def _hints_of(self, released: Sequence[Released]) -> None:
+        for longest in {end.defer for end in released}:
+            claims = [end.claim for end in released if end.defer == longest]
+            if longest is None:
+                await self._push_back([claim.raw for claim in claims])
+            else:
+                await self.ledger.defer([_hinted(claim) for claim in claims], longest=longest)
+
+    def _keep(self, left: Sequence[tuple[End, Exception]]) -> None:
+        """These jobs have ended and it cannot be said: they stay ours, and neither run again nor hold up others."""
+        self._late += [end for end, _ in left]
+        _, error = left[0]
+        log.error(
+            "ends not written, keeping them", jobs=[str(end.id) for end, _ in left[:10]], ends=len(left), exc_info=error
+        )
+        self._late_event.set()
+
+    async def _write_late(self) -> None:
+        """Try again, for ever, after growing pauses, what could not be written for no foreseen reason."""
+        pause = LATE_PAUSES[0]
+        while True:
+            await self._late_event.wait()
+            await asyncio.sleep(pause)
+            self._late_event.clear()
+            async with self._writes:
+                batch, self._late = self._late, []
+                self._writing += len(batch)
+                try:
+                    await self._write_now(batch)
+                except asyncio.CancelledError:
+                    self._late += batch  # the engine stops: tried for the last time by `_write_rest`; twice is harmless
+                    raise
+                finally:
+                    self._writing -= len(batch)
+            pause = min(LATE_PAUSES[1], pause * 2) if self._late else LATE_PAUSES[0]
 
     async def _write_rest(self) -> None:
+        """Write what is left, at the end. What cannot be written even now stays running, and is found by the rescuer."""
         while self._ends or self._writing:
             batch, self._ends = self._ends, []
             if batch:
                 await self._write_now(batch)
             else:
                 await asyncio.sleep(0.01)
+        batch, self._late = self._late, []
+        if batch:
+            await self._write_now(batch)
+        if self._late:
+            jobs = [str(end.id) for end in self._late]
+            log.error("stopping with ends that could not be written: these jobs will run again", jobs=jobs)
 
     def _slot_idle(self) -> None:
         self.intake.maybe_wake()
@@ -604,9 +662,14 @@ class Engine:
         now = time.monotonic()
         return [(slot, claim, now - claim.started) for slot in self.runner.slots if (claim := slot.claim) is not None]
 
-    def held(self, since: datetime) -> tuple[list[UUID], list[int], list[UUID]]:
+    @property
+    def doubts(self) -> int:
         """See `heartbeat.Beating`."""
-        return self._holdings.older_than(since)
+        return self.ledger.doubts + self._doubts
+
+    def held(self, since: datetime) -> InHand:
+        """See `heartbeat.Beating`."""
+        return self._holdings.in_hand(since)
 
     def found(self, findings: Findings) -> None:
         """See `heartbeat.Beating`: stop what must stop, and only then go on starting jobs."""
@@ -618,10 +681,16 @@ class Engine:
                 if claim.stop is None and (claim.id, claim.fence) in findings.cancel:
                     self.runner.stop_attempt(claim, "cancelled")
             self.runner.trust_until(findings.sent + TRUST)
-            if findings.unheld:
-                self._spawn(self._hand_back([job_id for job_id, _ in findings.unheld]))
             if findings.drain and not self.draining and self.drain_asked is not None:
                 self.drain_asked()
+
+        self.call(apply)
+
+    def unheld(self, ids: Sequence[UUID]) -> None:
+        """See `heartbeat.Beating`: these go back."""
+
+        def apply() -> None:
+            self._spawn(self._hand_back(ids))
 
         self.call(apply)
 

@@ -1,9 +1,10 @@
 """The heartbeat: tells Postgres that this worker lives, and compares what it holds with the truth (DESIGN.md rule 9).
 
 It has a thread and a connection of its own, so that neither a busy loop nor a full pool makes a living worker look dead.
-Each beat brings back what must be stopped: jobs that somebody wants cancelled, jobs that are no longer this worker's, and
-rows that run under it which it does not hold; and whether somebody wants the worker itself to drain. A worker that could not
-beat for a while starts nothing (`Engine.trust`).
+Each beat brings back what must be stopped: jobs that somebody wants cancelled and jobs that are no longer this worker's; and
+whether somebody wants the worker itself to drain. It costs what the worker holds. Rows that run under it which it does not
+hold are looked for after the beat, seldom when that has become dear. A worker that could not beat for a while starts nothing
+(`Engine.trust`).
 """
 
 import asyncio
@@ -22,9 +23,12 @@ import asyncpg
 import structlog
 
 from carafe import __version__
-from carafe.database import CONNECT_TIMEOUT, DISCONNECTED, plain_dsn
+from carafe.database import DISCONNECTED, plan_by_index
+from carafe.engine.holdings import InHand
 from carafe.incarnation import incarnation, pod
-from carafe.jobs.statements import UNDEFER, WORKER_BEAT, WORKER_START, WORKER_STOP
+from carafe.jobs.statements import UNDEFER, WORKER_BEAT, WORKER_START, WORKER_STOP, WORKER_UNHELD
+from carafe.postgres_url import connect
+from carafe.seldom import Seldom
 
 if TYPE_CHECKING:
     from carafe.settings import Settings
@@ -37,6 +41,22 @@ INTERVAL = 1.0
 ANSWER = 4.0
 """Seconds that a beat may take; a slower one is given up, and the connection with it."""
 
+LOOK = 2.0
+"""Seconds that a look for rows that are not held may take; one that takes longer is given up, the beat is not."""
+
+SHARE = 0.02
+"""Of this connection's time that such looks may take."""
+
+LONGEST = 60.0
+"""Seconds between two such looks at most."""
+
+AFTER_DOUBT = 3
+"""Beats with such a look, whatever it takes, after a claim whose outcome is not known: a row counts only when it was claimed
+before the last beat, and a cut connection's statement may commit a moment later."""
+
+UNDEFERRED = 1_000
+"""Jobs that are made due for a hint in one beat, of those that waited for a worker of this one's kinds."""
+
 Pair = tuple[UUID, int]
 
 
@@ -48,7 +68,6 @@ class Findings:
     sent: float
     cancel: Sequence[Pair]
     lost: Sequence[Pair]
-    unheld: Sequence[Pair]
     drain: bool = False
 
 
@@ -61,12 +80,21 @@ class Beating(Protocol):
     concurrency: int
     draining: bool
 
-    def held(self, since: datetime) -> tuple[list[UUID], list[int], list[UUID]]:
-        """Ids and fences of what was claimed before `since` and is still in hand, and the ids of claims under way."""
+    @property
+    def doubts(self) -> int:
+        """How many claims have had no answer, or one that nobody foresaw."""
+        ...
+
+    def held(self, since: datetime) -> InHand:
+        """What is in hand, what was claimed before `since` first."""
         ...
 
     def found(self, findings: Findings) -> None:
         """A beat has come back."""
+        ...
+
+    def unheld(self, ids: Sequence[UUID]) -> None:
+        """These rows run under this worker, and it does not hold them."""
         ...
 
     def missed(self, error: BaseException) -> None:
@@ -84,11 +112,14 @@ class Heartbeat:
     def __init__(self, engine: Beating, settings: "Settings") -> None:
         assert settings.database_url is not None
         self._engine = engine
-        self._dsn = plain_dsn(settings.database_url.get_secret_value())
+        self._url = settings.database_url.get_secret_value()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end: asyncio.Event | None = None
         self._now: asyncio.Event | None = None
         self._since: datetime | None = None
+        self._unheld = Seldom(SHARE, LONGEST)
+        self._doubts, self._looks = 0, AFTER_DOUBT
+        self._deferred = True
         self._thread = threading.Thread(target=self._main, name="carafe heartbeat", daemon=True)
         self.announced = threading.Event()
 
@@ -135,7 +166,7 @@ class Heartbeat:
                 complaint = said
             except (*DISCONNECTED, asyncpg.PostgresError) as error:
                 if not complaint:
-                    log.warning("heartbeat failed, Postgres is away", error=type(error).__name__)
+                    log.warning("heartbeat failed, Postgres cannot be used", error=type(error).__name__)
                 complaint = "away"
                 self._engine.missed(error)
                 if connection is not None:
@@ -145,11 +176,9 @@ class Heartbeat:
         await self._goodbye(connection)
 
     async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
-        return await asyncpg.connect(
-            self._dsn,
-            timeout=CONNECT_TIMEOUT,
-            server_settings={"application_name": f"carafe heartbeat {self._engine.name}", "jit": "off"},
-        )
+        connection = await connect(self._url, name=f"carafe heartbeat {self._engine.name}")
+        await plan_by_index(connection)
+        return connection
 
     async def _goodbye(self, connection: "asyncpg.Connection[asyncpg.Record] | None") -> None:
         if connection is None or connection.is_closed():
@@ -181,7 +210,7 @@ class Heartbeat:
             concurrency=engine.concurrency,
         )
         await connection.execute(WORKER_START.positional, *arguments)
-        await connection.execute(UNDEFER.positional, engine.kinds)
+        self._deferred = True
         # After the announcement: the next beat compares all that was claimed before it.
         self._since = await connection.fetchval("select now()")
         self.announced.set()
@@ -192,17 +221,16 @@ class Heartbeat:
         sent = time.monotonic()
         # Times of claims are compared with the time of the beat before, both Postgres's: what was claimed since may be
         # on its way to us.
-        ids, fences, claiming = engine.held(self._since)
+        held = engine.held(self._since)
         arguments = WORKER_BEAT.arguments(
             id=engine.id,
             state="draining" if engine.draining else "running",
-            ids=ids,
-            fences=fences,
-            claiming=claiming,
-            since=self._since,
+            ids=held.ids,
+            fences=held.fences,
+            settled=held.settled,
         )
         rows = await connection.fetch(WORKER_BEAT.positional, *arguments)
-        found: dict[str, list[Pair]] = {"cancel": [], "lost": [], "unheld": []}
+        found: dict[str, list[Pair]] = {"cancel": [], "lost": []}
         at = None
         drain = False
         for row in rows:
@@ -220,5 +248,25 @@ class Heartbeat:
             await self._announce(connection)
             self.beat_now()
             return
-        self._since = at
-        engine.found(Findings(sent, found["cancel"], found["lost"], found["unheld"], drain))
+        before, self._since = self._since, at
+        engine.found(Findings(sent, found["cancel"], found["lost"], drain))
+        if unheld := await self._look(connection, held, before):
+            engine.unheld(unheld)
+        if self._deferred:
+            rows = await connection.fetch(UNDEFER.positional, *UNDEFER.arguments(kinds=engine.kinds, limit=UNDEFERRED))
+            self._deferred = len(rows) == UNDEFERRED
+
+    async def _look(self, connection: "asyncpg.Connection[asyncpg.Record]", held: InHand, since: datetime) -> Sequence[UUID]:
+        """The rows that run under this worker and are not in its hands; none when it is not the time to look for them."""
+        if (doubts := self._engine.doubts) != self._doubts:
+            self._doubts, self._looks = doubts, AFTER_DOUBT
+        if self._looks:
+            self._looks -= 1
+        elif not self._unheld.due():
+            return ()
+        arguments = WORKER_UNHELD.arguments(id=self._engine.id, since=since, ids=held.ids, claiming=held.claiming)
+        with self._unheld.look():
+            try:
+                return [row["id"] for row in await connection.fetch(WORKER_UNHELD.positional, *arguments, timeout=LOOK)]
+            except TimeoutError:
+                return ()  # the connection is fit for use: asyncpg has cancelled the statement

@@ -1,15 +1,27 @@
 """What a worker holds: its claims until their ends are written, and the claims that are under way.
 
-The heartbeat compares it with the truth. Written on the engine's loop; `older_than` is called from the heartbeat's thread
+The heartbeat compares it with the truth. Written on the engine's loop; `in_hand` is called from the heartbeat's thread
 (copying a dictionary's values is one step for other threads).
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from carafe.engine.ledger import Hinted
 from carafe.engine.slot import Claim
+
+
+@dataclass(frozen=True, slots=True)
+class InHand:
+    """What a worker holds: ids and fences, of which the first `settled` were claimed before the last beat; and the ids of
+    claims that are under way."""
+
+    ids: list[UUID]
+    fences: list[int]
+    settled: int
+    claiming: list[UUID]
 
 
 class Holdings:
@@ -36,11 +48,13 @@ class Holdings:
             if held.get(claim.id) is claim:
                 del held[claim.id]
 
-    def older_than(self, since: datetime) -> tuple[list[UUID], list[int], list[UUID]]:
-        """Ids and fences of what was claimed before `since` (Postgres's time), and the ids being claimed."""
+    def in_hand(self, since: datetime) -> InHand:
+        """All that is held, what was claimed before `since` (Postgres's time) first."""
         claiming = [hint.id for batch in list(self._claiming.values()) for hint in batch]
-        old = [claim for claim in list(self._claims.values()) if claim.row["started_at"] < since]
-        return [claim.id for claim in old], [claim.fence for claim in old], claiming
+        claims = list(self._claims.values())
+        old = [claim for claim in claims if claim.row["started_at"] < since]
+        held = [*old, *(claim for claim in claims if claim.row["started_at"] >= since)]
+        return InHand([claim.id for claim in held], [claim.fence for claim in held], len(old), claiming)
 
     def find(self, job_id: UUID, fence: int) -> Claim | None:
         """The claim in hand with this id and fence."""

@@ -1,8 +1,9 @@
 """The ledger: takes claims and writes ends, in batches, each write under its fence. The only part of a worker that changes a
 job's state.
 
-Guarantees: what the runner hands over is written, however long Postgres is away, or found stale and dropped; a claim whose
-reply was lost is handed back before the next try; one bad row or hook never holds up its batch.
+Guarantees: what the runner hands over is written, however long Postgres is away and whatever goes wrong, foreseen or not, or
+found stale and dropped; a claim whose reply was lost is handed back before the next try; one bad row or hook never holds up
+its batch.
 Must never: start anything, or know how handlers run.
 """
 
@@ -18,7 +19,7 @@ import asyncpg
 import structlog
 
 from carafe import metrics
-from carafe.database import AWAY, Database
+from carafe.database import AWAY, PASSING, Database
 from carafe.engine.ends import Cancelled, End, Failed, Released, Snoozed, Succeeded
 from carafe.engine.slot import Claim
 from carafe.jobs.hints import QUEUE
@@ -30,23 +31,22 @@ from carafe.jobs.statistics import BOUNDS
 
 log = structlog.stdlib.get_logger("carafe.ledger")
 
-TRANSIENT: tuple[type[BaseException], ...] = (
-    asyncpg.DeadlockDetectedError,
-    asyncpg.SerializationError,
-    asyncpg.QueryCanceledError,
-    asyncpg.LockNotAvailableError,
-    asyncpg.IdleInTransactionSessionTimeoutError,
-    asyncpg.InsufficientResourcesError,
-)
-"""What passes by itself: another transaction is in the way, or Postgres is short of something."""
+TRANSIENT: tuple[type[BaseException], ...] = (*PASSING, asyncpg.IdleInTransactionSessionTimeoutError)
+"""What passes by itself: another transaction is in the way, or Postgres is slow."""
 
 REFUSED: tuple[type[Exception], ...] = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.ProgramLimitExceededError,
-    ValueError,  # what asyncpg itself cannot encode
+    UnicodeEncodeError,
 )
-"""What Postgres will never store, however often it is tried."""
+"""What Postgres, or its driver, will never store, however often it is tried."""
+
+Unwritten = tuple[End, Exception]
+"""An end that is not written for an error that nobody foresaw, and the error."""
+
+CLAIM_FAULTS = 3
+"""Single claims that fail one after the other before the rest of their batch is given up: it is not the hints."""
 
 Row = Mapping[str, Any]
 E = TypeVar("E", bound=End)
@@ -74,6 +74,7 @@ class Ledger:
         self._hooked_claims = hooked_kinds(State.RUNNING)
         self._hooked_ends = hooked_kinds(State.SUCCEEDED)
         self.counts: Counter[str] = Counter()
+        self.doubts = 0
 
     async def claim(self, hints: Sequence[Hinted]) -> tuple[list[Row], list[tuple[Row, HookFailed]]]:
         """Claim what can be claimed of `hints`; waits for Postgres if need be.
@@ -91,10 +92,37 @@ class Ledger:
                 return rows, bad
             except (*AWAY, *TRANSIENT) as error:
                 log.warning("claim failed, trying again", error=_word(error), hints=len(hints))
+                self.doubts += 1
+            except Exception:
+                self.doubts += 1
+                if len(hints) == 1:
+                    raise
+                log.exception("claim failed, claiming one by one", hints=len(hints))
+                return await self._claim_singly(hints)
             await asyncio.sleep(pause * (0.5 + random.random()))
             pause = min(1.0, pause * 2)
             # A failed claim may have been committed: its rows would wait for nobody.
             await self.hand_back([hint.id for hint in hints])
+
+    async def _claim_singly(self, hints: Sequence[Hinted]) -> tuple[list[Row], list[tuple[Row, HookFailed]]]:
+        """Nobody foresaw what this batch has met: one of its jobs must not hold up the others. Who cannot be claimed stays
+        queued, and the steward pushes its hint again."""
+        await self.hand_back([hint.id for hint in hints])
+        rows: list[Row] = []
+        bad: list[tuple[Row, HookFailed]] = []
+        faults = 0
+        for hint in hints:
+            try:
+                claimed, failed = await self.claim([hint])
+            except Exception:
+                faults += 1
+                log.exception("claim failed, the hint is dropped", job_id=str(hint.id))
+                if faults == CLAIM_FAULTS and not rows and not bad:
+                    break
+                continue
+            rows += claimed
+            bad += failed
+        return rows, bad
 
     async def _claim(self, hints: Sequence[Hinted]) -> tuple[list[Row], list[tuple[Row, HookFailed]]]:
         plain = hints
@@ -129,7 +157,7 @@ class Ledger:
 
         try:
             rows, _ = await move(self._database, [Hinted(job_id, "", b"") for job_id in ids], run, PUT_BACK)
-        except AWAY as error:
+        except (*AWAY, *TRANSIENT) as error:
             log.warning("claims not handed back yet", error=_word(error))
             return []
         return rows
@@ -140,11 +168,15 @@ class Ledger:
             async with self._database.connection() as connection:
                 arguments = DEFER.arguments(ids=[hint.id for hint in hints], longest=longest)
                 await connection.execute(DEFER.positional, *arguments)
-        except AWAY:
+        except (*AWAY, *TRANSIENT):
             pass  # the row keeps its old stamp, and the steward pushes it again
 
-    async def write(self, ends: Sequence[End]) -> None:
-        """Write ends, all of them, in as few statements as there are kinds of ends; waits for Postgres if need be."""
+    async def write(self, ends: Sequence[End]) -> list[Unwritten]:
+        """Write ends, all of them, in as few statements as there are kinds of ends; waits for Postgres if need be.
+
+        Returns those that an error which nobody foresaw keeps from being written, each alone: the caller keeps them and
+        tries again.
+        """
         succeeded: list[Succeeded] = []
         hooked: list[Succeeded] = []
         others: dict[type[End], list[End]] = {}
@@ -153,19 +185,24 @@ class Ledger:
                 (hooked if end.claim.kind in self._hooked_ends else succeeded).append(end)
             else:
                 others.setdefault(type(end), []).append(end)
+        left: list[Unwritten] = []
         if succeeded:
-            await self._until_written(succeeded, self._write_succeeded)
+            left += await self._until_written(succeeded, self._write_succeeded)
         if hooked:
-            await self._until_written(hooked, self._write_hooked)
+            left += await self._until_written(hooked, self._write_hooked)
         for kind, group in others.items():
-            await self._until_written(group, _WRITERS[kind].__get__(self))
+            left += await self._until_written(group, _WRITERS[kind].__get__(self))
+        return left
 
     def completed(self, end: End) -> None:
         """Count one that its own handler's transaction has ended."""
         self.counts["succeeded"] += 1
         _count_ends("succeeded", [end])
 
-    async def _until_written(self, ends: Sequence[Any], write: Callable[[Sequence[Any]], Awaitable[None]]) -> None:
+    async def _until_written(
+        self, ends: Sequence[Any], write: Callable[[Sequence[Any]], Awaitable[None]], *, told: bool = False
+    ) -> list[Unwritten]:
+        """Write a group of one kind. `told`: these ends say already what Postgres has refused."""
         pause = 0.05
         while True:
             began = time.monotonic()
@@ -173,16 +210,21 @@ class Ledger:
                 await write(ends)
                 metrics.END_SECONDS.observe(metrics.QUEUED, time.monotonic() - began)
                 metrics.END_JOBS.observe(metrics.QUEUED, len(ends))
-                return None
-            except REFUSED as error:
-                if len(ends) > 1:
-                    # One bad row must not hold up the others.
+                return []
+            except Exception as error:
+                if isinstance(error, (*AWAY, *TRANSIENT)) and not _refuses(error):
+                    log.warning("ends not written yet, trying again", error=_word(error), ends=len(ends))
+                elif len(ends) > 1:
+                    # One bad end must not hold up the others.
+                    left: list[Unwritten] = []
                     for end in ends:
-                        await self._until_written([end], write)
-                    return None
-                return await self._until_written([_refused(ends[0], error)], self._write_failed)
-            except (*AWAY, *TRANSIENT) as error:
-                log.warning("ends not written yet, trying again", error=_word(error), ends=len(ends))
+                        left += await self._until_written([end], write, told=told)
+                    return left
+                elif _refuses(error) and not told:
+                    return await self._until_written([_refused(ends[0], error)], self._write_failed, told=True)
+                else:
+                    # The job is done, and must not run again for a fault of ours.
+                    return [(ends[0], error)]
             await asyncio.sleep(pause * (0.5 + random.random()))
             pause = min(1.0, pause * 2)
 
@@ -404,6 +446,13 @@ def _refused(end: End, error: Exception) -> Failed:
     text = f"Postgres refused the job's end: {type(error).__name__}: {error}"
     claim: Claim = end.claim
     return Failed(claim, end.seconds, "result", "ResultNotUsable", text.replace("\0", ""), None, delay=0.0, final=True)
+
+
+def _refuses(error: BaseException) -> bool:
+    """Whether the data of the row is why. A row for which no partition stands is refused without a constraint's name."""
+    if isinstance(error, asyncpg.CheckViolationError):
+        return error.constraint_name is not None
+    return isinstance(error, REFUSED)
 
 
 def _word(error: BaseException) -> str:

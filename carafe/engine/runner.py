@@ -497,7 +497,13 @@ class Runner:
 
         spans = None if self._tracing is None else self._tracing.from_child
         request = self._request(handler, claim)
-        answer = self._children.run(request, killer.started, self._reporting(context), logged, spans)
+        # Its time starts with its handler; until then `carafe.engine.children.START` bounds it.
+        claim.deadline = float("inf")
+
+        def begun() -> None:
+            claim.deadline = time.monotonic() + claim.row["timeout"]
+
+        answer = self._children.run(request, killer.started, begun, self._reporting(context), logged, spans)
         context.completed = answer.get("completed", False)
         return _unpacked(answer)
 

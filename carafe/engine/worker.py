@@ -29,7 +29,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from carafe import collector, signals, stacks, tracing
+from carafe import collector, forks, signals, stacks, tracing
 from carafe.engine import control
 from carafe.engine.engine import Engine
 from carafe.engine.exposed import expose_engine
@@ -211,6 +211,7 @@ class Worker(CeleryWorker):
         if self._owns_process:
             for number in signals.ending():
                 signal.signal(number, self._on_signal)
+            forks.leave_signals_behind()
             stacks.show_on_signal(lambda: self.engine.loops)
 
     def _on_signal(self, number: int, frame: Any) -> None:

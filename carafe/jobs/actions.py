@@ -2,7 +2,8 @@
 whoever does it, in one transaction."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
 from uuid import UUID
@@ -10,12 +11,11 @@ from uuid import UUID
 import orjson
 
 from carafe import metrics
-from carafe.database import DISCONNECTED, Database
-from carafe.errors import Unavailable
+from carafe.database import Database, committed, retried, told
 from carafe.jobs.audit import Actor, record_each
 from carafe.jobs.definition import kinds
 from carafe.jobs.hints import QUEUE
-from carafe.jobs.moves import Connection, move
+from carafe.jobs.moves import Connection, HookFailed, move
 from carafe.jobs.records import as_uuid
 from carafe.jobs.statements import Statement
 from carafe.jobs.states import State
@@ -49,28 +49,36 @@ async def act(
     states: Sequence[State],
     *,
     deed: Deed | None = None,
+    then: Callable[[Connection, Sequence[Mapping[str, Any]]], Awaitable[None]] | None = None,
     **values: Any,
 ) -> list[Mapping[str, Any]]:
     """Run one of cancel.sql, retry.sql, run_now.sql, discard.sql for these jobs; `states` are what it can lead to.
 
-    Returns the rows that changed. Raises `HookFailed` (nothing of that job changed) or `Unavailable`.
+    `then` looks at the changed rows before the commit, in its transaction: what is to be answered of them must not depend on
+    what comes after it. Returns the rows that changed. Raises `HookFailed` (nothing of that job changed), `Unavailable`
+    (nothing changed), `OutcomeUnknown` (the commit was lost).
     """
 
     async def run(connection: Connection, targets: Sequence[_Target]) -> Sequence[Mapping[str, Any]]:
         arguments = statement.arguments(ids=[target.id for target in targets], **values)
-        if deed is None:
-            return cast(Sequence[Mapping[str, Any]], await connection.fetch(statement.positional, *arguments))
-        async with connection.transaction():
+        if deed is None and then is None and not connection.is_in_transaction():
+            with told(commits=True):
+                return cast(Sequence[Mapping[str, Any]], await connection.fetch(statement.positional, *arguments))
+        # With hooks there is a transaction already.
+        async with nullcontext() if connection.is_in_transaction() else committed(connection):
             rows = cast(Sequence[Mapping[str, Any]], await connection.fetch(statement.positional, *arguments))
-            if rows:
+            if rows and deed is not None:
                 changed = [as_uuid(row["id"]) for row in rows]
                 await record_each(connection, deed.by, deed.action, changed, reason=deed.reason)
+            if then is not None:
+                await then(connection, rows)
             return rows
 
-    try:
-        rows, failed = await move(database, [_Target(job_id) for job_id in ids], run, states)
-    except DISCONNECTED as error:
-        raise Unavailable(error) from error
+    async def once() -> tuple[list[Mapping[str, Any]], list[tuple[_Target, HookFailed]]]:
+        with told():
+            return await move(database, [_Target(job_id) for job_id in ids], run, states)
+
+    rows, failed = await retried(once)
     count_cancelled(rows)
     if failed:
         raise failed[0][1]

@@ -18,6 +18,7 @@ from carafe.jobs.identifiers import uuid7s
 from carafe.jobs.moves import Connection
 from carafe.jobs.records import as_uuid
 from carafe.jobs.statements import AUDIT
+from carafe.jobs.stored_json import readable
 
 Via = Literal["dashboard", "api", "cli", "steward"]
 """From where an action came."""
@@ -54,7 +55,7 @@ class AuditRecord:
 
 def audit_record(row: Mapping[str, Any]) -> AuditRecord:
     """A record from a row of ``carafe.audit``."""
-    details = row["details"]
+    details = readable(row["details"]) if isinstance(row["details"], str | bytes) else row["details"]
     return AuditRecord(
         id=as_uuid(row["id"]),
         at=row["at"],
@@ -63,7 +64,7 @@ def audit_record(row: Mapping[str, Any]) -> AuditRecord:
         action=row["action"],
         target=row["target"],
         reason=row["reason"],
-        details=orjson.loads(details) if isinstance(details, str | bytes) else details,
+        details=details if isinstance(details, dict) else {"details": details},
         bulk=None if row["bulk"] is None else as_uuid(row["bulk"]),
     )
 

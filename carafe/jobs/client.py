@@ -8,16 +8,17 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from uuid import UUID
 
 import asyncpg
+import structlog
 
 from carafe import metrics
-from carafe.database import DISCONNECTED, Database
+from carafe.database import CONFLICTS, Database, committed, retried, told
 from carafe.jobs import bulk as bulk_actions
 from carafe.jobs.actions import Deed, act, grants
 from carafe.jobs.audit import Actor, checked_reason, entry, record_each
@@ -70,6 +71,13 @@ if TYPE_CHECKING:
     from carafe.settings import Settings
 
 
+log = structlog.stdlib.get_logger("carafe.client")
+
+T = TypeVar("T")
+
+AFTERWARDS = 2.0
+"""Seconds that what follows a commit may keep its caller waiting."""
+
 RESUMED_AT_ONCE = 1000
 """Jobs that get their hints from `Client.resume` itself; the steward goes on from there."""
 
@@ -90,7 +98,8 @@ class Client:
     @classmethod
     def connect(cls, *, database_url: str, redis_url: str, limits: Limits | None = None, pool_size: int = 10) -> Self:
         """A client on these servers; it connects at first use."""
-        return cls(Database(database_url, pool_size=pool_size, name="carafe client"), Queue(redis_url), limits=limits)
+        database = Database(database_url, pool_size=pool_size, name="carafe client", by_index=True)
+        return cls(database, Queue(redis_url), limits=limits)
 
     @classmethod
     def from_settings(cls, settings: "Settings") -> Self:
@@ -111,6 +120,7 @@ class Client:
                 pool_size=settings.database_pool_size,
                 name="carafe",
                 command_timeout=COMMAND_TIMEOUT,
+                by_index=True,
             ),
             Queue(settings.redis_url.get_secret_value(), timeout=settings.redis_timeout),
             limits=limits,
@@ -199,20 +209,33 @@ class Client:
     ) -> list[Enqueued]:
         """Store a batch, and if a job of it is new, `written` in the audit."""
         self._loop = asyncio.get_running_loop()
-        plan = store(batch, scope=scope, idempotency_key=idempotency_key, ttl=self.limits.idempotency_ttl)
-        if written is not None:
-            plan = audited(plan, written)
+
+        def plan() -> Plan:
+            made = store(batch, scope=scope, idempotency_key=idempotency_key, ttl=self.limits.idempotency_ttl)
+            return made if written is None else audited(made, written)
+
         if session is not None:
-            answers, hints, owner = await _store_in_session(plan, session)
+            answers, hints, owner = await _store_in_session(plan(), session)
             push_after_commit(owner, hints, self._push_from_commit, accepted(answers))
             return answers
         simple = idempotency_key is None and written is None and not any(batch.unique_keys)
-        with _timed(len(batch.ids)):
+
+        async def once() -> tuple[list[Enqueued], list[Hint]]:
             async with self.database.connection() as connection:
-                answers, hints = await (_in_one_statement if simple else _in_transaction)(connection, plan)
+                return await (_in_one_statement if simple else _in_transaction)(connection, plan())
+
+        with _timed(len(batch.ids)):
+            answers, hints = await retried(once)
         count_accepted(Counter(batch.kinds) if simple else accepted(answers))
-        await self.queue.push(hints)
+        await self._afterwards(self.queue.push(hints))
         return answers
+
+    async def _afterwards(self, work: Awaitable[Any]) -> None:
+        """What comes after a commit and is late, or fails, is the steward's to make up for: the answer is the commit's."""
+        try:
+            await work
+        except Exception:
+            log.exception("what follows a commit failed; the steward does it")
 
     def _push_from_commit(self, hints: Sequence[Hint]) -> None:
         """Push from within a session's commit, whatever kind of session it is and whichever thread commits it."""
@@ -236,14 +259,21 @@ class Client:
     # -- reading
 
     async def get(self, job_id: UUID) -> JobRecord:
-        """A job with its failed attempts. Raises `JobNotFound`, `Unavailable`."""
-        async with self._reading() as connection:
-            row = await connection.fetchrow(GET.positional, job_id)
-            if row is None:
-                raise JobNotFound(job_id)
-            attempts = tuple(_attempt(found) for found in await connection.fetch(ATTEMPTS.positional, job_id))
-            note = await self._note(connection, row)
-        return job_record(row, attempts, note)
+        """A job with its failed attempts: the newest 200, with some 500,000 characters of errors and tracebacks at most.
+
+        Raises `JobNotFound`, `Unavailable`.
+        """
+        async with self._connected() as connection:
+            return await self._record(connection, job_id)
+
+    async def _record(self, connection: Connection, job_id: UUID) -> JobRecord:
+        row = await connection.fetchrow(GET.positional, job_id)
+        if row is None:
+            raise JobNotFound(job_id)
+        failed = await connection.fetch(ATTEMPTS.positional, job_id)
+        note = await self._note(connection, row)
+        cut = ("attempts",) if any(found["cut"] for found in failed) else ()
+        return job_record(row, tuple(map(_attempt, failed)), note, cut)
 
     async def _note(self, connection: Connection, row: Mapping[str, Any]) -> str | None:
         if row["state"] != State.QUEUED:
@@ -251,7 +281,7 @@ class Client:
         for paused in await connection.fetch(PAUSED.positional):
             if paused["name"] == row["queue"]:
                 return f"waiting: the queue is paused since {paused['paused_at']:%Y-%m-%d %H:%M:%S} UTC"
-        known = {found["kind"] for found in await connection.fetch(KNOWN_KINDS.positional)}
+        known = {found["kind"] for found in await connection.fetch(KNOWN_KINDS.positional)} - {None}
         if not known:
             return "waiting: no worker is alive"
         if row["kind"] not in known:
@@ -267,21 +297,24 @@ class Client:
         until: datetime | None = None,
         cursor: str | None = None,
         limit: int = 50,
+        longest: int | None = None,
     ) -> Page:
         """Jobs, newest first. `since` and `until` bound the end of ended jobs, or else the creation; `limit` to 500.
+
+        `longest`: arguments and results of more characters are left out, longer texts shortened; see `JobRecord.cut`.
 
         Raises `InvalidOption` for a cursor that is not one, `Unavailable`.
         """
         query, values, ended_only = listing(
-            frozenset(states), kind=kind, since=since, until=until, cursor=cursor, limit=limit
+            frozenset(states), kind=kind, since=since, until=until, cursor=cursor, limit=limit, longest=longest
         )
-        async with self._reading() as connection:
+        async with self._connected() as connection:
             rows = await connection.fetch(query, *values)
         return page(rows, limit, ended_only)
 
     async def queues(self) -> list[QueueRecord]:
         """Every queue in numbers."""
-        async with self._reading() as connection:
+        async with self._connected() as connection:
             return [QueueRecord(**row) for row in await connection.fetch(QUEUES.positional)]
 
     async def wait(self, job_id: UUID, *, timeout: Seconds | None = None) -> JobRecord:  # noqa: ASYNC109  the caller's word
@@ -292,11 +325,11 @@ class Client:
         pause = 0.02
         async with asyncio.timeout(None if timeout is None else seconds(timeout)):
             while True:
-                async with self._reading() as connection:
+                async with self._connected() as connection:
                     row = await connection.fetchrow(GET.positional, job_id)
                 if row is None:
                     raise JobNotFound(job_id)
-                if State(row["state"]).ended:
+                if State.stored(row["state"]).ended:
                     return await self.get(job_id)
                 await asyncio.sleep(pause)
                 pause = min(pause * 1.5, 0.5)
@@ -312,10 +345,10 @@ class Client:
         reason = checked_reason(reason)
         kept = reason or f"cancelled by {by.name if by else 'an operator'}"
         deed = Deed.of(by, "cancel", reason)
-        rows = await act(self.database, CANCEL, [job_id], (State.CANCELLED,), deed=deed, reason=kept)
+        rows, record = await self._act(CANCEL, "cancelled", job_id, (State.CANCELLED,), deed, reason=kept)
         if any(row["state"] == State.RUNNING for row in rows):
-            await self.queue.announce_cancel()
-        return await self._pushed("cancelled", job_id, rows)
+            await self._afterwards(self.queue.announce_cancel())
+        return record
 
     async def retry(self, job_id: UUID, *, reason: str | None = None, by: Actor | None = None) -> JobRecord:
         """Run a dead job again with as many attempts as its kind has, or a scheduled or retrying one at once.
@@ -326,22 +359,20 @@ class Client:
         deed = Deed.of(by, "retry", checked_reason(reason))
         record = await self.get(job_id)
         if record.state in (State.SCHEDULED, State.RETRYING):
-            rows = await act(self.database, RUN_NOW, [job_id], (State.QUEUED,), deed=deed)
-        else:
-            granted = {"grants": grants([record.kind]), "grant_attempts": self.limits.max_retries + 1}
-            try:
-                rows = await act(self.database, RETRY, [job_id], (State.QUEUED,), deed=deed, **granted)
-            except asyncpg.UniqueViolationError:
-                raise NotAllowedInState(
-                    "retried while another live job holds its unique key", job_id, record.state
-                ) from None
-        return await self._pushed("retried", job_id, rows)
+            _, record = await self._act(RUN_NOW, "retried", job_id, (State.QUEUED,), deed)
+            return record
+        granted = {"grants": grants([record.kind]), "grant_attempts": self.limits.max_retries + 1}
+        try:
+            _, record = await self._act(RETRY, "retried", job_id, (State.QUEUED,), deed, **granted)
+        except asyncpg.UniqueViolationError:
+            raise NotAllowedInState("retried while another live job holds its unique key", job_id, record.state) from None
+        return record
 
     async def run_now(self, job_id: UUID, *, reason: str | None = None, by: Actor | None = None) -> JobRecord:
         """Run a scheduled or retrying job at once. Raises like `cancel`."""
         deed = Deed.of(by, "run now", checked_reason(reason))
-        rows = await act(self.database, RUN_NOW, [job_id], (State.QUEUED,), deed=deed)
-        return await self._pushed("run now: only scheduled and retrying jobs can", job_id, rows)
+        _, record = await self._act(RUN_NOW, "run now: only scheduled and retrying jobs can", job_id, (State.QUEUED,), deed)
+        return record
 
     async def discard(self, job_id: UUID, *, reason: str, by: Actor | None = None) -> JobRecord:
         """Give a dead job up: it is resolved, counts no more among the dead, and stays findable until its retention.
@@ -350,13 +381,8 @@ class Client:
         """
         given = checked_reason(reason, needed="it is kept with the job, for those who find it later")
         deed = Deed.of(by, "discard", given)
-        rows = await act(self.database, DISCARD, [job_id], (), deed=deed, reason=given, by=by.name if by else "an operator")
-        record = await self.get(job_id)
-        if not rows:
-            again = record.resolved_at is not None
-            raise NotAllowedInState(
-                f"discarded again: {record.resolved_by} did" if again else "discarded", job_id, record.state
-            )
+        name = by.name if by else "an operator"
+        _, record = await self._act(DISCARD, "discarded", job_id, (), deed, reason=given, by=name)
         return record
 
     async def edit_and_run(
@@ -374,7 +400,7 @@ class Client:
         `args` hold anything there. The new job has its kind's own options and no unique key, and both jobs get an audit row
         that names the other. Raises like `enqueue`, and `JobNotFound`.
         """
-        async with self._reading() as connection:
+        async with self._connected() as connection:
             row = await connection.fetchrow(GET.positional, job_id)
         if row is None:
             raise JobNotFound(job_id)
@@ -396,22 +422,29 @@ class Client:
         deed = Deed.of(by, "pause", reason)
         record = await self._set(queue, PAUSE, deed, reason=reason, by=by.name if by else None)
         if queue == QUEUE:
-            await self.queue.empty()
+            await self._afterwards(self.queue.empty())
         return record
 
     async def resume(self, queue: str = QUEUE, *, reason: str | None = None, by: Actor | None = None) -> QueueRecord:
-        """Start jobs of a paused queue again: the first thousand have their hints when this returns.
+        """Start jobs of a paused queue again: the first thousand have their hints when this returns, unless that took long.
 
         The steward pushes the others as it pushes lost hints. Resuming a queue that is not paused is harmless. Raises like
         `pause`.
         """
         record = await self._set(queue, RESUME, Deed.of(by, "resume", checked_reason(reason)))
         if queue == QUEUE:
-            async with self._reading() as connection:
+            await self._afterwards(self._hint_resumed(queue))
+        return record
+
+    async def _hint_resumed(self, queue: str) -> None:
+        try:
+            async with asyncio.timeout(AFTERWARDS), self._connected() as connection:
                 arguments = RESUME_HINTS.arguments(queue=queue, limit=RESUMED_AT_ONCE)
                 rows = await connection.fetch(RESUME_HINTS.positional, *arguments)
-            await self.queue.push(_hints(rows))
-        return record
+        except (Unavailable, TimeoutError, *CONFLICTS) as error:
+            log.warning("hints of a resumed queue are late; the steward pushes them", error=type(error).__name__)
+            return
+        await self.queue.push(_hints(rows))
 
     async def drain_worker(self, worker_id: UUID, *, reason: str | None = None, by: Actor | None = None) -> datetime:
         """Ask a worker to drain as at SIGTERM: it takes nothing more, finishes or hands back what it has, and ends.
@@ -420,14 +453,18 @@ class Client:
         that is asked. Raises `WorkerNotFound`, `InvalidOption`, `Unavailable`.
         """
         reason = checked_reason(reason)
-        async with self._reading() as connection, connection.transaction():
+
+        async def drain(connection: Connection) -> datetime:
             row = await connection.fetchrow(DRAIN_WORKER.positional, worker_id)
             if row is None:
                 raise WorkerNotFound(worker_id)
             if by is not None:
                 await record_each(connection, by, "drain worker", {str(worker_id): {"name": row["name"]}}, reason=reason)
-        await self.queue.announce_cancel()
-        return cast(datetime, row["drain_requested_at"])
+            return cast(datetime, row["drain_requested_at"])
+
+        since = await self._in_transaction(drain)
+        await self._afterwards(self.queue.announce_cancel())
+        return since
 
     # -- acting on many
 
@@ -446,17 +483,18 @@ class Client:
         filter is narrowed to the states that the action is for (see `carafe.jobs.bulk.narrow`). Raises `InvalidOption`,
         `Unavailable`.
         """
-        async with self._reading() as connection:
-            return await bulk_actions.start(connection, action, wanted, rate=rate, reason=reason, by=by)
+        return await self._in_transaction(
+            lambda connection: bulk_actions.start(connection, action, wanted, rate=rate, reason=reason, by=by)
+        )
 
     async def bulk(self, bulk_id: UUID) -> BulkActionRecord:
         """A bulk action as it stands. Raises `BulkActionNotFound`, `Unavailable`."""
-        async with self._reading() as connection:
+        async with self._connected() as connection:
             return await bulk_actions.get(connection, bulk_id)
 
     async def bulks(self, limit: int = 50) -> list[BulkActionRecord]:
         """The newest bulk actions, newest first; `limit` to 500. Raises `InvalidOption`, `Unavailable`."""
-        async with self._reading() as connection:
+        async with self._connected() as connection:
             return await bulk_actions.latest(connection, limit)
 
     async def pause_bulk(self, bulk_id: UUID, *, by: Actor) -> BulkActionRecord:
@@ -464,43 +502,73 @@ class Client:
 
         Raises `BulkActionNotFound`, `BulkActionEnded`, `Unavailable`.
         """
-        async with self._reading() as connection:
-            return await bulk_actions.steer(connection, bulk_id, "bulk pause", by=by)
+        return await self._in_transaction(lambda connection: bulk_actions.steer(connection, bulk_id, "bulk pause", by=by))
 
     async def resume_bulk(self, bulk_id: UUID, *, by: Actor) -> BulkActionRecord:
         """Let a paused bulk action go on. Raises like `pause_bulk`."""
-        async with self._reading() as connection:
-            return await bulk_actions.steer(connection, bulk_id, "bulk resume", by=by)
+        return await self._in_transaction(lambda connection: bulk_actions.steer(connection, bulk_id, "bulk resume", by=by))
 
     async def cancel_bulk(self, bulk_id: UUID, *, by: Actor) -> BulkActionRecord:
         """End a bulk action: what is done stays done, nothing more will be. Raises like `pause_bulk`."""
-        async with self._reading() as connection:
-            return await bulk_actions.steer(connection, bulk_id, "bulk cancel", by=by)
+        return await self._in_transaction(lambda connection: bulk_actions.steer(connection, bulk_id, "bulk cancel", by=by))
 
     async def _set(self, queue: str, statement: Statement, deed: Deed | None, **values: Any) -> QueueRecord:
-        async with self._reading() as connection:
-            async with connection.transaction():
-                if await connection.fetchval(statement.positional, *statement.arguments(name=queue, **values)) is None:
-                    raise QueueNotFound(queue)
-                if deed is not None:
-                    await record_each(connection, deed.by, deed.action, {queue: {}}, reason=deed.reason)
-            rows = await connection.fetch(QUEUES.positional)
-        return next(QueueRecord(**row) for row in rows if row["name"] == queue)
+        async def change(connection: Connection) -> Mapping[str, Any]:
+            row = await connection.fetchrow(statement.positional, *statement.arguments(name=queue, **values))
+            if row is None:
+                raise QueueNotFound(queue)
+            if deed is not None:
+                await record_each(connection, deed.by, deed.action, {queue: {}}, reason=deed.reason)
+            return cast(Mapping[str, Any], row)
 
-    async def _pushed(self, action: str, job_id: UUID, rows: Sequence[Mapping[str, Any]]) -> JobRecord:
-        record = await self.get(job_id)
+        changed = await self._in_transaction(change)
+        try:
+            async with asyncio.timeout(AFTERWARDS):
+                return next(record for record in await self.queues() if record.name == queue)
+        except (Unavailable, TimeoutError, StopIteration, *CONFLICTS) as error:
+            log.warning("a queue is changed, and not counted in time", queue=queue, error=type(error).__name__)
+        numbers = dict.fromkeys(("queued", "running", "scheduled", "retrying", "dead", "oldest_wait"))
+        return QueueRecord(**numbers, **changed)  # type: ignore[arg-type]
+
+    async def _act(
+        self,
+        statement: Statement,
+        word: str,
+        job_id: UUID,
+        states: Sequence[State],
+        deed: Deed | None,
+        **values: Any,
+    ) -> tuple[Sequence[Mapping[str, Any]], JobRecord]:
+        """Act on one job: the changed rows, and the job as it stands in the same transaction; its hint is pushed."""
+        record: JobRecord | None = None
+
+        async def read(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+            nonlocal record
+            record = await self._record(connection, job_id)
+
+        rows = await act(self.database, statement, [job_id], states, deed=deed, then=read, **values)
+        assert record is not None
         if not rows:
-            raise NotAllowedInState(action, job_id, record.state)
-        await self.queue.push(_hints(rows))
-        return record
+            again = word == "discarded" and record.resolved_at is not None
+            raise NotAllowedInState(f"discarded again: {record.resolved_by} did" if again else word, job_id, record.state)
+        await self._afterwards(self.queue.push(_hints(rows)))
+        return rows, record
 
     @contextlib.asynccontextmanager
-    async def _reading(self) -> Any:
+    async def _connected(self) -> Any:
+        """A connection for statements that read, or that commit themselves and may be repeated."""
         async with self.database.connection() as connection:
-            try:
+            with told():
                 yield connection
-            except DISCONNECTED as error:
-                raise Unavailable(error) from error
+
+    async def _in_transaction(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """What `work` returns, once it is committed; tried again while others conflict with it."""
+
+        async def once() -> T:
+            async with self.database.connection() as connection, committed(connection):
+                return await work(connection)
+
+        return await retried(once)
 
 
 def audited(plan: Plan, written: Mapping[str, Any]) -> Plan:
@@ -522,11 +590,11 @@ def _timed(jobs: int) -> Iterator[None]:
     try:
         yield
         outcome = "accepted"
-    except Unavailable:
-        outcome = "unavailable"
-        raise
     except OutcomeUnknown:
         outcome = "unknown"
+        raise
+    except Unavailable:
+        outcome = "unavailable"
         raise
     finally:
         metrics.ENQUEUE_SECONDS.observe((QUEUE, outcome), time.monotonic() - began)
@@ -535,28 +603,14 @@ def _timed(jobs: int) -> Iterator[None]:
 
 async def _in_one_statement(connection: Connection, plan: Plan) -> tuple[list[Enqueued], list[Hint]]:
     """The usual case: a plan of one statement, which is committed by itself."""
-    try:
+    with told(commits=True, action=False):
         return await _driven(connection, plan)
-    except DISCONNECTED as error:
-        raise OutcomeUnknown(error) from error
 
 
 async def _in_transaction(connection: Connection, plan: Plan) -> tuple[list[Enqueued], list[Hint]]:
     """Several statements: a failure before the commit stored nothing, one at the commit is not known."""
-    transaction = connection.transaction()
-    try:
-        await transaction.start()
-        result = await _driven(connection, plan)
-    except DISCONNECTED as error:
-        raise Unavailable(error) from error
-    except BaseException:
-        await transaction.rollback()
-        raise
-    try:
-        await transaction.commit()
-    except DISCONNECTED as error:
-        raise OutcomeUnknown(error) from error
-    return result
+    async with committed(connection, action=False):
+        return await _driven(connection, plan)
 
 
 async def _driven(connection: Connection, plan: Plan) -> tuple[list[Enqueued], list[Hint]]:

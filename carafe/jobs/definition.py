@@ -19,6 +19,16 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from carafe.jobs.errors import Fault, InvalidArguments, UnknownKind, faults_of
 from carafe.jobs.outcomes import Seconds, seconds
+from carafe.jobs.stored_json import (
+    BEYOND_64_BITS,
+    DEEPEST,
+    NOT_FINITE,
+    TOO_DEEP,
+    beyond_64_bits,
+    fault_of,
+    not_finite,
+    too_deep,
+)
 
 REDACTED = "**********"
 
@@ -44,7 +54,8 @@ class Job(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         hide_input_in_errors=True,
-        ser_json_inf_nan="strings",
+        # Written as they are, so that `dump` finds and refuses them; pydantic's own way is a null.
+        ser_json_inf_nan="constants",
     )
     job_options: ClassVar[JobOptions]
 
@@ -130,11 +141,28 @@ def build(kind: str, arguments: Any) -> Job:
         raise InvalidArguments(kind, [Fault("", f"must be a JSON object (got {type(arguments).__name__})")])
     try:
         # By way of JSON text, so that the rules are those of JSON (a UUID is a string).
-        return cls.model_validate_json(orjson.dumps(arguments))
+        text = orjson.dumps(arguments)
+    except orjson.JSONEncodeError as error:
+        raise InvalidArguments(kind, [_unwritable(arguments, error)]) from None
+    if b"null" in text and (place := not_finite(arguments)) is not None:
+        raise InvalidArguments(kind, [Fault(place, NOT_FINITE)])
+    if text.count(b"[") + text.count(b"{") > DEEPEST and too_deep(text.decode()):
+        raise InvalidArguments(kind, [Fault("", TOO_DEEP)])
+    try:
+        return cls.model_validate_json(text)
     except ValidationError as error:
         raise InvalidArguments(kind, faults_of(error)) from None
-    except orjson.JSONEncodeError as error:
-        raise InvalidArguments(kind, [Fault("", f"is not JSON: {error}")]) from None
+
+
+def _unwritable(arguments: Any, error: Exception) -> Fault:
+    """Why plain data is no JSON that every side could carry."""
+    try:
+        place = beyond_64_bits(arguments)
+    except RecursionError:
+        place = None
+    if place is not None:
+        return Fault(place, BEYOND_64_BITS)
+    return Fault("", TOO_DEEP if "ecursion" in str(error) else f"is not JSON: {error}")
 
 
 def load(cls: type[Job], stored: str, version: int) -> Job:
@@ -162,7 +190,8 @@ class Stored:
 def dump(job: Job) -> Stored:
     """The arguments of `job` as JSON, secrets whole (the handler needs them) and their places named for redaction.
 
-    Raises `InvalidArguments` for what JSON in Postgres cannot hold (a NUL character, a lone surrogate).
+    Raises `InvalidArguments` for what JSON cannot hold here (`carafe.jobs.stored_json`: NaN, an integer beyond 64 bits), or
+    not in Postgres (a NUL character, a lone surrogate).
     """
     kind = job.job_options.kind
     secrets: tuple[str, ...] = ()
@@ -170,11 +199,29 @@ def dump(job: Job) -> Stored:
         text = job.model_dump_json()
         if REDACTED in text:
             text, secrets = _with_secrets(job)
+        if "null" in text and _nests(type(job)):
+            # A model inside this one writes a number that is not finite as null, whatever the outer one says.
+            place = not_finite(job.model_dump(mode="python"))
+            if place is not None:
+                raise InvalidArguments(kind, [Fault(place, NOT_FINITE)])
     except (PydanticSerializationError, UnicodeEncodeError) as error:
         raise InvalidArguments(kind, [Fault("", f"cannot be written as JSON: {error}")]) from None
+    if (found := fault_of(text)) is not None:
+        raise InvalidArguments(kind, [Fault("", found)])
     if "\\u0000" in text and has_nul(orjson.loads(text)):
         raise InvalidArguments(kind, [Fault("", "a text holds the NUL character, which Postgres cannot store")])
     return Stored(text, secrets)
+
+
+_nested: dict[type[Job], bool] = {}
+
+
+def _nests(job_class: type[Job]) -> bool:
+    """Whether a field may hold a model, dataclass or the like, which writes numbers by rules of its own."""
+    if job_class not in _nested:
+        plain = (str, int, float, bool, type(None))
+        _nested[job_class] = any(field.annotation not in plain for field in job_class.model_fields.values())
+    return _nested[job_class]
 
 
 def _with_secrets(job: Job) -> tuple[str, tuple[str, ...]]:
@@ -197,7 +244,7 @@ def _with_secrets(job: Job) -> tuple[str, tuple[str, ...]]:
 
     revealed = reveal(job.model_dump(mode="json"), job.model_dump(mode="python"), "")
     # Written by the rules that the worker reads by; bytes are UTF-8, as in models of any configuration below this one.
-    return to_json(revealed, inf_nan_mode="strings").decode(), tuple(places)
+    return to_json(revealed, inf_nan_mode="constants").decode(), tuple(places)
 
 
 def has_nul(value: Any) -> bool:
@@ -222,7 +269,7 @@ def _replaced(value: Any, path: list[str]) -> Any:
     key, rest = path[0], path[1:]
     if isinstance(value, dict) and key in value:
         return {**value, key: _replaced(value[key], rest)}
-    if isinstance(value, list) and key.isdigit() and int(key) < len(value):
+    if isinstance(value, list) and key.isascii() and key.isdecimal() and int(key) < len(value):
         index = int(key)
         return [*value[:index], _replaced(value[index], rest), *value[index + 1 :]]
     return value

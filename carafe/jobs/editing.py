@@ -7,10 +7,9 @@ new arguments are validated whole, as those of any new job.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
-
 from carafe.jobs.definition import Job, build, job_class
 from carafe.jobs.errors import Fault, InvalidArguments, InvalidOption
+from carafe.jobs.stored_json import readable
 
 
 def edited(row: Mapping[str, Any], arguments: Mapping[str, Any], keep: Sequence[str]) -> Job:
@@ -27,7 +26,7 @@ def edited(row: Mapping[str, Any], arguments: Mapping[str, Any], keep: Sequence[
             f"are of version {row['version']} of {row['kind']!r}, and this process knows {options.version}: "
             "try again when the rollout has ended",
         )
-    stored = orjson.loads(row["args"])
+    stored = readable(row["args"])
     changed: Any = dict(arguments)
     for pointer in keep:
         if pointer not in (row["secrets"] or ()):

@@ -5,20 +5,20 @@ The plan is a generator that yields statements and is sent their rows, so that t
 """
 
 import hashlib
-import math
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import orjson
 
 from carafe.jobs.definition import Job, dump
+from carafe.jobs.delays import checked_delay, checked_moment
 from carafe.jobs.errors import BulkInvalid, CarafeError, IdempotencyConflict, InvalidOption, PayloadTooLarge
-from carafe.jobs.hints import Hint, stamp_of
+from carafe.jobs.hints import Hint
 from carafe.jobs.identifiers import uuid7s
-from carafe.jobs.outcomes import MAX_DELAY, Seconds, seconds
+from carafe.jobs.outcomes import Seconds
 from carafe.jobs.records import Enqueued, as_uuid
 from carafe.jobs.statements import ANSWER_KEY, ENQUEUE, RECALL_KEY, REMEMBER_KEY, UNIQUE_HOLDERS, Statement
 from carafe.jobs.states import State
@@ -159,20 +159,9 @@ def _options(new: NewJob) -> str:
     if new.run_at is not None:
         if new.delay is not None:
             raise InvalidOption("delay", "give run_at or delay, not both")
-        if new.run_at.tzinfo is None:
-            raise InvalidOption("run_at", "needs a time zone (datetime.now(UTC) + ...)")
-        try:
-            moment = new.run_at.astimezone(UTC)
-        except OverflowError:
-            raise InvalidOption("run_at", "is out of range") from None
-        if (moment - datetime.now(UTC)).total_seconds() > MAX_DELAY:
-            raise InvalidOption("run_at", "is more than ten years ahead")
-        text += f',"run_at":"{moment.isoformat()}"'
+        text += f',"run_at":"{checked_moment(new.run_at).isoformat()}"'
     if new.delay is not None:
-        delay = seconds(new.delay)
-        if not math.isfinite(delay) or not 0 <= delay <= MAX_DELAY:
-            raise InvalidOption("delay", f"must be from 0 seconds to ten years (got {delay})")
-        text += f',"delay":{delay}'
+        text += f',"delay":{checked_delay(new.delay)}'
     if new.unique_key is not None:
         _check_key("unique_key", new.unique_key)
         text += f',"unique_key":{_json(new.unique_key)}'
@@ -231,12 +220,12 @@ def store(batch: Batch, *, scope: str, idempotency_key: str | None, ttl: float) 
             holder = holders[str(unique_key)]
             answers.append(Enqueued(as_uuid(holder["id"]), holder["kind"], State(holder["state"]), existing=True))
             continue
-        if row["hinted_at"] is None:
+        if row["stamp"] is None:
             # For later, or queued in a queue that is paused: no hint either way.
             answers.append(Enqueued(job_id, kind, State(row["state"])))
         else:
             answers.append(Enqueued(job_id, kind, State.QUEUED))
-            hints.append(Hint(job_id, kind, stamp_of(row["hinted_at"]), trace))
+            hints.append(Hint(job_id, kind, row["stamp"], trace))
     if idempotency_key is not None:
         remembered = [[str(answer.id), answer.kind, answer.state, answer.existing] for answer in answers]
         yield ANSWER_KEY, {"scope": scope, "key": idempotency_key, "response": _json(remembered)}

@@ -8,7 +8,8 @@ Must never: interpret a line. Its text is whatever the handler said, markup incl
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +24,8 @@ MAX_CLAIMS = 20
 """Claims of one job that are read, the last ones: a job may snooze a thousand times."""
 
 _CHUNKS = MAX_CLAIMS * 100
+
+_UNKNOWN = datetime(1970, 1, 1, tzinfo=UTC)
 
 _LONGEST = timedelta(days=3)
 """How long a claim may have run whose stored lines are looked for to be forgotten; those of a longer one stay until they are
@@ -115,8 +118,9 @@ def were_cut(lines: Iterable[LogLine]) -> bool:
 
 def _lines(row: Any) -> Iterable[LogLine]:
     fence, attempt = row["fence"], row["attempt"]
-    for number, (at, level, text) in enumerate(zip(row["times"], row["levels"], row["texts"], strict=True), row["first"]):
-        yield LogLine(fence, attempt, number, at, level, text)
+    for number, (at, level, text) in enumerate(zip_longest(row["times"], row["levels"], row["texts"]), row["first"]):
+        if text is not None:
+            yield LogLine(fence, attempt, number, at or _UNKNOWN, level or "info", text)
 
 
 def _last(lines: Sequence[LogLine]) -> Sequence[LogLine]:

@@ -6,18 +6,25 @@ index behind it.
 
 import base64
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from carafe.jobs.errors import InvalidOption
-from carafe.jobs.records import Page, job_record
+from carafe.jobs.records import JobRecord, Page, job_record
 from carafe.jobs.states import ENDED, LIVE, State
+from carafe.timestamps import stored_micros, to_micros
 
 # ruff: noqa: S608  the text is ours alone; every value is bound
 
 _COLUMNS = """id, kind, queue, state, args, secrets, version, attempt, max_attempts, fence, snoozes, releases, timeout,
     unique_key, worker, created_at, due_at, started_at, trace, created_by, progress, progress_note, cancel_requested_at"""
+_TEXTS = (
+    "kind", "queue", "unique_key", "trace", "created_by", "progress_note", "error_class", "error", "resolved_by",
+    "resolved_reason",
+)  # fmt: skip
+"""Columns of text, of any length."""
+
 _LIVE = f"""select {_COLUMNS}, deadline_at, null::timestamptz as ended_at, null::jsonb as result,
     null as error_class, null as error, null::timestamptz as resolved_at, null as resolved_by, null as resolved_reason
     from carafe.jobs"""
@@ -33,8 +40,12 @@ def listing(
     until: datetime | None,
     cursor: str | None,
     limit: int,
+    longest: int | None = None,
 ) -> tuple[str, list[Any], bool]:
-    """The query of one page, its values, and whether it is ordered by end. Raises `InvalidOption`."""
+    """The query of one page, its values, and whether it is ordered by end. Raises `InvalidOption`.
+
+    `longest`: what has more characters is left out or shortened by Postgres, and named in ``cut``.
+    """
     if not 1 <= limit <= 500:
         raise InvalidOption("limit", f"must be from 1 to 500 (got {limit})")
     if kind is not None and not kind.isprintable():
@@ -65,18 +76,34 @@ def listing(
     order = "ended_at desc, id desc" if ended_only else "id desc"
     sources = [_ENDED] if ended_only else [_LIVE] if wanted and wanted <= LIVE else [_LIVE, _ENDED]
     query = " union all ".join(f"({source}{condition} order by {order} limit {limit + 1})" for source in sources)
-    return f"select * from ({query}) as found order by {order} limit {limit + 1}", values, ended_only
+    columns = "*" if longest is None else _shortened(int(longest))
+    return f"select {columns} from ({query}) as found order by {order} limit {limit + 1}", values, ended_only
+
+
+def _shortened(longest: int) -> str:
+    """The columns of a row, none of which is longer than so many characters."""
+    every = [*map(str.strip, _COLUMNS.split(",")), "deadline_at", "ended_at", "resolved_at"]
+    columns = [column for column in every if column not in ("args", *_TEXTS)]
+    for name in ("args", "result"):
+        columns.append(f"case when length({name}::text) <= {longest} then {name} end as {name}")
+    for name in _TEXTS:
+        columns.append(
+            f"case when length({name}) > {longest} then left({name}, {longest - 1}) || '…' else {name} end as {name}"
+        )
+    long = [f"case when length({name}::text) > {longest} then '{name}' end" for name in ("args", "result", *_TEXTS)]
+    return f"{', '.join(columns)}, array_remove(array[{', '.join(long)}], null) as cut"
 
 
 def page(rows: Sequence[Mapping[str, Any]], limit: int, ended_only: bool) -> Page:
     """The page in the rows of that query, which asks for one row more than the limit."""
     shown = rows[:limit]
-    next_cursor = _write_cursor(shown[-1], ended_only) if len(rows) > limit else None
-    return Page(tuple(job_record(row) for row in shown), next_cursor)
+    jobs = tuple(job_record(row) for row in shown)
+    return Page(jobs, cursor_after(jobs[-1], ended_only) if len(rows) > limit else None)
 
 
-def _write_cursor(row: Mapping[str, Any], ended_only: bool) -> str:
-    text = f"{row['ended_at'].isoformat()}|{row['id']}" if ended_only else f"|{row['id']}"
+def cursor_after(job: JobRecord, ended_only: bool) -> str:
+    """The cursor of the page that begins behind this job; `ended_only`: of a listing of ended states alone."""
+    text = f"{to_micros(job.ended_at)}|{job.id}" if ended_only and job.ended_at is not None else f"|{job.id}"
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
@@ -85,6 +112,6 @@ def _read_cursor(cursor: str, ended_only: bool) -> tuple[datetime | None, UUID]:
         moment, _, job_id = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().partition("|")
         if bool(moment) != ended_only:
             raise ValueError
-        return datetime.fromisoformat(moment).astimezone(UTC) if moment else None, UUID(job_id)
+        return stored_micros(moment) if moment else None, UUID(job_id)
     except (ValueError, OverflowError):
         raise InvalidOption("cursor", "is not a cursor of this listing; use next_cursor of the page before") from None

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from uuid import UUID
 
 import asyncpg
-import orjson
 
-from carafe.database import Database, lost
+from carafe.database import Database, conflict, lost
 from carafe.errors import Unavailable
 from carafe.jobs.errors import CarafeError
 from carafe.jobs.hooks import Change, hooked_kinds, hooks_of
 from carafe.jobs.records import as_uuid
 from carafe.jobs.states import State
+from carafe.jobs.stored_json import readable
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -85,7 +85,8 @@ async def _with_hooks(
     states: Sequence[State],
 ) -> list[Mapping[str, Any]]:
     async with database.hooked() as transaction:
-        rows = list(await run(transaction.connection, items))
+        async with transaction.by_index():
+            rows = list(await run(transaction.connection, items))
         for row in rows:
             # A running job that was asked to stop comes back too, and has entered no state by that.
             if row.get("state", State.RUNNING) in states:
@@ -105,10 +106,10 @@ async def run_hooks(session: "AsyncSession", row: Mapping[str, Any]) -> None:
         job_id=as_uuid(row["id"]),
         kind=row["kind"],
         state=state,
-        arguments=orjson.loads(row["args"]),
+        arguments=readable(row["args"]),
         attempt=row["attempt"],
         max_attempts=row["max_attempts"],
-        result=None if result is None else orjson.loads(result),
+        result=readable(result),
         error=row.get("error"),
     )
     for hook in found:
@@ -118,6 +119,8 @@ async def run_hooks(session: "AsyncSession", row: Mapping[str, Any]) -> None:
         except Exception as error:
             if isinstance(error, asyncpg.InterfaceError | OSError):
                 raise
+            if (again := conflict(error)) is not None:
+                raise again from error  # no fault of the hook's either: the transaction is tried again
             if lost(error):
                 raise Unavailable(error) from error  # Postgres went away, which is no fault of the hook's
             raise HookFailed(change.job_id, f"{hook.__module__}.{hook.__qualname__}", error) from error

@@ -10,13 +10,11 @@ import math
 from datetime import timedelta
 from typing import Any
 
+from carafe.jobs.delays import MAX_DELAY
 from carafe.jobs.errors import InvalidOption
 from carafe.texts import reason_of
 
 Seconds = float | int | timedelta
-
-MAX_DELAY = 10 * 366 * 86_400.0
-"""Seconds ahead that a job may be scheduled at most: ten years."""
 
 
 def seconds(value: Seconds) -> float:

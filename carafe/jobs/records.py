@@ -1,15 +1,14 @@
 """What is read back of a job: frozen records with the same words as the tables, the HTTP API and the command line."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import orjson
-
-from carafe.jobs.definition import redact
+from carafe.jobs.definition import REDACTED, redact
 from carafe.jobs.states import State
+from carafe.jobs.stored_json import readable
 
 
 class Enqueued(NamedTuple):
@@ -52,6 +51,7 @@ class JobRecord:
     """A job as it stands. `args` are redacted; `timeout` in seconds; `attempt` is the number of attempts spent.
 
     `resolved_at`, `by` and `reason`: an operator has discarded this dead job. `secrets`: JSON pointers to what is redacted.
+    `cut`: these fields are left out or shortened here, since they are long (`Client.get` has all but old attempts whole).
     """
 
     id: UUID
@@ -85,19 +85,20 @@ class JobRecord:
     resolved_by: str | None = None
     resolved_reason: str | None = None
     secrets: tuple[str, ...] = ()
+    cut: tuple[str, ...] = ()
 
 
-def job_record(row: Mapping[str, Any], attempts: tuple[AttemptRecord, ...] = (), note: str | None = None) -> JobRecord:
-    """A record from a row of get.sql or a listing; secrets redacted."""
-    args = orjson.loads(row["args"])
-    if row["secrets"]:
-        args = redact(args, row["secrets"])
+def job_record(
+    row: Mapping[str, Any], attempts: tuple[AttemptRecord, ...] = (), note: str | None = None, cut: Iterable[str] = ()
+) -> JobRecord:
+    """A record from a row of get.sql or a listing, whatever it holds; secrets redacted."""
+    secrets = tuple(pointer for pointer in row["secrets"] or () if pointer is not None)
     return JobRecord(
         id=as_uuid(row["id"]),
         kind=row["kind"],
         queue=row["queue"],
-        state=State(row["state"]),
-        args=args,
+        state=State.stored(row["state"]),
+        args=_arguments(row["args"], secrets),
         version=row["version"],
         attempt=row["attempt"],
         max_attempts=row["max_attempts"],
@@ -111,7 +112,7 @@ def job_record(row: Mapping[str, Any], attempts: tuple[AttemptRecord, ...] = (),
         cancel_requested_at=row["cancel_requested_at"],
         progress=row["progress"],
         progress_note=row["progress_note"],
-        result=None if row["result"] is None else orjson.loads(row["result"]),
+        result=readable(row["result"]),
         error_class=row["error_class"],
         error=row["error"],
         created_by=row["created_by"],
@@ -123,8 +124,17 @@ def job_record(row: Mapping[str, Any], attempts: tuple[AttemptRecord, ...] = (),
         resolved_at=row.get("resolved_at"),
         resolved_by=row.get("resolved_by"),
         resolved_reason=row.get("resolved_reason"),
-        secrets=tuple(row["secrets"] or ()),
+        secrets=secrets,
+        cut=(*(row.get("cut") or ()), *cut),
     )
+
+
+def _arguments(stored: str | None, secrets: tuple[str, ...]) -> Any:
+    arguments = readable(stored)
+    if not secrets:
+        return arguments
+    # What could not be taken apart may hold the secrets anywhere.
+    return redact(arguments, secrets) if isinstance(arguments, dict | list) else REDACTED
 
 
 def as_uuid(value: Any) -> UUID:
@@ -134,15 +144,16 @@ def as_uuid(value: Any) -> UUID:
 
 @dataclass(frozen=True, slots=True)
 class QueueRecord:
-    """A queue in numbers. `oldest_wait` in seconds, of the job that has been queued longest."""
+    """A queue in numbers. `oldest_wait` in seconds, of the job that has been queued longest. None, of a queue that was just
+    paused or resumed: it was not counted in time."""
 
     name: str
-    queued: int
-    running: int
-    scheduled: int
-    retrying: int
-    dead: int
-    oldest_wait: float
+    queued: int | None
+    running: int | None
+    scheduled: int | None
+    retrying: int | None
+    dead: int | None
+    oldest_wait: float | None
     paused_at: datetime | None
     paused_by: str | None
     paused_reason: str | None

@@ -9,11 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from carafe import metrics
 from carafe.jobs.hints import QUEUE, Hint
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session, SessionTransaction
+
+log = structlog.stdlib.get_logger("carafe.queue")
 
 _KEY = "carafe.hints"
 
@@ -51,7 +55,11 @@ def _committed(session: "Session") -> None:
     for entry in pending:
         by_push.setdefault(entry.push, []).extend(entry.hints)
     for push, hints in by_push.items():
-        push(hints)
+        try:
+            push(hints)
+        except Exception:
+            # The jobs are committed, and whoever committed them must not hear anything else.
+            log.exception("hints not pushed; the steward will push them", count=len(hints))
 
 
 def _rolled_back(session: "Session", previous: "SessionTransaction") -> None:

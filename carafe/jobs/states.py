@@ -19,6 +19,16 @@ class State(StrEnum):
     DEAD = "dead"
     CANCELLED = "cancelled"
 
+    @classmethod
+    def stored(cls, text: str) -> "State":
+        """The state of a row. One that this version does not know (of a later one, say) is read too, under its own name."""
+        try:
+            return cls(text)
+        except ValueError:
+            unknown = str.__new__(cls, text)
+            unknown._name_, unknown._value_ = text, text
+            return unknown
+
     @property
     def ended(self) -> bool:
         """Whether the job has reached its one end (a dead one can still be retried by an operator)."""

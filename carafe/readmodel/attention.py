@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from carafe.jobs.held_back import HeldBack
 from carafe.jobs.records import Count
 from carafe.jobs.states import State
 from carafe.readmodel.facts import Facts
@@ -39,6 +40,7 @@ class Situation:
     deaths: Sequence[Mapping[str, Any]]
     left_kinds: Sequence[Mapping[str, Any]]
     lost: Mapping[str, Any] | None
+    held: HeldBack
 
     @property
     def now(self) -> datetime:
@@ -142,6 +144,18 @@ def _backlog(s: Situation) -> Iterable[Attention]:
     yield Attention("backlog", "warning", text, "/jobs?state=queued")
 
 
+def _held_back(s: Situation) -> Iterable[Attention]:
+    holder = s.held.holder
+    if holder is None or not s.held.matters:
+        return
+    age = "" if holder.seconds is None else f" for {seconds_in_words(holder.seconds)}"
+    text = (
+        f"{holder.words} has held back vacuum{age}: {counted(s.held.dead_rows, 'row')} of jobs that are gone"
+        f" cannot be taken away; {holder.advice}"
+    )
+    yield Attention("vacuum-held-back", "warning", text, "/")
+
+
 _CONDITIONS: tuple[Callable[[Situation], Iterable[Attention]], ...] = (
     _redis,
     _leader,
@@ -152,6 +166,7 @@ _CONDITIONS: tuple[Callable[[Situation], Iterable[Attention]], ...] = (
     _pods,
     _lost,
     _backlog,
+    _held_back,
     _dead,
 )
 

@@ -167,7 +167,7 @@ async def _tried(connection: Connection, walk: Walk, among: int | None, deadline
         if rows is None:
             break
         for row in rows:
-            state = State(row["state"])
+            state = State.stored(row["state"])
             found[state] = found.get(state, 0) + row["number"]
         tried = window.tried
         if window.until is None:

@@ -32,15 +32,17 @@ async def job_view(connection: Connection, queue: Queue | None, job_id: UUID, *,
     row = await connection.fetchrow(JOB.positional, *JOB.arguments(id=job_id))
     if row is None or version is None:
         return None
-    attempts = tuple(_attempt(found) for found in await connection.fetch(ATTEMPTS.positional, job_id))
+    failed = await connection.fetch(ATTEMPTS.positional, job_id)
+    attempts = tuple(map(_attempt, failed))
     arguments = JOB_ACTIONS.arguments(target=str(job_id), limit=ACTIONS)
     actions = [audit_record(found) for found in await connection.fetch(JOB_ACTIONS.positional, *arguments)]
     logs = tuple(await job_logs.read(connection, job_id))
     waiting = await _waiting(connection, queue, row, max_replicas)
     names = [attempt.worker for attempt in attempts if attempt.worker]
+    job = job_record(row, attempts, cut=("attempts",) if any(found["cut"] for found in failed) else ())
     return JobView(
-        job=job_record(row, attempts),
-        secrets=tuple(row["secrets"] or ()),
+        job=job,
+        secrets=job.secrets,
         trace=row["trace"],
         fingerprint=row["error_fingerprint"],
         resolved_at=row["resolved_at"],
@@ -67,7 +69,7 @@ async def versions(connection: Connection, ids: Sequence[UUID]) -> Mapping[UUID,
 async def _waiting(
     connection: Connection, queue: Queue | None, row: Mapping[str, Any], max_replicas: int | None
 ) -> str | None:
-    state = State(row["state"])
+    state = State.stored(row["state"])
     holder = None
     if state is State.DEAD and row["unique_key"] is not None:
         found = await connection.fetchrow(KEY_HOLDER.positional, *KEY_HOLDER.arguments(key=row["unique_key"]))
@@ -129,7 +131,7 @@ def _timeline(
     row: Mapping[str, Any], attempts: Iterable[AttemptRecord], actions: Iterable[AuditRecord], waiting: str | None
 ) -> tuple[Moment, ...]:
     """What happened, in order; of one moment, what came first by its nature stands first."""
-    state = State(row["state"])
+    state = State.stored(row["state"])
     by = f" by {row['created_by']}" if row["created_by"] else ""
     found = [Moment(row["created_at"], "created", f"created{by}")]
     for attempt in attempts:

@@ -11,10 +11,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from uuid import UUID
 
-import asyncpg
-
-from carafe.database import DISCONNECTED, Database
-from carafe.errors import Unavailable
+from carafe.database import DISCONNECTED, PASSING, Database
+from carafe.errors import Busy, Unavailable
 from carafe.jobs.bulk import BulkActionRecord, bulk_record
 from carafe.jobs.errors import InvalidOption
 from carafe.jobs.filters import JobFilter
@@ -154,7 +152,7 @@ class ReadModel:
         async def ask() -> tuple[str, ...]:
             async with self._connection() as connection:
                 rows = await connection.fetch(KINDS.positional, *KINDS.arguments(limit=NEWEST))
-            return tuple(row["kind"] for row in rows)
+            return tuple(row["kind"] for row in rows if row["kind"] is not None)
 
         return await self._memory.get("kinds", KINDS_KEPT, ask)
 
@@ -197,8 +195,8 @@ class ReadModel:
         try:
             async with self._database.connection() as connection:
                 yield connection
-        except asyncpg.QueryCanceledError as error:
-            raise Unavailable("it is too busy for this page: a statement took too long") from error
+        except PASSING as error:
+            raise Busy(error) from error
         except DISCONNECTED as error:
             if isinstance(error, ValueError):
                 raise  # asyncpg's word for a value that it cannot encode

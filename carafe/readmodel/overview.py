@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from carafe.jobs.filters import JobFilter
+from carafe.jobs.held_back import HeldBack, held_back
 from carafe.jobs.hints import QUEUE
 from carafe.jobs.moves import Connection
 from carafe.jobs.states import State
@@ -41,6 +42,7 @@ class Slow:
     ended: Counts
     deaths: Sequence[Mapping[str, Any]]
     lost: Mapping[str, Any] | None
+    held: HeldBack
 
 
 async def slow(connection: Connection, live: Counts) -> Slow:
@@ -51,7 +53,7 @@ async def slow(connection: Connection, live: Counts) -> Slow:
     arguments = RECENT_DEATHS.arguments(seconds=DEATHS_WITHIN, limit=NEWEST)
     deaths = await connection.fetch(RECENT_DEATHS.positional, *arguments)
     lost = await connection.fetchrow(LOST_WORKERS.positional)
-    return Slow({**ended, **dead}, deaths, lost)
+    return Slow({**ended, **dead}, deaths, lost, await held_back(connection))
 
 
 async def snapshot(
@@ -66,7 +68,9 @@ async def snapshot(
     queued = counts[State.QUEUED].number
     oldest_wait = await _oldest_wait(connection, queued, known)
     growing = _growing(known)
-    situation = Situation(known, redis, counts, oldest_wait, growing, rates, slower.deaths, left_kinds, slower.lost)
+    situation = Situation(
+        known, redis, counts, oldest_wait, growing, rates, slower.deaths, left_kinds, slower.lost, slower.held
+    )
     return Snapshot(
         at=known.now,
         counts=counts,

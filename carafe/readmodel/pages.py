@@ -8,7 +8,6 @@ import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +20,7 @@ from carafe.readmodel.records import JobRow, JobsPage
 from carafe.readmodel.statements import LAST_ERRORS
 from carafe.readmodel.walks import Position, walk_of
 from carafe.readmodel.windows import fetched, windows
+from carafe.timestamps import stored_micros, to_micros
 
 LONGEST = 500
 """Jobs of a page."""
@@ -142,7 +142,7 @@ def _row(row: Mapping[str, Any], errors: Mapping[UUID, Mapping[str, Any]]) -> Jo
     return JobRow(
         id=job_id,
         kind=row["kind"],
-        state=State(row["state"]),
+        state=State.stored(row["state"]),
         attempt=row["attempt"],
         max_attempts=row["max_attempts"],
         created_at=row["created_at"],
@@ -176,7 +176,7 @@ def _write(positions: Mapping[Side, Position | None]) -> str:
         elif position is None:
             parts.append("")
         else:
-            parts.append(f"{position.at.isoformat() if position.at else ''}|{position.id}")
+            parts.append(f"{'' if position.at is None else to_micros(position.at)}|{position.id}")
     return urlsafe_b64encode(";".join(parts).encode()).decode().rstrip("=")
 
 
@@ -190,7 +190,7 @@ def _read(cursor: str) -> dict[Side, Position | None]:
             moment, bar, job_id = part.partition("|")
             if bool(moment) != (side == "ended" and bool(bar)):
                 raise ValueError
-            at = datetime.fromisoformat(moment).astimezone(UTC) if moment else None
+            at = stored_micros(moment) if moment else None
             positions[side] = Position(at, UUID(job_id)) if bar else None
         if not positions:
             raise ValueError

@@ -9,11 +9,10 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, cast
 
-import orjson
-
 from carafe.jobs.errors import InvalidOption
 from carafe.jobs.hints import QUEUE
 from carafe.jobs.moves import Connection
+from carafe.jobs.stored_json import readable
 from carafe.readmodel.histograms import merge, percentile
 from carafe.readmodel.records import Marker, Point, Range, Series
 from carafe.readmodel.statements import MARKERS, NOW, SERIES_ENDS, SERIES_GAUGES
@@ -135,7 +134,8 @@ def _marker(row: Mapping[str, Any]) -> Marker:
         case "resume":
             return Marker(row["at"], "resumed", f"resumed{by}{why}")
         case _:
-            details = orjson.loads(row["details"])
+            details = readable(row["details"])
+            details = details if isinstance(details, dict) else {}
             action, matched = str(details.get("action", "action")).replace("_", " "), details.get("matched")
             jobs = f" of {counted(matched, 'job')}" if isinstance(matched, int) else ""
             return Marker(row["at"], "bulk", f"bulk {action}{jobs}{by}{why}")

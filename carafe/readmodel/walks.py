@@ -7,18 +7,22 @@ whoever asked can go on from where it stopped. So no filter, however rare what i
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from carafe.jobs.filters import JobFilter, Side
 from carafe.jobs.records import Count
 from carafe.jobs.states import ENDED, LIVE, State
+from carafe.timestamps import from_micros
 
 # ruff: noqa: S608  the text is ours alone; every value is bound
 
 FEW = 10_000
 """What is counted; above, numbers are estimated. Live jobs of a state that are fewer are gathered by that state's index."""
+
+_2000 = 946_684_800_000_000
+"""Microseconds from 1970 to 2000, Postgres's zero."""
 
 _DONE = frozenset({State.SUCCEEDED, State.CANCELLED})
 _WAITING = frozenset({State.SCHEDULED, State.RETRYING})
@@ -40,7 +44,8 @@ class Position(NamedTuple):
     @property
     def moment(self) -> datetime:
         """Its end or, for a live job, when its id was made."""
-        return self.at or datetime.fromtimestamp((self.id.int >> 80) / 1000, UTC)
+        # An id that somebody else has made names any time.
+        return self.at or from_micros((self.id.int >> 80) * 1_000 - _2000)
 
 
 class Query(NamedTuple):

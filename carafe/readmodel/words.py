@@ -1,10 +1,13 @@
 """Numbers and times in the words that sentences use."""
 
+import math
 from datetime import datetime
 
 
 def seconds_in_words(seconds: float) -> str:
-    """A duration, to two units: ``8 s``, ``2 min 5 s``, ``3 h 12 min``, ``2 d 4 h``."""
+    """A duration, to two units: ``8 s``, ``2 min 5 s``, ``3 h 12 min``, ``2 d 4 h``; ``for ever`` for one without end."""
+    if not math.isfinite(seconds):
+        return "for ever"
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"

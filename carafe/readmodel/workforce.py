@@ -43,7 +43,7 @@ def _worker(row: Mapping[str, Any]) -> WorkerView:
         started_at=row["started_at"],
         pod=row["pod"],
         node=row["node"],
-        kinds=tuple(sorted(row["kinds"])),
+        kinds=tuple(sorted(kind for kind in row["kinds"] if kind is not None)),
     )
 
 

@@ -12,7 +12,7 @@ seconds' worth.
 
 import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
 from uuid import UUID
@@ -87,10 +87,12 @@ class _Batch:
 
 @dataclass(frozen=True, slots=True)
 class _Transaction:
-    """A batch's transaction: its connection, savepoints within it, and how the hooks of a changed row run."""
+    """A batch's transaction: its connection, savepoints within it, how statements are planned by index (those of the
+    pool always are), and how the hooks of a changed row run."""
 
     connection: Connection
     savepoint: Callable[[], AbstractAsyncContextManager[Any]]
+    by_index: Callable[[], AbstractAsyncContextManager[Any]] = nullcontext
     hooks: Callable[[Mapping[str, Any]], Any] | None = None
 
 
@@ -148,7 +150,8 @@ class BulkWorker(Service):
             if bulk.rate is not None:
                 limit = min(limit, max(1, math.ceil(bulk.rate * SPREAD)))
             walk = Walk(bulk, row["kept"])
-            found = await walk.next(transaction.connection, limit, self._look)
+            async with transaction.by_index():
+                found = await walk.next(transaction.connection, limit, self._look)
             batch = _Batch(skipped=found.missing, waits=walk.through and not found.locked and not found.missing)
             await self._act(transaction, bulk, way, found, batch)
             await self._write_down(transaction.connection, bulk, way, walk, batch)
@@ -173,7 +176,7 @@ class BulkWorker(Service):
             async def hooks(row: Mapping[str, Any]) -> None:
                 await run_hooks(session, row)
 
-            yield _Transaction(transaction.connection, savepoint, hooks)
+            yield _Transaction(transaction.connection, savepoint, transaction.by_index, hooks)
 
     async def _act(self, transaction: _Transaction, bulk: BulkActionRecord, way: _Way, found: Found, batch: _Batch) -> None:
         batch.faults += [_held(job.id) for job in found.locked if job.held]
@@ -206,7 +209,8 @@ class BulkWorker(Service):
             case "discard":
                 values |= {"reason": bulk.reason, "by": bulk.actor}
         async with transaction.savepoint():
-            rows = await transaction.connection.fetch(way.statement.positional, *way.statement.arguments(**values))
+            async with transaction.by_index():
+                rows = await transaction.connection.fetch(way.statement.positional, *way.statement.arguments(**values))
             if transaction.hooks is not None:
                 for row in rows:
                     # A running job that was asked to stop comes back too, and has entered no state by that.

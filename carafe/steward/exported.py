@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 from carafe import metrics
 from carafe.database import Database
 from carafe.instruments import Gauge, Readings
+from carafe.jobs.held_back import held_back
 from carafe.jobs.hints import QUEUE
 from carafe.jobs.queue import Queue
 from carafe.jobs.statements import LATEST_GAUGES
@@ -53,11 +54,14 @@ class Exporter(Service):
         await self._ask_redis()
         async with self._database.connection() as connection:
             rows = await connection.fetch(LATEST_GAUGES.positional)
+            held = await held_back(connection)
         self._values |= {metric: {(row["queue"],): float(row[column]) for row in rows} for metric, column in COLUMNS.items()}
         if rows:
             newest = max(rows, key=lambda row: row["at"])
             self._values[metrics.WORKERS] = {(): newest["workers"]}
             self._values[metrics.WORKER_SLOTS] = {(): newest["slots"]}
+            self._values[metrics.VACUUM_HELD] = {(): (held.holder.seconds or 0.0) if held.holder else 0.0}
+            self._values[metrics.DEAD_ROWS] = {(): float(held.dead_rows)}
             self._read["postgres"] = time.monotonic()
         return False
 

@@ -6,7 +6,7 @@ import socket
 
 import structlog
 
-from carafe import signals, stacks
+from carafe import forks, signals, stacks
 from carafe.jobs import Client
 from carafe.jobs.modules import load_jobs
 from carafe.probes import metrics_served
@@ -32,6 +32,7 @@ async def _run(settings: Settings, port: int) -> None:
     stacks.show_on_signal()
     for number in signals.ending():
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    forks.leave_signals_behind()
     async with Client.from_settings(settings) as client:
         name = f"steward {socket.gethostname()}:{os.getpid()}"
         retention = Retention.of(settings)

@@ -34,7 +34,7 @@ jobs that were just taken, and a look passes every one of them until they are va
 LONGEST = 3.0
 """Seconds that a look may be put off for that."""
 
-FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
+LONG_AGO, FOREVER = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
 
 class Repairer(Service):
@@ -49,6 +49,7 @@ class Repairer(Service):
         self.repaired = 0
         self._following = FOREVER
         self._began: datetime | None = None
+        self._after = LONG_AGO
         self._took = 0.0
 
     async def pause(self) -> None:
@@ -63,7 +64,7 @@ class Repairer(Service):
             self._following = await self._stamp_of_the_next_hint()
         except (RedisError, OSError, TimeoutError):
             return  # Redis is away: nothing could be pushed
-        self._began = None
+        self._began, self._after = None, LONG_AGO
         await super().round()
 
     async def _stamp_of_the_next_hint(self) -> datetime:
@@ -76,7 +77,7 @@ class Repairer(Service):
         except orjson.JSONDecodeError:
             hint = None
         if hint is None:
-            return datetime(1970, 1, 1, tzinfo=UTC)  # some other message: a worker will drop it
+            return LONG_AGO  # some other message: a worker will drop it
         return moment_of(hint.stamp)
 
     async def work(self) -> bool:
@@ -84,10 +85,13 @@ class Repairer(Service):
             if self._began is None:
                 self._began = await connection.fetchval("select clock_timestamp()")
             before = min(self._began, self._following) - timedelta(seconds=GRACE)
-            arguments = REPUSH.arguments(queue=QUEUE, before=before, limit=BATCH)
+            arguments = REPUSH.arguments(queue=QUEUE, before=before, after=self._after, limit=BATCH)
             began = time.monotonic()
             rows = await connection.fetch(REPUSH.positional, *arguments)
             self._took = time.monotonic() - began
+        if rows:
+            # The entries of those that were stamped anew are not passed again in this round.
+            self._after = rows[0]["reached"]
         pushed = await self._queue.push(hints_of(rows))
         self.repaired += len(rows)
         # Shown as 0 too, so that the first repair is seen as a rise.

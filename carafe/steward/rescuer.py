@@ -13,6 +13,7 @@ may run on for a while. The error says the cause of the death where it is known.
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from typing import Any, ClassVar, cast
 from uuid import UUID
@@ -28,6 +29,7 @@ from carafe.jobs.moves import Connection
 from carafe.jobs.queue import Queue
 from carafe.jobs.statements import RESCUE, WORKERS_SILENT
 from carafe.jobs.states import State
+from carafe.seldom import Seldom
 from carafe.steward.pods import death_in
 from carafe.steward.promoter import hints_of, run_hooks_apart
 from carafe.steward.service import Service, log
@@ -46,6 +48,13 @@ FREE_RELEASES = 10
 """Rescues that cost a job nothing, at most; then each counts."""
 
 
+SHARE = 0.05
+"""Of the time that looking for rows of workers that are not there any more may take: see `carafe.seldom`."""
+
+LONGEST = 60.0
+"""Seconds between two such looks at most."""
+
+
 class Rescuer(Service):
     """See the module."""
 
@@ -62,16 +71,20 @@ class Rescuer(Service):
             metrics.FINISHED.add((QUEUE, kind, "dead"), 0)
         self._seen: dict[UUID, tuple[datetime, int]] = {}
         self._last = 0.0
+        self._gone = Seldom(SHARE, LONGEST)
         self.rescued = 0
 
     async def work(self) -> bool:
         async with self._database.connection() as connection:
-            workers = await connection.fetch(WORKERS_SILENT.positional)
+            gone = self._gone.due()
+            with self._gone.look() if gone else nullcontext():
+                workers = await connection.fetch(WORKERS_SILENT.positional, gone)
         now = time.monotonic()
         if now - self._last > GAP:
             self._seen = {}
         self._last = now
-        seen: dict[UUID, tuple[datetime, int]] = {}
+        # Of those that were not looked for is known what was known.
+        seen: dict[UUID, tuple[datetime, int]] = {} if gone else dict(self._seen)
         for worker in workers:
             beat, silent = self._seen.get(worker["id"], (None, 0))
             silent = silent + 1 if beat == worker["beat_at"] else 0
@@ -95,7 +108,8 @@ class Rescuer(Service):
             why = death.words(worker["pod"], worker["node"])
         if any(hooked_kinds(state) for state in (State.QUEUED, State.DEAD, State.CANCELLED)):
             async with self._database.hooked() as transaction:
-                rows = await _fetch(transaction.connection, worker, why)
+                async with transaction.by_index():
+                    rows = await _fetch(transaction.connection, worker, why)
                 for row in rows:
                     await run_hooks_apart(transaction.session, row)
         else:

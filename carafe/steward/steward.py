@@ -15,6 +15,7 @@ from carafe import metrics
 from carafe.database import AWAY, Database
 from carafe.jobs.identifiers import uuid7
 from carafe.jobs.queue import Queue
+from carafe.steward.analyzer import Analyzer
 from carafe.steward.bulk import BulkWorker
 from carafe.steward.cluster import Cluster
 from carafe.steward.exported import Exporter
@@ -55,6 +56,7 @@ class Steward:
         self.pruner = Pruner(database, retention)
         self.bulk = BulkWorker(database, queue, retries=retries)
         self.folder = Folder(database)
+        self.analyzer = Analyzer(database)
         self.exporter = Exporter(database, queue, self.lease)
         self.cluster = Cluster.here(database)
         self.sampler = Sampler(database, scales=self.cluster is not None)
@@ -69,6 +71,7 @@ class Steward:
             self.sampler,
             self.exporter,
             self.folder,
+            self.analyzer,
             *([self.cluster] if self.cluster is not None else []),
         )
         self.leading = asyncio.Event()

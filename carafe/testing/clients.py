@@ -59,7 +59,7 @@ class _Lifetime:
 
 class _Database(Database):
     def __init__(self, url: str, lifetime: _Lifetime) -> None:
-        super().__init__(url, name="carafe test")
+        super().__init__(url, name="carafe test", by_index=True)
         self._lifetime = lifetime
 
     async def pool(self) -> Any:

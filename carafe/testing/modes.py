@@ -72,7 +72,7 @@ class _Assertions:
     def enqueued(self) -> list[EnqueuedJob]:
         """All jobs enqueued and committed since the block began, oldest first, whatever has become of them."""
         # In a thread on a connection of its own: the same plain call in tests with and without an event loop.
-        return [read(row) for row in in_thread(partial(_fetch, self._client.database._dsn, ENQUEUED, self._since))]
+        return [read(row) for row in in_thread(partial(_fetch, self._client.database.url, ENQUEUED, self._since))]
 
 
 class Manual(_Assertions):
@@ -192,15 +192,15 @@ ENQUEUED = """
 
 def _now(client: Client) -> datetime:
     """Postgres's clock, which stamps the jobs."""
-    [row] = in_thread(partial(_fetch, client.database._dsn, "select clock_timestamp() as now"))
+    [row] = in_thread(partial(_fetch, client.database.url, "select clock_timestamp() as now"))
     now: datetime = row["now"]
     return now
 
 
-async def _fetch(dsn: str, query: str, *values: Any) -> Any:
-    import asyncpg
+async def _fetch(url: str, query: str, *values: Any) -> Any:
+    from carafe.postgres_url import connect
 
-    connection = await asyncpg.connect(dsn)
+    connection = await connect(url)
     try:
         return await connection.fetch(query, *values)
     finally:

@@ -1,7 +1,8 @@
 """``GET /health`` of a web process: whether it can accept jobs, and what it stands on. ``GET /livez``: that it answers.
 
-200 *ok*; 200 *degraded* while Redis is down, since accepting goes on; 503 *down* when Postgres is. Needs no token, so
-it says no more than a few words about what is wrong, never an address or a message of a server (the log has those).
+200 *ok*; 200 *degraded* while Redis is down, since accepting goes on; 503 *down* when Postgres is away or may not be
+written. Needs no token, so it says no more than a few words about what is wrong, never an address or a message of a server
+(the log has those).
 
 Probes of a cluster belong on ``/livez``, which asks nobody: a web process whose Postgres is away must stay there to say so.
 """
@@ -14,7 +15,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
-from carafe.database import Database
+from carafe.database import Database, read_only
 from carafe.jobs import Client
 from carafe.logging import get_logger
 from carafe.settings import Settings
@@ -63,7 +64,7 @@ class HealthCheck:
     async def __call__(self) -> Health:
         """Ask both at once."""
         postgres, redis = await asyncio.gather(
-            self._ask("postgres", self._select), self._ask("redis", lambda: self._queue.redis.ping())
+            self._ask("postgres", self._database.writable), self._ask("redis", lambda: self._queue.redis.ping())
         )
         status: Literal["ok", "degraded", "down"] = "ok"
         if postgres.status == "down":
@@ -77,10 +78,6 @@ class HealthCheck:
         if self._owned:
             await self._database.close()
 
-    async def _select(self) -> None:
-        async with self._database.connection() as connection:
-            await connection.fetchval("select 1")
-
     async def _ask(self, name: str, ask: Callable[[], Awaitable[object]]) -> Check:
         reason = None
         try:
@@ -92,7 +89,7 @@ class HealthCheck:
         except TimeoutError:
             reason = f"no answer within {BOUND:g} s"
         except Exception as error:
-            reason = "cannot be reached"
+            reason = "may not be written: a standby, or read-only" if read_only(error) else "cannot be reached"
             if self._last.get(name) is None:
                 log.warning("health check failed", check=name, error=f"{type(error).__name__}: {error}")
         self._last[name] = reason

@@ -11,9 +11,9 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 from carafe.jobs import State
 from carafe.jobs.audit import LONGEST_REASON
 from carafe.jobs.bulk import FASTEST, SLOWEST, Action, BulkActionRecord, BulkState
+from carafe.jobs.delays import MAX_DELAY
 from carafe.jobs.enqueueing import MAX_KEY
 from carafe.jobs.filters import LONGEST, SELECTED
-from carafe.jobs.outcomes import MAX_DELAY
 
 
 def _utc(moment: datetime) -> datetime:
@@ -140,6 +140,11 @@ class JobModel(BaseModel):
     resolved_at: datetime | None = Field(description="Since when it is given up (a dead job only).")
     resolved_by: str | None
     resolved_reason: str | None
+    cut: Sequence[str] = Field(
+        description="Fields that are left out (args, result) or shortened here, since they are long: in a list what has "
+        "over 2,000 characters, which `GET /jobs/{job_id}` has whole; and `attempts`, of which one answer has the "
+        "newest 200 and some 500,000 characters."
+    )
 
 
 class JobDetail(JobModel):
@@ -150,7 +155,7 @@ class JobDetail(JobModel):
 
 
 class JobPage(BaseModel):
-    """A page of jobs, newest first."""
+    """A page of jobs, newest first: as many as were asked for, or those that fit into a megabyte."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -191,17 +196,17 @@ class KindList(BaseModel):
 
 
 class QueueModel(BaseModel):
-    """A queue in numbers."""
+    """A queue in numbers; null, where it was just paused or resumed, what was not counted in time."""
 
     model_config = ConfigDict(from_attributes=True)
 
     name: str
-    queued: int
-    running: int
-    scheduled: int
-    retrying: int
-    dead: int
-    oldest_wait: float = Field(description="Seconds that the oldest queued job has waited.")
+    queued: int | None
+    running: int | None
+    scheduled: int | None
+    retrying: int | None
+    dead: int | None
+    oldest_wait: float | None = Field(description="Seconds that the oldest queued job has waited.")
     paused_at: datetime | None = Field(description="Since when nothing of it is started; null: it is not paused.")
     paused_by: str | None
     paused_reason: str | None
@@ -263,7 +268,9 @@ class BulkActionModel(BaseModel):
 
     id: UUID
     action: Action
-    filter: Mapping[str, Any] = Field(description="What it concerns, frozen at its start.")
+    filter: Mapping[str, Any] = Field(
+        description="What it concerns, frozen at its start; a list says of over a hundred selected jobs how many they are."
+    )
     cutoff: datetime = Field(description="What ended (live jobs: was created) later is not touched.")
     rate: float | None = Field(description="Jobs a second at most; null: as fast as it goes.")
     actor: str
@@ -305,7 +312,9 @@ class AuditModel(BaseModel):
     action: str
     target: str = Field(description="The id or name of a job, worker, queue or bulk action.")
     reason: str | None
-    details: Mapping[str, Any]
+    details: Mapping[str, Any] = Field(
+        description="What more there is to say; of over a hundred selected jobs their number."
+    )
     bulk: UUID | None = Field(description="The bulk action that this was a part of.")
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import uvicorn
 
-from carafe import collector, signals, stacks
+from carafe import collector, forks, signals, stacks
 from carafe.logging import get_logger
 from carafe.probes import metrics_served
 from carafe.settings import Settings
@@ -60,6 +60,7 @@ class WebServer:
         self._socket = _bound(settings.host, getattr(settings, port_setting.lower()), port_setting)
         self.host = settings.host
         self.port: int = self._socket.getsockname()[1]
+        forks.keep_to_ourselves([self._socket.fileno()])
         self._stopping = Stopping()
         config = uvicorn.Config(
             self._stopping.marks(application),
@@ -98,6 +99,7 @@ class WebServer:
                 await self._server.shutdown(sockets=[self._socket])
             raise
         finally:
+            forks.let_go([self._socket.fileno()])
             self._socket.close()
 
     @property
@@ -268,6 +270,7 @@ def _run_until_signal(web: WebServer | WebServers, settings: Settings, say: Call
 
     before = {number: signal.signal(number, stop) for number in signals.ending()}
     stacks.show_on_signal()
+    forks.leave_signals_behind()
     try:
         with metrics_served(settings) as metrics_port:
             _run(web, ready)

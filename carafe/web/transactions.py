@@ -2,12 +2,16 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import NoReturn
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from carafe.database import DISCONNECTED, lost
-from carafe.jobs import Client, OutcomeUnknown, Unavailable
+from carafe.database import DISCONNECTED, meaning
+from carafe.errors import Busy
+from carafe.jobs import Client
+
+FAULTS: tuple[type[BaseException], ...] = (*DISCONNECTED, SQLAlchemyError)
 
 
 @asynccontextmanager
@@ -15,26 +19,26 @@ async def transaction(client: Client) -> AsyncIterator[AsyncSession]:
     """A session that commits at the end of the block and rolls back on any error.
 
     ``await client.enqueue(job, session=session)`` inside it makes the job part of the commit.
-    Raises `Unavailable` when Postgres cannot be reached, `OutcomeUnknown` when it is lost while committing. An OSError
-    or TimeoutError of the block counts as Postgres's: keep other input and output out of it.
+    Raises `Unavailable` when Postgres cannot be used, `Busy` when others were in the way for too long, `OutcomeUnknown`
+    when it is lost while committing. An OSError or TimeoutError of the block counts as Postgres's: keep other input and
+    output out of it.
     """
     client.database.require()
     async with client.database.sessions()() as session:
         try:
             yield session
-        except DISCONNECTED as error:
-            client.database.doubt(error)
-            raise Unavailable(error) from error
-        except SQLAlchemyError as error:
-            if lost(error):
-                client.database.doubt(error)
-                raise Unavailable(error) from error
-            raise
+        except FAULTS as error:
+            _raise(client, error, commits=False)
         try:
             await session.commit()
-        except DISCONNECTED as error:
-            raise OutcomeUnknown(error) from error
-        except SQLAlchemyError as error:
-            if lost(error):
-                raise OutcomeUnknown(error) from error
-            raise
+        except FAULTS as error:
+            _raise(client, error, commits=True)
+
+
+def _raise(client: Client, error: BaseException, *, commits: bool) -> NoReturn:
+    found = meaning(error, commits=commits)
+    if found is None:
+        raise error
+    if not isinstance(found, Busy):
+        client.database.doubt(error)
+    raise found from error

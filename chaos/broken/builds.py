@@ -4,6 +4,7 @@ A statement is changed in place, and only if it holds what is to be taken away: 
 so instead of passing for the real one.
 """
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -69,6 +70,28 @@ def greedy_claim() -> None:
     _change(statements.CLAIM, r"and state = 'queued'", "")
 
 
+def dropped_ends() -> None:
+    """An end that an error nobody foresaw keeps from being written is forgotten, and its job is found unheld."""
+    from carafe.engine.engine import Engine
+    from carafe.engine.ledger import Ledger
+
+    write = Ledger._write_succeeded
+    turns = itertools.count(1)
+
+    async def stumbles(self: Ledger, ends: Sequence[Any]) -> None:
+        # The error is the fault that is injected; what is broken is what becomes of the ends.
+        if next(turns) % 4 == 0:
+            raise KeyError("a fault that nobody foresaw")
+        await write(self, ends)
+
+    def forget(self: Engine, left: Sequence[Any]) -> None:
+        self._holdings.drop([end.claim for end, _ in left])
+        self.intake.settle(len(left))
+
+    Ledger._write_succeeded = stumbles  # type: ignore[method-assign]
+    Engine._keep = forget  # type: ignore[method-assign]
+
+
 BUILDS: dict[str, Callable[[], None]] = {
-    build.__name__: build for build in (no_fence, no_repair, two_transactions, forgetful_release, greedy_claim)
+    build.__name__: build for build in (no_fence, no_repair, two_transactions, forgetful_release, greedy_claim, dropped_ends)
 }

@@ -1,6 +1,8 @@
 """Guessing a password gets slower and slower, for whoever guesses and for nobody else; and nobody is ever locked out."""
 
+import asyncio
 import re
+from collections import Counter
 from typing import Any
 
 import argon2
@@ -8,9 +10,11 @@ import pytest
 
 from carafe.database import Database
 from carafe.setting_types import DashboardUser
-from carafe.web.dashboard.failed_logins import FREE, LONGEST, FailedLogins
-from carafe.web.dashboard.passwords import Passwords, hash_password
+from carafe.web.dashboard.failed_logins import BUCKETS, FREE, LONGEST, FailedLogins, bucket_of, network_of
+from carafe.web.dashboard.passwords import WAITING_OF_ONE, Passwords, hash_password
+from carafe.web.dashboard.refusals import Refused
 from tests.dashboard.conftest import PASSWORDS, Open
+from tests.waiting import eventually
 
 PROXIED: dict[str, Any] = {"dashboard_proxy_networks": "127.0.0.0/8"}
 
@@ -123,7 +127,7 @@ async def test_an_address_is_believed_of_the_proxy_alone(opened: Open, database:
         assert (await served.visitor(**{"x-forwarded-for": "203.0.113.99"}).sign_in("ana", "wrong")).status_code == 429
         async with database.connection() as connection:
             rows = await connection.fetch("select name, address, count from carafe.failed_logins")
-        assert [tuple(row) for row in rows] == [("ana", "127.0.0.1", FREE)]
+        assert [tuple(row) for row in rows] == [(bucket_of("ana"), "127.0.0.1", FREE)]
 
 
 async def test_signing_in_is_written_down_with_its_address(opened: Open, database: Database) -> None:
@@ -152,4 +156,77 @@ async def test_old_counts_are_dropped_when_somebody_else_tries(database: Databas
     await rest(database, 86_401)
     await failed.attempt("ana", "127.0.0.1")
     async with database.connection() as connection:
-        assert await connection.fetchval("select array_agg(name) from carafe.failed_logins") == ["ana"]
+        assert await connection.fetchval("select array_agg(name) from carafe.failed_logins") == [bucket_of("ana")]
+
+
+async def test_random_names_make_a_bounded_number_of_rows(database: Database) -> None:
+    failed = FailedLogins(database)
+    for number in range(BUCKETS * 4):
+        await failed.attempt(f"random {number}", "203.0.113.9")
+    async with database.connection() as connection:
+        assert await connection.fetchval("select count(*) from carafe.failed_logins") <= BUCKETS
+
+
+async def test_a_network_of_ipv6_counts_as_one() -> None:
+    assert network_of("2001:db8:1:2::1") == network_of("2001:db8:1:2:ffff::9") == "2001:db8:1:2::/64"
+    assert network_of("2001:db8:1:3::1") != network_of("2001:db8:1:2::1")
+    assert network_of("::ffff:203.0.113.9") == network_of("203.0.113.9") == "203.0.113.9"
+    assert network_of("fe80::1%eth0") == "fe80::/64"
+    assert network_of("") == ""
+
+
+async def test_eighty_who_make_up_names_keep_nobody_out(opened: Open, database: Database) -> None:
+    """From elsewhere the right password gets in, in the midst of them; from their own address, before long."""
+    async with opened(**PROXIED) as served:
+        answers: Counter[int] = Counter()
+
+        async def guess(number: int) -> None:
+            guesser = served.visitor(**{"x-forwarded-for": f"2001:db8:0:1::{number + 1:x}"})
+            await guesser.open("/login")
+            for attempt in range(3):
+                answers[(await guesser.send("/login", name=f"random {number} {attempt}", password="wrong")).status_code] += 1
+
+        async def gets_in(name: str, address: str) -> set[str]:
+            """What was said until it did."""
+            visitor, said = served.visitor(**{"x-forwarded-for": address}), set()
+            while (answer := await visitor.sign_in(name, PASSWORDS[name])).status_code != 303:
+                said |= set(re.findall("Too many [^.]*|Postgres cannot", answer.text))
+                assert answer.status_code in (429, 503), answer.text
+                await rest(database, LONGEST)
+            return said
+
+        guessers = [guess(number) for number in range(80)]
+        async with asyncio.timeout(120):
+            elsewhere, there, *_ = await asyncio.gather(
+                gets_in("ana", "2001:db8:0:2::1"), gets_in("vic", "2001:db8:0:1::ffff"), *guessers
+            )
+        assert elsewhere <= {"Postgres cannot"}  # a machine that is too busy; nobody there is ever told to wait
+        assert there <= {"Postgres cannot", "Too many tries", "Too many sign in at once from where you are"}
+        assert answers.total() == 240
+        assert answers[429] > 80
+        async with database.connection() as connection:
+            assert await connection.fetchval("select count(*) from carafe.failed_logins") <= BUCKETS
+
+
+async def test_one_address_has_one_turn_at_a_time() -> None:
+    passwords = Passwords([DashboardUser("ana", "view", hash_password(PASSWORDS["ana"]))])
+    release, inside = asyncio.Event(), []
+
+    async def hold(address: str) -> None:
+        async with passwords.turn(address):
+            inside.append(address)
+            await release.wait()
+
+    held = [asyncio.create_task(hold("203.0.113.9")) for _ in range(WAITING_OF_ONE)]
+    await eventually(lambda: inside)
+    with pytest.raises(Refused) as refused:
+        async with passwords.turn("203.0.113.9"):
+            raise AssertionError("unreachable")
+    assert refused.value.status == 429
+    async with passwords.turn("198.51.100.1"):
+        assert await passwords.check("ana", PASSWORDS["ana"])
+    assert inside == ["203.0.113.9"]
+    release.set()
+    await asyncio.gather(*held)
+    async with passwords.turn("203.0.113.9"):
+        assert await passwords.check("ana", "wrong") is None

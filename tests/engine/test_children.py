@@ -23,6 +23,7 @@ REQUEST = {
     "max_attempts": 4,
     "timeout": 60,
     "deadline_at": "2026-01-01T00:00:00+00:00",
+    "sent": 0.0,
     "memory_limit": None,
     "result_limit": 1000,
     "database_url": "postgresql://unused",
@@ -32,21 +33,22 @@ REQUEST = {
 @pytest.mark.parametrize(("parent", "code"), [("waits", 7), ("dies", 0)])
 def test_a_child_whose_parent_died_while_it_started_begins_nothing(parent: str, code: int) -> None:
     reading, writing = os.pipe()
+    asking, request = os.pipe()
     modules = orjson.dumps([["tests.engine.jobs"], ["tests.engine.handlers"], [], []]).decode()
     child = subprocess.Popen(
-        [sys.executable, "-m", "carafe.engine.child", str(writing), modules],
-        stdin=subprocess.PIPE,
-        pass_fds=(writing,),
+        [sys.executable, "-m", "carafe.engine.child", str(asking), str(writing), modules],
+        stdin=subprocess.DEVNULL,
+        pass_fds=(asking, writing),
         cwd=ROOT,
         env=bare_environment(),
     )
     os.close(writing)
-    assert child.stdin is not None
+    os.close(asking)
     # Long before it has imported its modules, let alone reads: the handler would end it with code 7.
-    child.stdin.write(orjson.dumps(REQUEST) + b"\n")
-    child.stdin.flush()
+    os.write(request, orjson.dumps(REQUEST) + b"\n")
     if parent == "dies":
-        child.stdin.close()
+        os.close(request)
     assert child.wait(60) == code
-    child.stdin.close()
+    if parent == "waits":
+        os.close(request)
     os.close(reading)

@@ -1,19 +1,31 @@
 """Arguments: what can be stored, what cannot, and jobs that outlive a change of their class."""
 
+import json
 import math
 from base64 import b64encode
 from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import pytest
-from pydantic import AliasChoices, Base64Bytes, Field, SecretBytes, SecretStr, ValidationError
+from pydantic import AliasChoices, Base64Bytes, BaseModel, Field, SecretBytes, SecretStr, ValidationError
 
 from carafe import testing
+from carafe.engine.results import ResultNotUsable, encode_result
 from carafe.jobs import Client, Context, InvalidArguments, Job, State, UnknownKind, handler
 from carafe.jobs.definition import build, dump, load
 from carafe.testing.executor import NoHandler
 from tests.jobs.by_hand import count
 from tests.jobs.kinds import Add, Greet
+
+
+def nested(depth: int) -> Any:
+    """Lists in the arguments' own object, so deep altogether."""
+    value: Any = 1
+    for _ in range(depth - 1):
+        value = [value]
+    return value
 
 
 class Measure(Job, kind="tests.measure"):
@@ -30,7 +42,7 @@ async def measure(job: Measure, ctx: Context) -> dict[str, Any]:
     return {"value": repr(job.value), "other": repr(job.other)}
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e308])
+@pytest.mark.parametrize("value", [1e308, 5e-324, 1e22, 1.2345678901234568e20, 2**63, 0.1])
 @pytest.mark.parametrize("token", [None, SecretStr("t")])
 async def test_every_float_reaches_the_handler(carafe_client: Client, value: float, token: SecretStr | None) -> None:
     async with testing.inline(carafe_client):
@@ -38,15 +50,68 @@ async def test_every_float_reaches_the_handler(carafe_client: Client, value: flo
 
     record = await carafe_client.get(accepted.id)
     assert record.error is None
-    assert record.result["value"] == repr(value)
+    assert record.result["value"] == repr(float(value))
+    assert float(record.args["value"]) == float(value)
 
 
+@pytest.mark.parametrize("value", [-(2**63), 2**64 - 1])
 @pytest.mark.parametrize("token", [None, SecretStr("t")])
-async def test_integers_of_any_size_reach_the_handler(carafe_client: Client, token: SecretStr | None) -> None:
+async def test_integers_of_64_bits_reach_the_handler(carafe_client: Client, value: int, token: SecretStr | None) -> None:
     async with testing.inline(carafe_client):
-        accepted = await carafe_client.enqueue(Measure(other=2**70, token=token))
+        accepted = await carafe_client.enqueue(Measure(other=value, token=token))
 
-    assert (await carafe_client.get(accepted.id)).result["other"] == str(2**70)
+    record = await carafe_client.get(accepted.id)
+    assert (record.args["other"], record.result["other"]) == (value, str(value))
+
+
+class Inner(BaseModel):
+    """A model inside a job's arguments, which writes NaN as null if one lets it."""
+
+    price: float
+
+
+@dataclass
+class Plain:
+    """The same as a dataclass."""
+
+    price: float
+
+
+NOT_FINITE = [math.nan, math.inf, -math.inf]
+CANNOT_BE_CARRIED = [
+    *NOT_FINITE,
+    *([value] for value in NOT_FINITE),
+    *({"a": [Inner(price=value)]} for value in NOT_FINITE),
+    Plain(math.inf),
+    2**64,
+    -(2**63) - 1,
+    {"a": [2**70]},
+    10**400,
+    nested(201),
+]
+
+
+async def test_what_not_every_side_can_carry_is_refused_in_words(carafe_client: Client) -> None:
+    words = r"NaN or Infinity|beyond 64 bits|more than 200 deep"
+    for value, token in product(CANNOT_BE_CARRIED, (None, SecretStr("t"))):
+        with pytest.raises(InvalidArguments, match=words):
+            await carafe_client.enqueue(Measure(other=value, token=token))
+        if not isinstance(value, dict | Plain):
+            with pytest.raises(InvalidArguments, match=words):
+                build("tests.measure", {"other": value})
+        with pytest.raises(ResultNotUsable, match=words):
+            encode_result({"other": value}, 10_000)
+    for number in NOT_FINITE:
+        with pytest.raises(InvalidArguments, match=r"value: .*NaN or Infinity"):
+            await carafe_client.enqueue(Measure(value=number))
+    assert await count(carafe_client.database) == 0
+
+
+async def test_what_every_side_can_carry_is_not(carafe_client: Client) -> None:
+    for value in (nested(199), "9" * 30, None, {"a": None}, "NaN and Infinity are words, 12345678901234567890123 a text"):
+        accepted = await carafe_client.enqueue(Measure(other=value))
+        assert (await carafe_client.get(accepted.id)).args["other"] == value
+        assert value is None or json.loads(str(encode_result(value, 10_000))) == value
 
 
 @pytest.mark.parametrize("value", ["a\0b", ["x", {"y": "\0"}], {"\0": 1}, "\ud800", {"\udfff": 1}, object()])

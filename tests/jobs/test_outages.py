@@ -174,7 +174,7 @@ async def test_a_redis_that_is_away_costs_a_hint_and_never_a_job(
 
 
 def postgres_of(client: Client) -> str:
-    return client.database._dsn
+    return client.database.url
 
 
 async def test_the_breaker_closes_again(client: Client, redis: Proxy, hinted: Callable[[], list[UUID]]) -> None:

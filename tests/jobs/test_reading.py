@@ -114,5 +114,6 @@ async def test_queues_are_counted(carafe_client: Client, worker: ByHand) -> None
         1,
         1,
     )
+    assert queue.oldest_wait
     assert queue.oldest_wait > 0
     assert queue.paused_at is None

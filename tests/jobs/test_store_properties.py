@@ -608,16 +608,27 @@ HELD_AGAIN = (enqueue, claim, current("release"), claim)
 UNWANTED = (enqueue, claim, cancel_running)
 SUSPECT = (enqueue, claim, lose_the_worker)
 DEAD = (enqueue, claim, current("fail for good"))
+WHATEVER_FENCE = (("(id || ' ' || fence,", "(cast(id as text),"), ("(j.id || ' ' || j.fence)", "cast(j.id as text)"))
+UNDER_ITS_FENCE = "and ((j.id, j.fence) in (select id, fence from given)) is true"
 AGAIN = ("and j.cancel_requested_at is null", ("j.cancel_requested_at is not null", "false"))
 SLOTS_OF_THE_LOST = "coalesce((select concurrency from carafe.workers w where w.id = $1), 5)"
 FAULTS: dict[str, tuple[Statement, Callable[[str], str], tuple[Step, ...]]] = {
-    "an end without a fence": (FINISH, changed("and j.fence = g.fence"), (*LOST, stale("succeed"))),
+    "an end without a fence": (FINISH, changed(UNDER_ITS_FENCE), (*LOST, stale("succeed"))),
     "an end of what does not run": (
         FINISH,
         changed("and j.state || '' = 'running'"),
         (enqueue, claim, current("fail later"), stale("succeed")),
     ),
-    "a failure without a fence": (FAIL, changed("and j.fence = g.fence"), (*LOST, stale("fail later"))),
+    "a failure without a fence": (
+        FAIL,
+        changed(
+            "and ((j.id, j.fence) in (select id, fence from given where not final)) is true",
+            *WHATEVER_FENCE,
+            "and g.fence = e.fence",
+            "and g.fence = f.fence",
+        ),
+        (*LOST, stale("fail later")),
+    ),
     "a failure that spends nothing": (
         FAIL,
         changed("attempt = j.attempt + 1,"),
@@ -633,7 +644,7 @@ FAULTS: dict[str, tuple[Statement, Callable[[str], str], tuple[Step, ...]]] = {
         changed("and j.cancel_requested_at is null"),
         (*UNWANTED, current("fail later")),
     ),
-    "a claim of any state": (CLAIM, changed("and state = 'queued'"), (enqueue_for_later, enqueue, claim)),
+    "a claim of any state": (CLAIM, changed("and state || '' = 'queued'"), (enqueue_for_later, enqueue, claim)),
     "a claim that keeps the fence": (CLAIM, changed("fence = fence + 1,"), (enqueue, claim)),
     "a snooze that spends": (
         SNOOZE,
@@ -641,10 +652,17 @@ FAULTS: dict[str, tuple[Statement, Callable[[str], str], tuple[Step, ...]]] = {
         (enqueue, claim, current("snooze")),
     ),
     "a snooze that lets a cancelled job run again": (SNOOZE, changed(*AGAIN), (*UNWANTED, current("snooze"))),
-    "a snooze without a fence": (SNOOZE, changed("and j.fence = g.fence"), (*LOST, stale("snooze"))),
+    "a snooze without a fence": (
+        SNOOZE,
+        changed(*WHATEVER_FENCE),
+        (*LOST, stale("snooze")),
+    ),
     "a release without a fence": (
         RELEASE,
-        changed("and (g.fence is null or j.fence = g.fence)"),
+        changed(
+            "and coalesce((select words from told) -> (j.id || ' ' || j.fence), (select words from told) -> (j.id || ' '))"
+            " is not null"
+        ),
         (*HELD_AGAIN, stale("release")),
     ),
     "a release of what another worker runs": (
@@ -682,7 +700,7 @@ FAULTS: dict[str, tuple[Statement, Callable[[str], str], tuple[Step, ...]]] = {
     "a rescue that charges a suspect": (RESCUE, changed(("not suspect and ", "")), (*SUSPECT, claim, lose_the_worker)),
     "a rescue that suspects nobody": (
         RESCUE,
-        changed(("suspect = j.suspect or g.begun or g.charged", "suspect = j.suspect")),
+        changed(("suspect = j.suspect or j.id in (select id from judged where begun or charged)", "suspect = j.suspect")),
         SUSPECT,
     ),
     "a rescue that is free for ever": (
@@ -693,7 +711,12 @@ FAULTS: dict[str, tuple[Statement, Callable[[str], str], tuple[Step, ...]]] = {
     "a rescue that lets a cancelled job run again": (RESCUE, changed(*AGAIN), (*UNWANTED, lose_the_worker)),
     "a rescue that charges what was never begun as it ends cancelled": (
         RESCUE,
-        changed(("j.attempt + case when g.charged then 1 else 0 end as spent", "j.attempt + 1 as spent")),
+        changed(
+            (
+                "j.attempt + case when j.id in (select id from judged where charged) then 1 else 0 end as spent",
+                "j.attempt + 1 as spent",
+            )
+        ),
         (enqueue, enqueue, claim, cancel_both, lose_the_worker),
     ),
     "a claim that hides a suspect": (CLAIM, changed(("trace, suspect", "trace, false as suspect")), (*SUSPECT, claim)),

@@ -171,6 +171,15 @@ CASES = [
         {},
     ),
     Case("CarafeRedisEvicts", gauge("carafe_redis_noeviction", 0, ""), gauge("carafe_redis_noeviction", 1, ""), {}),
+    *(
+        Case(
+            "CarafeVacuumHeldBack",
+            gauge("carafe_vacuum_held_seconds", 700, "") | gauge("carafe_jobs_dead_rows", 110_000, ""),
+            gauge("carafe_vacuum_held_seconds", seconds, "") | gauge("carafe_jobs_dead_rows", rows, ""),
+            {},
+        )
+        for seconds, rows in ((500, 110_000), (700, 90_000))
+    ),
     Case("CarafePostgresDown", gauge("carafe_postgres_up", 0, ""), gauge("carafe_postgres_up", 1, ""), {}),
     *(
         Case(
@@ -295,6 +304,8 @@ def test_nothing_fires_while_all_is_well(tmp_path: Path) -> None:
         | gauge("carafe_redis_up", 1, "")
         | gauge("carafe_postgres_up", 1, "")
         | gauge("carafe_redis_noeviction", 1, "")
+        | gauge("carafe_vacuum_held_seconds", 3_600, "")
+        | gauge("carafe_jobs_dead_rows", 2_000, "")
         | gauge("carafe_loop_lag_seconds", 0.02, 'job="carafe-worker"')
         | statements("carafe_end_duration_seconds_bucket", "0.1")
     )

@@ -8,7 +8,7 @@ import pytest
 
 from carafe.engine.slot import Claim
 from carafe.jobs import Client
-from carafe.jobs.statements import WORKER_BEAT, WORKER_START
+from carafe.jobs.statements import WORKER_BEAT, WORKER_START, WORKER_UNHELD
 from carafe.steward import Steward
 from tests.jobs.by_hand import ByHand, run
 from tests.jobs.conftest import hinted, worker
@@ -72,17 +72,16 @@ async def beat(worker: ByHand, *held: Claim, claiming: Sequence[UUID] = (), sinc
 
     `since` is the time of the beat before; None: everything was claimed before it.
     """
-    rows = await run(
-        worker.database,
-        WORKER_BEAT,
-        id=worker.id,
-        state="running",
-        ids=[claim.id for claim in held],
-        fences=[claim.fence for claim in held],
-        claiming=list(claiming),
-        since=since or datetime(9999, 1, 1, tzinfo=UTC),
-    )
+    since = since or datetime(9999, 1, 1, tzinfo=UTC)
+    old = [claim for claim in held if claim.row["started_at"] < since]
+    claims = [*old, *(claim for claim in held if claim not in old)]
+    ids = [claim.id for claim in claims]
+    fences = [claim.fence for claim in claims]
+    rows = await run(worker.database, WORKER_BEAT, id=worker.id, state="running", ids=ids, fences=fences, settled=len(old))
     findings: Findings = {}
+    looked = await run(worker.database, WORKER_UNHELD, id=worker.id, since=since, ids=ids, claiming=list(claiming))
+    if looked:
+        findings["unheld"] = {(row["id"], row["fence"]) for row in looked}
     for row in rows:
         findings.setdefault(row["what"], set()).add((row["id"], row["fence"]))
     return findings

@@ -153,7 +153,7 @@ async def test_a_worker_that_knows_a_deferred_kind_gets_it_at_once(
     forget(carafe_redis_url)
     await worker.ledger.defer([HintInHand(job.id, job.kind, b"") for job in (known, other)])
 
-    await run(carafe_client.database, UNDEFER, kinds=["tests.unhandled"])
+    await run(carafe_client.database, UNDEFER, kinds=["tests.unhandled"], limit=10)
     await steward.repairer.round()
 
     assert hinted() == [known.id]

@@ -81,7 +81,7 @@ class Pooled(Database):
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
-        connection = await asyncpg.connect(plain_dsn(self._dsn))
+        connection = await asyncpg.connect(plain_dsn(self.url))
         try:
             self.backends.append(connection.get_server_pid())
             yield connection

@@ -31,6 +31,13 @@ def wait(seconds):
     probe.ended()
 
 
+@app.task(name="cpu")
+def cpu():
+    probe.started()
+    probe.work(0.01)
+    probe.ended()
+
+
 class CeleryProducer(Producer):
     async def open(self):
         self.producer = app.amqp.producer_pool.acquire(block=True)
@@ -49,6 +56,11 @@ class CeleryProducer(Producer):
     async def enqueue_waits(self, count, seconds):
         for _ in range(count):
             wait.apply_async((seconds,), producer=self.producer)
+
+    async def enqueue_kind(self, name, count):
+        tasks = {"cpu": cpu}
+        for _ in range(count):
+            tasks[name].apply_async((), producer=self.producer)
 
 
 PRODUCER = CeleryProducer()

@@ -1,3 +1,18 @@
--- The failed attempts of one job, oldest first.
-select attempt, cause, error_class, error, traceback, worker, worker_name, started_at, ended_at
-from carafe.attempts where job_id = :id order by attempt, ended_at
+-- The failed attempts of one job, oldest first: its newest 200, and of what they say half a million characters, the newest too;
+-- where `cut`, an error is shortened and its traceback left out.
+with newest as (
+    select attempt, cause, error_class, worker, worker_name, started_at, ended_at,
+        case when length(error) > 10000 then left(error, 9999) || '…' else error end as error,
+        case when length(traceback) > 20000 then '…' || right(traceback, 19999) else traceback end as traceback
+    from carafe.attempts where job_id = :job_id
+    order by attempt desc, ended_at desc limit 200
+),
+summed as (
+    select *, sum(length(error) + coalesce(length(traceback), 0)) over (
+        order by attempt desc, ended_at desc rows unbounded preceding) > 500000 as cut
+    from newest
+)
+select attempt, cause, error_class, case when cut then left(error, 200) else error end as error,
+    case when not cut then traceback end as traceback, worker, worker_name, started_at, ended_at,
+    cut or count(*) over () = 200 as cut
+from summed order by attempt, ended_at

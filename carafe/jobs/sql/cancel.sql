@@ -1,6 +1,7 @@
--- Cancels jobs: those that wait end at once; a running one is marked, and its worker stops it.
+-- Cancels jobs: those that wait end at once; a running one is marked, and its worker stops it. Rows are found as in
+-- claim.
 with ended as (
-    delete from carafe.jobs where id = any(:ids::uuid[]) and state in ('scheduled', 'queued', 'retrying') returning *
+    delete from carafe.jobs where id = any(:ids::uuid[]) and state || '' in ('scheduled', 'queued', 'retrying') returning *
 ),
 moved as (
     insert into carafe.jobs_ended (id, kind, queue, state, args, secrets, version, attempt, max_attempts, fence, snoozes,
@@ -17,7 +18,7 @@ counted as (
 ),
 asked as (
     update carafe.jobs set cancel_requested_at = coalesce(cancel_requested_at, now())
-    where id = any(:ids::uuid[]) and state = 'running'
+    where id = any(:ids::uuid[]) and state || '' = 'running'
     returning *
 )
 select id, kind, 'cancelled' as state, attempt, max_attempts, cast(args as text) as args, null as result,

@@ -1,5 +1,6 @@
--- Stores new jobs, all or none; a row whose unique key a live job holds is left out (and not returned). Without `hinted_at`
--- in its row a job gets no hint: it is for later, or its queue is paused.
+-- Stores new jobs, all or none; a row whose unique key a live job holds is left out (and not returned). Without `stamp` in its
+-- row a job gets no hint: it is for later, or its queue is paused. The stamp is `hinted_at` in microseconds since 1970: a
+-- number, since a time would cost the caller more than the rest of the row.
 with given as (
     select * from json_to_recordset(cast(:rows as json)) as g(
         id uuid, kind text, args json, secrets text[], version smallint, max_attempts integer, timeout real,
@@ -19,4 +20,5 @@ from timed
 order by unique_key nulls last, id
 on conflict (unique_key) where unique_key is not null do nothing
 returning id, state,
-    case when queue <> all (array(select name from carafe.queues where paused_at is not null)) then hinted_at end as hinted_at
+    case when queue <> all (array(select name from carafe.queues where paused_at is not null))
+        then cast(extract(epoch from hinted_at) * 1000000 as bigint) end as stamp

@@ -1,43 +1,54 @@
 -- Spends the attempt of running jobs, each only under its own fence: the failure is recorded, and the job retries after
--- its delay, or is dead when none is left or the failure is final. The state is compared as in finish.
-with given as (
-    select * from unnest(:ids::uuid[], :fences::bigint[], :causes::text[], :error_classes::text[], :errors::text[],
+-- its delay, or is dead when none is left or the failure is final. Rows are found and joined as in finish; `told` holds what an
+-- update needs of what was given, by id and fence.
+with given as materialized (
+    select distinct on (id, fence) * from unnest(:ids::uuid[], :fences::bigint[], :causes::text[], :error_classes::text[], :errors::text[],
         :tracebacks::text[], :fingerprints::text[], :delays::float8[], :finals::boolean[], :traces::text[])
         as g(id, fence, cause, error_class, error, traceback, fingerprint, delay, final, traced)
+),
+told as materialized (
+    select jsonb_object_agg(id || ' ' || fence, jsonb_build_array(delay, traced)) as words from given
 ),
 retrying as (
     update carafe.jobs j
     set state = 'retrying', attempt = j.attempt + 1, worker = null, deadline_at = null,
-        due_at = now() + g.delay * interval '1 second', trace = coalesce(g.traced, j.trace)
-    from given g
-    where j.id = g.id and j.fence = g.fence and j.state || '' = 'running'
-        and not g.final and j.attempt + 1 < j.max_attempts and j.cancel_requested_at is null
-    returning j.id, j.kind, j.attempt, j.max_attempts, j.fence, j.started_at, j.args, g.cause, g.error_class, g.error,
-        g.traceback
+        due_at = now() + cast((select words from told) -> (j.id || ' ' || j.fence) ->> 0 as float8) * interval '1 second',
+        trace = coalesce((select words from told) -> (j.id || ' ' || j.fence) ->> 1, j.trace)
+    where j.id = any(:ids::uuid[]) and j.state || '' = 'running'
+        and ((j.id, j.fence) in (select id, fence from given where not final)) is true
+        and j.attempt + 1 < j.max_attempts and j.cancel_requested_at is null
+    returning j.id, j.kind, j.attempt, j.max_attempts, j.fence, j.started_at, j.args, 'retrying' as outcome
 ),
 ended as (
     delete from carafe.jobs j
-    using given g
-    where j.id = g.id and j.fence = g.fence and j.state || '' = 'running'
-        and (g.final or j.attempt + 1 >= j.max_attempts or j.cancel_requested_at is not null)
-    returning j.*, g.cause, g.error_class, g.error, g.traceback, g.fingerprint, g.traced,
-        case when g.final or j.cancel_requested_at is null then 'dead' else 'cancelled' end as outcome
+    where j.id = any(:ids::uuid[]) and j.state || '' = 'running'
+        and ((j.id, j.fence) in (select id, fence from given)) is true
+        and ((j.id, j.fence) in (select id, fence from given where final)
+            or j.attempt + 1 >= j.max_attempts or j.cancel_requested_at is not null)
+    returning j.*,
+        case when (j.id, j.fence) in (select id, fence from given where final) or j.cancel_requested_at is null
+            then 'dead' else 'cancelled' end as outcome
 ),
 moved as (
     insert into carafe.jobs_ended (id, kind, queue, state, args, secrets, version, attempt, max_attempts, fence, snoozes,
         releases, timeout, unique_key, worker, created_at, due_at, started_at, trace, created_by, progress, progress_note,
         cancel_requested_at, ended_at, error_class, error, error_fingerprint)
-    select id, kind, queue, outcome, args, secrets, version, attempt + 1, max_attempts, fence, snoozes,
-        releases, timeout, unique_key, worker, created_at, due_at, started_at, coalesce(traced, trace), created_by, progress,
-        progress_note, cancel_requested_at, now(), error_class, error, fingerprint
-    from ended
+    select e.id, e.kind, e.queue, e.outcome, e.args, e.secrets, e.version, e.attempt + 1, e.max_attempts, e.fence, e.snoozes,
+        e.releases, e.timeout, e.unique_key, e.worker, e.created_at, e.due_at, e.started_at, coalesce(g.traced, e.trace),
+        e.created_by, e.progress, e.progress_note, e.cancel_requested_at, now(), g.error_class, g.error, g.fingerprint
+    from ended e full join given g on g.id = e.id and g.fence = e.fence
+    where num_nonnulls(e.id) = 1
 ),
 failed as (
-    select id, kind, attempt, max_attempts, fence, started_at, args, cause, error_class, error, traceback,
-        'retrying' as state from retrying
-    union all
-    select id, kind, attempt + 1, max_attempts, fence, started_at, args, cause, error_class, error, traceback,
-        outcome from ended
+    select f.id, f.kind, f.attempt, f.max_attempts, f.fence, f.started_at, f.args, f.outcome as state, g.cause, g.error_class,
+        g.error, g.traceback
+    from (
+        select id, kind, attempt, max_attempts, fence, started_at, args, outcome from retrying
+        union all
+        select id, kind, attempt + 1, max_attempts, fence, started_at, args, outcome from ended
+    ) as f
+    full join given g on g.id = f.id and g.fence = f.fence
+    where num_nonnulls(f.id) = 1
 ),
 recorded as (
     insert into carafe.attempts (job_id, kind, attempt, fence, cause, error_class, error, traceback, worker, worker_name,

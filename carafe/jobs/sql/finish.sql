@@ -1,21 +1,26 @@
 -- Ends running jobs (succeeded or cancelled), each only under its own fence; one move into the ended table, counted in
 -- the same statement. Writing an end twice changes nothing.
--- The state is compared in a way that no index serves: after an ANALYZE that saw nothing running, the planner would otherwise
--- look for the rows among all running ones, once for each end (a drain fell to an eighteenth), instead of by their ids.
-with ended as (
+-- Rows are found by their ids through the primary key alone, and told apart by their fences in a hash table (`in … is true`
+-- is never made a join); what was given for each is joined to what was deleted, by a full join, which has no form that
+-- compares each with each (see docs/plans.md).
+with given as materialized (
+    select distinct on (id, fence) * from unnest(:ids::uuid[], :fences::bigint[], :results::text[]) as g(id, fence, result)
+),
+ended as (
     delete from carafe.jobs j
-    using unnest(:ids::uuid[], :fences::bigint[], :results::text[]) as g(id, fence, result)
-    where j.id = g.id and j.fence = g.fence and j.state || '' = 'running'
-    returning j.*, g.result
+    where j.id = any(:ids::uuid[]) and j.state || '' = 'running'
+        and ((j.id, j.fence) in (select id, fence from given)) is true
+    returning j.*
 ),
 moved as (
     insert into carafe.jobs_ended (id, kind, queue, state, args, secrets, version, attempt, max_attempts, fence, snoozes,
         releases, timeout, unique_key, worker, created_at, due_at, started_at, trace, created_by, progress, progress_note,
         cancel_requested_at, ended_at, result, error)
-    select id, kind, queue, :state, args, secrets, version, attempt + 1, max_attempts, fence, snoozes,
-        releases, timeout, unique_key, worker, created_at, due_at, started_at, trace, created_by, progress, progress_note,
-        cancel_requested_at, now(), cast(result as jsonb), cast(:reason as text)
-    from ended
+    select e.id, e.kind, e.queue, :state, e.args, e.secrets, e.version, e.attempt + 1, e.max_attempts, e.fence, e.snoozes,
+        e.releases, e.timeout, e.unique_key, e.worker, e.created_at, e.due_at, e.started_at, e.trace, e.created_by, e.progress,
+        e.progress_note, e.cancel_requested_at, now(), cast(g.result as jsonb), cast(:reason as text)
+    from ended e full join given g on g.id = e.id and g.fence = e.fence
+    where num_nonnulls(e.id) = 1
 ),
 counted as (
     insert into carafe.statistics_deltas (kind, outcome, wait_bucket, run_bucket, count, wait_seconds, run_seconds)

@@ -5,4 +5,4 @@ set paused_at = coalesce(paused_at, now()),
     paused_by = case when paused_at is null then cast(:by as text) else paused_by end,
     paused_reason = case when paused_at is null then cast(:reason as text) else paused_reason end
 where name = cast(:name as text)
-returning name
+returning name, paused_at, paused_by, paused_reason

@@ -1,11 +1,13 @@
--- Each queue in numbers; the age of the oldest job that could run, in seconds.
+-- Each queue in numbers; the age of the oldest job that could run, in seconds: none of one that is not due, and at most since
+-- 2000 (a time may be infinite).
 select q.name,
     count(j.id) filter (where j.state = 'queued') as queued,
     count(j.id) filter (where j.state = 'running') as running,
     count(j.id) filter (where j.state = 'scheduled') as scheduled,
     count(j.id) filter (where j.state = 'retrying') as retrying,
     (select count(*) from carafe.jobs_dead d where d.queue = q.name and d.resolved_at is null) as dead,
-    cast(coalesce(extract(epoch from now() - min(j.due_at) filter (where j.state = 'queued')), 0) as float8) as oldest_wait,
+    cast(extract(epoch from now() - greatest(least(min(j.due_at) filter (where j.state = 'queued'), now()),
+        timestamptz '2000-01-01 00:00+00')) as float8) as oldest_wait,
     q.paused_at, q.paused_by, q.paused_reason
 from carafe.queues q left join carafe.jobs j on j.queue = q.name
 group by q.name order by q.name

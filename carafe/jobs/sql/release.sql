@@ -1,16 +1,18 @@
 -- Hands running jobs of this worker back as queued, each only under its own fence (null: whatever it is, for a claim whose
 -- reply was lost), without spending an attempt; one that somebody wants cancelled ends so instead. `counts` says whether it
 -- counts as a free release (drain) or not (claimed and never started). Those of a paused queue come back without `hinted_at`.
--- The state is compared in a way that no index serves, so that the rows are always found by their id (see finish).
-with given as (
-    select * from unnest(:ids::uuid[], :fences::bigint[], :traces::text[]) as g(id, fence, traced)
+-- Rows are found as in finish; `told` holds what was given, by id and fence.
+with told as materialized (
+    select jsonb_object_agg(concat(id, ' ', fence), jsonb_build_array(traced)) as words
+    from unnest(:ids::uuid[], :fences::bigint[], :traces::text[]) as g(id, fence, traced)
 ),
 released as (
     update carafe.jobs j
     set state = 'queued', worker = null, started_at = null, deadline_at = null, hinted_at = clock_timestamp(),
-        releases = j.releases + case when :counts then 1 else 0 end, trace = coalesce(g.traced, j.trace)
-    from given g
-    where j.id = g.id and (g.fence is null or j.fence = g.fence) and j.state || '' = 'running' and j.worker = :worker
+        releases = j.releases + case when :counts then 1 else 0 end,
+        trace = coalesce((select words from told) -> (j.id || ' ' || j.fence) ->> 0, j.trace)
+    where j.id = any(:ids::uuid[]) and j.state || '' = 'running' and j.worker = :worker
+        and coalesce((select words from told) -> (j.id || ' ' || j.fence), (select words from told) -> (j.id || ' ')) is not null
         and j.cancel_requested_at is null
     returning j.id, j.kind, j.state, j.attempt, j.max_attempts, cast(j.args as text) as args,
         case when j.queue <> all (array(select name from carafe.queues where paused_at is not null)) then j.hinted_at end
@@ -18,8 +20,8 @@ released as (
 ),
 cancelled as (
     delete from carafe.jobs j
-    using given g
-    where j.id = g.id and (g.fence is null or j.fence = g.fence) and j.state || '' = 'running' and j.worker = :worker
+    where j.id = any(:ids::uuid[]) and j.state || '' = 'running' and j.worker = :worker
+        and coalesce((select words from told) -> (j.id || ' ' || j.fence), (select words from told) -> (j.id || ' ')) is not null
         and j.cancel_requested_at is not null
     returning j.*
 ),

@@ -5,6 +5,7 @@
 -- counted as releases, and capped: then they count. One that somebody wants cancelled ends so.
 -- The fence stays; the next claim raises it, and until then no row is running, so a late write of the old owner changes
 -- nothing. Those of a paused queue come back without `hinted_at`: they get no hint.
+-- Rows are found by the ids of `judged`, and told apart in hash tables, as in finish.
 with ranked as (
     select id, releases, not suspect and row_number() over (order by started_at, id)
         <= coalesce((select concurrency from carafe.workers w where w.id = :worker), 5) as begun
@@ -16,22 +17,24 @@ judged as (
 ),
 requeued as (
     update carafe.jobs j
-    set state = 'queued', attempt = j.attempt + case when g.charged then 1 else 0 end, worker = null, deadline_at = null,
-        hinted_at = clock_timestamp(), suspect = j.suspect or g.begun or g.charged,
-        releases = j.releases + case when g.charged then 0 else 1 end
-    from judged g
-    where j.id = g.id and j.worker = :worker and j.state = 'running' and j.cancel_requested_at is null
-        and (not g.charged or j.attempt + 1 < j.max_attempts)
-    returning j.id, j.kind, j.attempt, j.max_attempts, j.fence, j.started_at, j.args, g.charged,
+    set state = 'queued', attempt = j.attempt + case when j.id in (select id from judged where charged) then 1 else 0 end, worker = null, deadline_at = null,
+        hinted_at = clock_timestamp(), suspect = j.suspect or j.id in (select id from judged where begun or charged),
+        releases = j.releases + case when j.id in (select id from judged where charged) then 0 else 1 end
+    where j.id = any(array(select id from judged)) and j.worker = :worker and j.state || '' = 'running'
+        and j.cancel_requested_at is null
+        and (j.attempt + 1 < j.max_attempts or j.id not in (select id from judged where charged))
+    returning j.id, j.kind, j.attempt, j.max_attempts, j.fence, j.started_at, j.args,
+        j.id in (select id from judged where charged) as charged,
         case when j.queue <> all (array(select name from carafe.queues where paused_at is not null)) then j.hinted_at end
             as hinted_at
 ),
 ended as (
     delete from carafe.jobs j
-    using judged g
-    where j.id = g.id and j.worker = :worker and j.state = 'running'
-        and (j.cancel_requested_at is not null or (g.charged and j.attempt + 1 >= j.max_attempts))
-    returning j.*, j.attempt + case when g.charged then 1 else 0 end as spent, g.charged,
+    where j.id = any(array(select id from judged)) and j.worker = :worker and j.state || '' = 'running'
+        and (j.cancel_requested_at is not null
+            or (j.attempt + 1 >= j.max_attempts and j.id in (select id from judged where charged)))
+    returning j.*, j.attempt + case when j.id in (select id from judged where charged) then 1 else 0 end as spent,
+        j.id in (select id from judged where charged) as charged,
         case when j.cancel_requested_at is null then 'dead' else 'cancelled' end as outcome
 ),
 moved as (

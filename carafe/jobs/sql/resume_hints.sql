@@ -1,9 +1,10 @@
 -- The first queued jobs of a queue that has been resumed, oldest first, a bounded batch, stamped for new hints. A stamp in the
--- future is a pause of its own (see defer).
+-- future is a pause of its own (see defer). Found and changed as in
+-- promote.
 with waiting as (
     select id from carafe.jobs
     where queue = cast(:queue as text) and state = 'queued' and hinted_at <= clock_timestamp()
     order by hinted_at limit :limit for update skip locked
 )
-update carafe.jobs j set hinted_at = clock_timestamp() from waiting where j.id = waiting.id
+update carafe.jobs j set hinted_at = clock_timestamp() where j.id = any(array(select id from waiting))
 returning j.id, j.kind, j.hinted_at

@@ -5,7 +5,7 @@
 insert into carafe.gauges (queue, queued, running, scheduled, retrying, dead, oldest_wait, paused, workers, slots, used, wanted)
 select q.name, coalesce(j.queued, 0), coalesce(j.running, 0), coalesce(j.scheduled, 0), coalesce(j.retrying, 0),
     (select count(*) from carafe.jobs_dead d where d.queue = q.name and d.resolved_at is null),
-    coalesce(greatest(0, extract(epoch from now() - j.oldest)), 0), q.paused_at is not null, w.workers, w.slots, w.used,
+    extract(epoch from now() - greatest(least(j.oldest, now()), timestamptz '2000-01-01 00:00+00')), q.paused_at is not null, w.workers, w.slots, w.used,
     case when :scales::boolean then greatest(w.busy, ceil(
         (case when q.paused_at is null then coalesce(j.queued, 0) else 0 end + coalesce(j.lasting, 0))
         / coalesce((select concurrency from carafe.workers order by started_at desc limit 1), 5)::float8)) end

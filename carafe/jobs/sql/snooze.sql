@@ -1,20 +1,22 @@
 -- Puts running jobs back for later, each only under its own fence, without spending an attempt; one that somebody wants
--- cancelled ends so instead. The state is compared in a way that no index serves (see finish).
-with given as (
-    select * from unnest(:ids::uuid[], :fences::bigint[], :delays::float8[], :traces::text[]) as g(id, fence, delay, traced)
+-- cancelled ends so instead. Rows are found as in finish; `told` holds what was given, by id and fence.
+with told as materialized (
+    select jsonb_object_agg(id || ' ' || fence, jsonb_build_array(delay, traced)) as words
+    from unnest(:ids::uuid[], :fences::bigint[], :delays::float8[], :traces::text[]) as g(id, fence, delay, traced)
 ),
 snoozed as (
     update carafe.jobs j
     set state = 'scheduled', worker = null, started_at = null, deadline_at = null, snoozes = j.snoozes + 1,
-        due_at = now() + g.delay * interval '1 second', trace = coalesce(g.traced, j.trace)
-    from given g
-    where j.id = g.id and j.fence = g.fence and j.state || '' = 'running' and j.cancel_requested_at is null
+        due_at = now() + cast((select words from told) -> (j.id || ' ' || j.fence) ->> 0 as float8) * interval '1 second',
+        trace = coalesce((select words from told) -> (j.id || ' ' || j.fence) ->> 1, j.trace)
+    where j.id = any(:ids::uuid[]) and j.state || '' = 'running' and j.cancel_requested_at is null
+        and (select words from told) -> (j.id || ' ' || j.fence) is not null
     returning j.id, j.kind, j.state, j.attempt, j.max_attempts, cast(j.args as text) as args
 ),
 cancelled as (
     delete from carafe.jobs j
-    using given g
-    where j.id = g.id and j.fence = g.fence and j.state || '' = 'running' and j.cancel_requested_at is not null
+    where j.id = any(:ids::uuid[]) and j.state || '' = 'running' and j.cancel_requested_at is not null
+        and (select words from told) -> (j.id || ' ' || j.fence) is not null
     returning j.*
 ),
 moved as (

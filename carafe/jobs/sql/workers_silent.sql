@@ -1,12 +1,13 @@
--- The workers that should be alive, with their last beat, and those gone with rows still running under them; those that
--- ended a day ago are forgotten. On Kubernetes with what is known of their pods: `pod_over` when the worker's container or
--- the whole pod has ended since the worker began, `death_…` when it is this worker's death, `watched` when a death would be
--- known within seconds.
+-- The workers that should be alive, with their last beat; with `gone` also those that are not and have rows still running
+-- under them, and then those that ended a day ago are forgotten: that passes the index entries of all that they have claimed
+-- since the last vacuum, so it is asked less often when these are many. On Kubernetes with what is known of their pods:
+-- `pod_over` when the worker's container or the whole pod has ended since the worker began, `death_…` when it is this worker's
+-- death, `watched` when a death would be known within seconds.
 -- The cluster's clocks are compared only to tell this worker's death from one long before it, and for a minute; a container
 -- that is seen running again may be a successor's, which Postgres's own times cannot tell apart.
 with forgotten as (
-    delete from carafe.workers where stopped_at < now() - interval '1 day'
-        and not exists (select from carafe.jobs j where j.worker = workers.id and j.state = 'running')
+    delete from carafe.workers where :gone::boolean and stopped_at < now() - interval '1 day'
+        and (exists (select from carafe.jobs j where j.worker = workers.id and j.state = 'running' offset 0)) is not true
 )
 select w.id, w.name, w.incarnation, w.beat_at, w.state, p.name as pod, p.node,
     coalesce(p.confirmed_at > now() - interval '30 seconds', false) as watched,
@@ -20,4 +21,4 @@ left join lateral (
     select coalesce(p.death_finished_at + interval '1 second', p.death_seen_at) >= w.started_at as its
 ) as d on true
 where w.state in ('running', 'draining')
-    or exists (select from carafe.jobs j where j.worker = w.id and j.state = 'running')
+    or (:gone::boolean and exists (select from carafe.jobs j where j.worker = w.id and j.state = 'running' offset 0))

@@ -1,5 +1,10 @@
--- Bulk actions: those under way first, then the newest.
-select * from (
+-- Bulk actions: those under way first, then the newest; of a selection of more than a hundred jobs the filter says how many, not
+-- which.
+select id, action, cutoff, rate, actor, via, reason, state, matched, matched_estimated, done, skipped, failed, last_error,
+    created_at, ended_at,
+    case when length(filter::text) <= 5000 then filter
+        else (filter - 'ids') || jsonb_build_object('ids', matched || ' jobs') end as filter
+from (
     (select * from carafe.bulk_actions where ended_at is null order by created_at desc, id desc limit :limit)
     union
     (select * from carafe.bulk_actions order by created_at desc, id desc limit :limit)

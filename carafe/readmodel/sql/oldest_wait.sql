@@ -1,5 +1,7 @@
 -- Since when the oldest queued job could run, in seconds, and of how many that is true: `limit` at most are looked at.
-select count(*) as number, cast(coalesce(extract(epoch from now() - min(due_at)), 0) as float8) as seconds
+-- A time may be infinite, and that has no age.
+select count(*) as number,
+    cast(extract(epoch from now() - greatest(least(min(due_at), now()), timestamptz '2000-01-01 00:00+00')) as float8) as seconds
 from (
     select due_at from carafe.jobs where state = 'queued' order by queue desc, hinted_at desc limit :limit
 ) as found

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 from fastapi import Depends, FastAPI, Request, Response
@@ -13,8 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 import carafe
-from carafe.database import DISCONNECTED, Database
-from carafe.errors import CarafeError, OutcomeUnknown, Unavailable
+from carafe.database import CONFLICTS, DISCONNECTED, Database, read_only
+from carafe.errors import Busy, CarafeError, OutcomeUnknown, Unavailable
 from carafe.logging import get_logger
 from carafe.web.dashboard import login, streams
 from carafe.web.dashboard.access import Access, Authenticate, check_unsafe, viewer_of
@@ -60,13 +60,16 @@ def create_dashboard(
     model: "ReadModel | None" = None,
     authenticate: Authenticate | None = None,
     pages: "Iterable[AddedPage]" = (),
+    root_path: str = "",
 ) -> FastAPI:
     """The dashboard as an application; its object is ``app.state.dashboard``. It connects when somebody looks.
 
     `client` acts, and stays the caller's to close. `model` reads (one of its own on a small read-only pool unless given).
-    `authenticate` says who looks in place of the settings; `pages` are an application's own.
+    `authenticate` says who looks in place of the settings; `pages` are an application's own. `root_path`: what a proxy takes
+    away from the path of each request (DASHBOARD_ROOT_PATH); one that is mounted learns its path from where it is mounted.
     """
     app = _Application(
+        taken_away=root_path,
         title="Carafe dashboard",
         version=carafe.__version__,
         lifespan=_lifespan,
@@ -120,8 +123,8 @@ def reading_pool(settings: "Settings") -> Database:
         pool_size=settings.dashboard_pool_size,
         name="carafe dashboard",
         command_timeout=STATEMENT_TIMEOUT + 1,
+        read_only=True,
         server_settings={
-            "default_transaction_read_only": "on",
             "statement_timeout": f"{STATEMENT_TIMEOUT}s",
             "lock_timeout": "1s",
             # A plan for any value walks all the dead to find none of an error that there never was.
@@ -133,9 +136,20 @@ def reading_pool(settings: "Settings") -> Database:
 
 
 class _Application(FastAPI):
-    """FastAPI whose every answer has the headers: middleware would be inside of what answers unexpected errors."""
+    """FastAPI whose every answer has the headers: middleware would be inside of what answers unexpected errors.
+
+    `taken_away`: the beginning of each path, which a proxy has removed. It is put back, so that a request looks as if it had
+    come to a mounted dashboard.
+    """
+
+    def __init__(self, *, taken_away: str, **options: Any) -> None:
+        super().__init__(**options)
+        self._taken_away = taken_away
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._taken_away and scope["type"] == "http":
+            path = self._taken_away + scope["path"]
+            scope = {**scope, "root_path": self._taken_away + scope.get("root_path", ""), "path": path}
         await SecurityHeaders(super().__call__)(scope, receive, send)
 
 
@@ -174,12 +188,16 @@ LOST: list[type[Exception]] = [
 """How the loss of Postgres looks where nobody has put it into the library's words; a file that is missing is none."""
 
 
+BUSY = (asyncpg.LockNotAvailableError, *CONFLICTS)
+"""Others are in the way: a migration, say."""
+
+
 def _answer_errors(app: FastAPI) -> None:
     answers: list[tuple[type[Exception], Callable[..., object]]] = [
         (SignInNeeded, _sign_in),
         (Refused, _refused),
         (CarafeError, _of_the_library),
-        *((kind, _away) for kind in LOST),
+        *((kind, _away) for kind in (*LOST, *BUSY)),
         (asyncpg.QueryCanceledError, _too_slow),
         (asyncpg.UndefinedTableError, _older_schema),
         (asyncpg.UndefinedColumnError, _older_schema),
@@ -231,11 +249,25 @@ async def _of_the_library(request: Request, error: CarafeError) -> Response:
 
 
 async def _away(request: Request, error: Exception) -> Response:
-    request.app.state.dashboard.snapshots.doubt()
+    if isinstance(error.__cause__, asyncpg.QueryCanceledError):
+        return await _too_slow(request, error)
+    if not isinstance(error, (Busy, *BUSY)):
+        request.app.state.dashboard.snapshots.doubt()
     text = "Nothing can be shown and nothing was done; jobs are not lost. It is looked for all the time."
+    title = "Postgres cannot be reached"
+    if isinstance(error, (Busy, *BUSY)):
+        title, text = (
+            "Postgres is busy",
+            "Something else was in the way for too long. Nothing was done; try again in a moment.",
+        )
+    elif read_only(error):
+        title, text = (
+            "Postgres may not be written now",
+            "Nothing was done; jobs are not lost. It is looked for all the time.",
+        )
     if isinstance(error, OutcomeUnknown):
         text = "It was lost while this was being done: look whether it was, before you do it again."
-    return await _told(request, 503, "Postgres cannot be reached", text, {"Retry-After": "2"})
+    return await _told(request, 503, title, text, {"Retry-After": "2"})
 
 
 async def _too_slow(request: Request, error: Exception) -> Response:

@@ -21,7 +21,7 @@ def dashboard_beside(application: Any, settings: Settings) -> FastAPI:
     """The dashboard of an application that runs in this process; it must end before the application does."""
     shared = _client_of(application)
     client = shared or Client.from_settings(settings)
-    app = create_dashboard(settings, client, pages=pages_of(application))
+    app = create_dashboard(settings, client, pages=pages_of(application), root_path=settings.dashboard_root_path)
     if shared is None:
 
         @asynccontextmanager
@@ -38,7 +38,7 @@ def dashboard_beside(application: Any, settings: Settings) -> FastAPI:
 def dashboard_alone(application: Any, settings: Settings) -> FastAPI:
     """The dashboard of an application that is not served here. It carries the upkeep too, where STEWARD says so."""
     client = _client_of(application) or Client.from_settings(settings)
-    app = create_dashboard(settings, client, pages=pages_of(application))
+    app = create_dashboard(settings, client, pages=pages_of(application), root_path=settings.dashboard_root_path)
 
     @asynccontextmanager
     async def upkeep(_: Any) -> AsyncIterator[None]:

@@ -23,8 +23,16 @@ def _dashboard(request: Request) -> "Dashboard":
 
 
 def _name(request: Request, name: str) -> str:
-    # The prefix makes browsers refuse the same name from another port over http or from a sibling domain.
-    return f"__Host-{name}" if is_secure(request) else name
+    # The prefixes make browsers refuse the same name from another port over http, and the first from a sibling domain; that
+    # one a cookie of a path cannot have.
+    if not is_secure(request):
+        return name
+    return f"__Host-{name}" if _path(request) == "/" else f"__Secure-{name}"
+
+
+def _path(request: Request) -> str:
+    """The dashboard's own path, so that neighbours on the same host do not get its cookies."""
+    return str(request.scope.get("root_path", "")).rstrip("/") or "/"
 
 
 def session_of(request: Request) -> Session:
@@ -76,7 +84,9 @@ def take_said(request: Request) -> str | None:
 
 def forget_said(request: Request, response: Response) -> None:
     """It was said."""
-    response.delete_cookie(_name(request, SAID), path="/", secure=is_secure(request), httponly=True, samesite="strict")
+    response.delete_cookie(
+        _name(request, SAID), path=_path(request), secure=is_secure(request), httponly=True, samesite="strict"
+    )
 
 
 def _said(request: Request) -> str:
@@ -88,7 +98,7 @@ def _set(request: Request, response: Response, name: str, value: str, seconds: i
         _name(request, name),
         value,
         max_age=seconds,
-        path="/",
+        path=_path(request),
         secure=is_secure(request),
         httponly=True,
         # Lax, so that a link in an alert finds its reader signed in; what only follows our own redirect may be strict.

@@ -1,5 +1,9 @@
 """Failed sign-ins, counted in Postgres for each name and address, each making the next wait longer: never a lock-out.
 
+Names fall into `BUCKETS`, those that somebody has and those that nobody has alike: so an address has a bounded number of
+rows and of attempts, whatever names it makes up, and no wait tells whether a name exists. An address is a network of 64 bits
+in IPv6, since whoever has one address there has them all.
+
 An attempt is counted before its password is checked, in one statement, so that many at once gain nothing. One that comes
 too early is told how long to wait, and not counted: the wait does not grow by trying. Whoever gets in has their count
 forgotten, and so does a day of rest. An address that others guess from does not make anybody else wait.
@@ -8,8 +12,13 @@ Must never: hold a password, or let a name that nobody has look different from o
 """
 
 from dataclasses import dataclass
+from hashlib import sha256
+from ipaddress import IPv6Address, ip_address, ip_network
 
 from carafe.database import Database
+
+BUCKETS = 64
+"""Names that an address can try side by side; two in one bucket wait for each other."""
 
 FREE = 3
 """Attempts without a wait."""
@@ -40,6 +49,22 @@ FORGET = "delete from carafe.failed_logins where name = $1 and address = $2"
 PRUNE = "delete from carafe.failed_logins where last_at < now() - interval '1 day'"
 
 
+def bucket_of(name: str) -> str:
+    """The row of an address that a name's attempts are counted in."""
+    return f"bucket {sha256(name.encode('utf-8', 'replace')).digest()[0] % BUCKETS}"
+
+
+def network_of(address: str) -> str:
+    """What attempts are counted for: an IPv4 address, or the /64 of an IPv6 one."""
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address[:100]
+    if isinstance(found, IPv6Address):
+        found = found.ipv4_mapped or found
+    return str(ip_network(f"{found}/64", strict=False)) if isinstance(found, IPv6Address) else str(found)
+
+
 @dataclass(frozen=True, slots=True)
 class FailedLogins:
     """The counts in one database."""
@@ -52,10 +77,11 @@ class FailedLogins:
         Raises `Unavailable`.
         """
         async with self.database.connection() as connection:
-            if await connection.fetchval(ATTEMPT, name, address) is not None:
+            row = (bucket_of(name), network_of(address))
+            if await connection.fetchval(ATTEMPT, *row) is not None:
                 await connection.execute(PRUNE)
                 return 0.0
-            left: float | None = await connection.fetchval(LEFT, name, address)
+            left: float | None = await connection.fetchval(LEFT, *row)
         return max(left or 0.0, 1.0)
 
     async def succeeded(self, name: str, address: str) -> None:
@@ -63,5 +89,5 @@ class FailedLogins:
         from carafe.jobs.audit import Actor, record
 
         async with self.database.connection() as connection, connection.transaction():
-            await connection.execute(FORGET, name, address)
+            await connection.execute(FORGET, bucket_of(name), network_of(address))
             await record(connection, Actor(name, "dashboard"), "sign in", name, details={"address": address})

@@ -70,6 +70,11 @@ def percent(share: float | None) -> str:
     return NOTHING if share is None or not math.isfinite(share) else f"{share * 100:.0f} %"
 
 
+def hundredths(share: float) -> str:
+    """A share between 0 and 1 as a whole number up to 100, whatever it is: for `<progress>`."""
+    return f"{min(max(share, 0.0), 1.0) * 100:.0f}" if math.isfinite(share) else "0"
+
+
 def iso(at: datetime) -> str:
     """The moment in ISO 8601, UTC, to milliseconds: what `<time datetime>` and the dashboard's addresses hold."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -121,9 +126,17 @@ def scalar_text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
+class Cut(str):
+    """In the place of what a tree leaves out: words, not a value."""
+
+    __slots__ = ()
+
+
 def kind_of(value: Any) -> str:
-    """What a JSON value is: object, array, text, number, truth or null. For templates that draw JSON as a tree."""
+    """What a JSON value is: object, array, text, number, truth or null; or cut. For templates that draw JSON as a tree."""
     match value:
+        case Cut():
+            return "cut"
         case None:
             return "null"
         case bool():
@@ -143,6 +156,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "clock": clock,
     "count_text": count,
     "duration": duration,
+    "hundredths": hundredths,
     "iso": iso,
     "json_text": json_text,
     "kind_of": kind_of,

@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl
 from fastapi import Depends, Request
 from starlette.datastructures import FormData, UploadFile
 
+from carafe.errors import CarafeError, Unavailable
 from carafe.web.dashboard.dashboard import get_dashboard
 from carafe.web.dashboard.refusals import Refused
 
@@ -42,3 +43,8 @@ async def read_form(request: Request) -> FormData:
 
 FormOf = Annotated[FormData, Depends(read_form)]
 """A parameter of this type has the form's fields."""
+
+
+def status_of(error: CarafeError) -> int | None:
+    """The status of a form that is shown again with this error: Postgres that is away is no fault of what was typed."""
+    return error.status if isinstance(error, Unavailable) else None

@@ -15,6 +15,7 @@ from carafe.logging import get_logger
 from carafe.web.dashboard import cookies
 from carafe.web.dashboard.access import viewer_of
 from carafe.web.dashboard.dashboard import DashboardOf
+from carafe.web.dashboard.failed_logins import network_of
 from carafe.web.dashboard.forms import FormOf
 from carafe.web.dashboard.origins import address_of
 from carafe.web.dashboard.refusals import Refused
@@ -52,12 +53,13 @@ async def login(request: Request, dashboard: DashboardOf, form: FormOf) -> Respo
         return _page(request, target, "", "A name has no such characters.", 422)
     address = address_of(request)
     try:
-        wait = await dashboard.failed_logins.attempt(name, address)
+        async with dashboard.passwords.turn(network_of(address)):
+            wait = await dashboard.failed_logins.attempt(name, address)
+            user = None if wait else await dashboard.passwords.check(name, password)
         if wait:
             answer = _page(request, target, name, f"Too many tries. Wait {wait:.0f} s, then try again.", 429)
             answer.headers["retry-after"] = f"{wait:.0f}"
             return answer
-        user = await dashboard.passwords.check(name, password)
         if user is None:
             # Without the name: people type their password into that field.
             log.warning("sign-in failed", address=address)

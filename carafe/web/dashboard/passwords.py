@@ -1,11 +1,13 @@
 """Passwords as argon2id hashes: making them for DASHBOARD_USERS, and checking one.
 
 Guarantees: checking takes as long for a name that nobody has as for one that somebody has; no more than two are checked at
-a time, so that signing in cannot eat a pod's memory.
+a time, so that signing in cannot eat a pod's memory; each address has one turn at a time, so that none keeps out the others.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from carafe.web.dashboard.refusals import Refused
@@ -20,8 +22,11 @@ MAX_PASSWORD = 1_000
 
 AT_A_TIME = 2
 
-WAITING = 50
+WAITING = 500
 """Sign-ins that wait for their turn at most."""
+
+WAITING_OF_ONE = 10
+"""Those of one address."""
 
 # OWASP's choice for argon2id with little memory (Password Storage Cheat Sheet): a web pod has 384 MiB.
 TIME_COST, MEMORY_COST, PARALLELISM = 2, 19_456, 1
@@ -43,21 +48,36 @@ class Passwords:
 
     def __init__(self, users: Sequence["DashboardUser"]) -> None:
         self._users = {user.name: user for user in users}
-        self._turn = asyncio.Semaphore(AT_A_TIME)
-        self._waiting = 0
+        self._slots = asyncio.Semaphore(AT_A_TIME)
+        self._turns: dict[str, asyncio.Lock] = {}
+        self._waiting: Counter[str] = Counter()
         self._nobodys: str | None = None
 
-    async def check(self, name: str, password: str) -> "DashboardUser | None":
-        """The user of this name and password, or None. Raises `Refused` 503 when too many sign in at once."""
-        if self._waiting >= WAITING:
+    @asynccontextmanager
+    async def turn(self, address: str) -> AsyncIterator[None]:
+        """The turn of this address, one at a time: within it one sign-in is counted and checked.
+
+        Raises `Refused` 429 when too many of it wait, and 503 when too many wait at all.
+        """
+        if self._waiting[address] >= WAITING_OF_ONE:
+            text = "Too many sign in at once from where you are. Try again in a moment."
+            raise Refused(429, "Busy", text, headers={"Retry-After": "1"})
+        if self._waiting.total() >= WAITING:
             raise Refused(503, "Busy", "Too many sign in at once. Try again in a moment.", headers={"Retry-After": "2"})
-        user = self._users.get(name)
-        self._waiting += 1
+        self._waiting[address] += 1
         try:
-            async with self._turn:
-                right = await asyncio.to_thread(self._matches, user, password)
+            async with self._turns.setdefault(address, asyncio.Lock()):
+                yield
         finally:
-            self._waiting -= 1
+            self._waiting[address] -= 1
+            if not self._waiting[address]:
+                del self._waiting[address], self._turns[address]
+
+    async def check(self, name: str, password: str) -> "DashboardUser | None":
+        """The user of this name and password, or None."""
+        user = self._users.get(name)
+        async with self._slots:
+            right = await asyncio.to_thread(self._matches, user, password)
         return user if right else None
 
     def _matches(self, user: "DashboardUser | None", password: str) -> bool:

@@ -22,6 +22,7 @@ from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 
 from carafe.jobs.definition import REDACTED, Job
 from carafe.jobs.errors import Fault
+from carafe.jobs.stored_json import parsed
 
 Control = Literal["text", "area", "integer", "number", "choice", "date", "moment", "json", "secret"]
 
@@ -136,7 +137,7 @@ class ArgumentForm:
         text = text.replace("\r\n", "\n")
         filled = (Filled(_WHOLE, text, keepable=bool(secrets)),)
         try:
-            arguments = _json(text)
+            arguments = parsed(text)
             if not isinstance(arguments, dict):
                 raise ValueError("must be a JSON object, such as {}")
         except ValueError as error:
@@ -397,7 +398,7 @@ def _value(one: Field, shown: Filled) -> Any:
         case "choice":
             return next((json.loads(key) for key, _ in one.choices if key == text), text)
         case "json":
-            return _json(text)
+            return parsed(text)
         case "moment":
             return text.strip() + ("Z" if _LOCAL.fullmatch(text.strip()) else "")
         case "date":
@@ -420,25 +421,12 @@ def _read_secret(one: Field, shown: Filled, typed: str, arguments: dict[str, Any
 def _number(text: str) -> Any:
     """A number as JSON has it; what is none stays text, so that the model says what is wrong with it."""
     if _INTEGER.fullmatch(text):
-        number = int(text)
-        return number if -(2**63) <= number < 2**64 else text
+        return int(text)
     try:
-        value = _json(text)
+        value = parsed(text)
     except ValueError:
         return text
     return value if isinstance(value, float) else text
-
-
-def _json(text: str) -> Any:
-    def refuse(word: str) -> Any:
-        raise ValueError(f"{word} is not JSON")
-
-    try:
-        return json.loads(text, parse_constant=refuse)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
-    except RecursionError:
-        raise ValueError("is nested too deeply") from None
 
 
 def _stray(arguments: Any, keep: Iterable[str]) -> list[Fault]:

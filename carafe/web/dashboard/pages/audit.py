@@ -11,6 +11,7 @@ from carafe.jobs.audit import AuditRecord
 from carafe.web.dashboard.access import Viewer, ViewerOf
 from carafe.web.dashboard.dashboard import DashboardOf
 from carafe.web.dashboard.pages.parts import show
+from carafe.web.dashboard.trees import shown
 
 router = APIRouter()
 
@@ -29,7 +30,7 @@ async def list_audit(request: Request, viewer: ViewerOf, dashboard: DashboardOf)
         request,
         "audit",
         422 if fault else 200,
-        rows=[(row, path_of_target(row), shown_details(row, viewer)) for row in page.rows],
+        rows=[(row, path_of_target(row), shown(shown_details(row, viewer))) for row in page.rows],
         target=target or "",
         here=_address(target, cursor),
         first=_address(target, None) if cursor else "",

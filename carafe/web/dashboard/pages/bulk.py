@@ -15,7 +15,7 @@ from carafe.jobs.filters import JobFilter
 from carafe.web.dashboard.access import OperatorOf, Viewer, ViewerOf
 from carafe.web.dashboard.dashboard import Dashboard, DashboardOf
 from carafe.web.dashboard.forms import FormOf
-from carafe.web.dashboard.pages.chosen import address, checked, chips, kept_filter
+from carafe.web.dashboard.pages.chosen import Chip, address, checked, chips, kept_filter
 from carafe.web.dashboard.pages.parts import show
 from carafe.web.dashboard.refusals import Refused
 from carafe.web.dashboard.rendering import after
@@ -133,6 +133,9 @@ async def steer(
 def described(record: BulkActionRecord, viewer: Viewer) -> dict[str, Any]:
     """A bulk action with what a template shows of it."""
     wanted = kept_filter(record.filter)
+    # A list says of a large selection only how many jobs it has.
+    selected = record.filter.get("ids")
+    many = [Chip("selected", selected, JobFilter())] if isinstance(selected, str) else []
     worked = record.done + record.skipped + record.failed
     share = 1.0 if record.state == "done" else None
     if record.matched.number and share is None:
@@ -140,7 +143,7 @@ def described(record: BulkActionRecord, viewer: Viewer) -> dict[str, Any]:
     return {
         "record": record,
         "verb": WORDS[record.action],
-        "chips": chips(wanted, viewer),
+        "chips": [*chips(wanted, viewer), *many],
         "worked": worked,
         "share": share or 0.0,
         "remaining": max(record.matched.number - worked, 0),

@@ -11,7 +11,7 @@ from carafe.jobs.definition import build, job_class, kinds
 from carafe.jobs.errors import Fault
 from carafe.web.dashboard.access import OperatorOf
 from carafe.web.dashboard.dashboard import DashboardOf
-from carafe.web.dashboard.forms import FormOf
+from carafe.web.dashboard.forms import FormOf, status_of
 from carafe.web.dashboard.pages.argument_form import ArgumentForm, Filled, Reading, with_faults, without_zone
 from carafe.web.dashboard.pages.parts import show
 from carafe.web.dashboard.rendering import after
@@ -49,7 +49,8 @@ async def enqueue(request: Request, operator: OperatorOf, form: FormOf, dashboar
         fault = str(error).partition(": ")[2]
         return _form(request, blank, reading.filled, options=options, option_errors={error.option: fault})
     except CarafeError as error:
-        return _form(request, blank, reading.filled, [Fault("", str(error))], options=options)
+        # What was typed stays, so that it can be sent again, whatever has become of it.
+        return _form(request, blank, reading.filled, [Fault("", str(error))], options=options, status=status_of(error))
     said = "Enqueued." if not enqueued.existing else "A live job holds this unique key already: this is that job."
     return after(request, f"/jobs/{enqueued.id}", said)
 
@@ -62,13 +63,14 @@ def _form(
     *,
     options: Mapping[str, str] | None = None,
     option_errors: Mapping[str, str] | None = None,
+    status: int | None = None,
 ) -> Response:
     shown, others = with_faults(filled, faults)
     failed = bool(faults or option_errors)
     return show(
         request,
         "enqueue_form",
-        422 if failed else 200,
+        status or (422 if failed else 200),
         form=form,
         filled=shown,
         faults=others,

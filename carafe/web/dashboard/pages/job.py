@@ -5,29 +5,46 @@ reads them when it writes the new job.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from html import escape
 from typing import Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 
 from carafe.jobs import CarafeError, InvalidArguments, InvalidOption, JobRecord, State
 from carafe.jobs.definition import kinds
 from carafe.jobs.errors import Fault
+from carafe.jobs.job_logs import LogLine
+from carafe.jobs.records import AttemptRecord
+from carafe.jobs.stored_json import written
 from carafe.readmodel.records import JobView
 from carafe.tracing import parse, trace_url
 from carafe.web.dashboard.access import OperatorOf, Viewer, ViewerOf
 from carafe.web.dashboard.dashboard import Dashboard, DashboardOf
-from carafe.web.dashboard.forms import FormOf
+from carafe.web.dashboard.formatting import iso
+from carafe.web.dashboard.forms import FormOf, status_of
 from carafe.web.dashboard.pages.argument_form import ArgumentForm, Filled, with_faults, without_zone
 from carafe.web.dashboard.pages.bulk import back_to
-from carafe.web.dashboard.pages.commands import commands
+from carafe.web.dashboard.pages.commands import Commands, commands
 from carafe.web.dashboard.pages.dead import group_path
 from carafe.web.dashboard.pages.enqueue import moment, texts
 from carafe.web.dashboard.pages.parts import show
 from carafe.web.dashboard.refusals import Refused
 from carafe.web.dashboard.rendering import after
+from carafe.web.dashboard.trees import shown
 
 router = APIRouter()
+
+LONGEST_ERROR = 10_000
+"""Characters of an error on a job's page."""
+
+MOMENTS = 200
+"""Moments of a job's life on its page, the newest."""
+
+ATTEMPTS_SHOWN, LOGS_SHOWN, MARKUP = 200_000, 200_000, 400
+"""Characters of markup that failed attempts and logs may have on a job's page; and what is around each of them."""
 
 
 @router.get("/jobs/{job_id}")
@@ -35,23 +52,85 @@ async def show_job(request: Request, viewer: ViewerOf, dashboard: DashboardOf, j
     """All that is known of a job."""
     view = await _view(dashboard, job_id)
     job = view.job
-    copied = None
-    if viewer.sees_args:
-        copied = commands(job.kind, job.args, secrets=view.secrets, unique_key=job.unique_key, port=dashboard.settings.port)
+    args, result = shown(job.args), shown(job.result)
+    attempts, attempts_cut = _newest_attempts(view.attempts)
     return show(
         request,
         "job",
         view=view,
         job=job,
+        args=args,
+        result=result,
+        error=job.error and job.error[:LONGEST_ERROR],
+        attempts=attempts,
+        attempts_cut=attempts_cut,
+        logs=_newest_lines(view.logs),
+        timeline=view.timeline[-MOMENTS:],
         can=possible(view),
         editable=job.kind in kinds(),
-        commands=copied,
+        commands=_commands(dashboard, job) if viewer.sees_args and args[1] else None,
+        long_commands=viewer.sees_args and not args[1],
         group=group_path(job.kind, view.fingerprint) if job.state is State.DEAD and view.fingerprint else None,
         took=_took(job),
         trace=parse(view.trace),
         trace_link=trace_url(dashboard.settings.trace_url_template, view.trace),
         topics=f"job:{job_id}" + ("" if job.state.ended or job.state is State.RUNNING else " overview"),
     )
+
+
+@router.get("/jobs/{job_id}/raw/{part}")
+async def raw(
+    viewer: ViewerOf,
+    dashboard: DashboardOf,
+    job_id: UUID,
+    part: Literal["args", "result", "attempts", "logs", "commands"],
+) -> Response:
+    """What the job's page shows of it only in part, whole, as JSON or text."""
+    if part in ("args", "result", "commands") and not viewer.sees_args:
+        raise Refused(403, "Arguments are not shown", "You may not see arguments and results here (DASHBOARD_ARGS).")
+    view = await _view(dashboard, job_id)
+    job = view.job
+    match part:
+        case "args" | "result":
+            return Response(written(job.args if part == "args" else job.result, indent=True), media_type="application/json")
+        case "attempts":
+            return Response(written(view.attempts, indent=True), media_type="application/json")
+        case "logs":
+            lines = (f"{iso(line.at)} {line.level} {line.text} (attempt {line.attempt})" for line in view.logs)
+            return PlainTextResponse("".join(f"{line}\n" for line in lines))
+    copied = _commands(dashboard, job)
+    return PlainTextResponse(
+        "\n\n".join((*(f"# {name} is needed" for name in copied.variables), copied.curl, copied.carafe))
+    )
+
+
+def _commands(dashboard: Dashboard, job: JobRecord) -> Commands:
+    return commands(job.kind, job.args, secrets=job.secrets, unique_key=job.unique_key, port=dashboard.settings.port)
+
+
+def _newest_attempts(attempts: Sequence[AttemptRecord]) -> tuple[Sequence[AttemptRecord], bool]:
+    """The newest attempts, with as much of what they say as fits on a page; and whether something is left out."""
+    left = ATTEMPTS_SHOWN
+    found: list[AttemptRecord] = []
+    for attempt in reversed(attempts):
+        said = len(escape(attempt.error)) + len(escape(attempt.traceback or ""))
+        left -= said + MARKUP
+        if left < 0:
+            attempt = replace(attempt, error=attempt.error[:200], traceback=None)
+            left -= 200 + MARKUP
+        if left < -ATTEMPTS_SHOWN // 5:
+            return found[::-1], True
+        found.append(attempt)
+    return found[::-1], left < 0
+
+
+def _newest_lines(lines: Sequence[LogLine]) -> Sequence[LogLine]:
+    left = LOGS_SHOWN
+    for index in range(len(lines) - 1, -1, -1):
+        left -= len(escape(lines[index].text)) + MARKUP
+        if left < 0:
+            return lines[index + 1 :]
+    return lines
 
 
 def possible(view: JobView) -> frozenset[str]:
@@ -121,6 +200,7 @@ async def _edited(
     typed = given.get("run_at", "").strip()
     faults: Sequence[Fault] = reading.faults
     run_at_error = ""
+    status = None
     try:
         run_at = moment(typed, "run_at")
         if not faults:
@@ -139,7 +219,7 @@ async def _edited(
         run_at_error = str(error).partition(": ")[2] if error.option == "run_at" else ""
         faults = faults if run_at_error else [Fault("", str(error))]
     except CarafeError as error:
-        faults = [Fault("", str(error))]
+        faults, status = [Fault("", str(error))], status_of(error)
     return _form(
         request,
         view,
@@ -149,6 +229,7 @@ async def _edited(
         note=note,
         run_at=typed,
         run_at_error=run_at_error,
+        status=status,
     )
 
 
@@ -162,13 +243,14 @@ def _form(
     note: str,
     run_at: str = "",
     run_at_error: str = "",
+    status: int | None = None,
 ) -> Response:
     shown, others = with_faults(filled, faults)
     failed = bool(faults or run_at_error)
     return show(
         request,
         "job_edit",
-        422 if failed else 200,
+        status or (422 if failed else 200),
         view=view,
         job=view.job,
         form=form,

@@ -8,10 +8,10 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 
-from carafe.web.dashboard.rendering import render
+from carafe.web.dashboard.rendering import TEMPLATES, render
 
 
 def show(request: Request, name: str, status_code: int = 200, **context: Any) -> HTMLResponse:
-    """The page `name`, or its live part alone if that is what the request asks for."""
-    live = request.headers.get("X-Fragment") == "1"
+    """The page `name`, or its live part alone if it has one and that is what the request asks for."""
+    live = request.headers.get("X-Fragment") == "1" and (TEMPLATES / "pages" / f"{name}_live.html").is_file()
     return render(request, f"pages/{name}_live.html" if live else f"pages/{name}.html", status_code, **context)

@@ -1,0 +1,97 @@
+"""What a process that is forked from ours does not inherit: signal handlers, listening sockets, a running event loop.
+
+A handler may fork (``multiprocessing``, ``os.fork``) from a thread or from a coroutine. The copy must not drain like a
+worker at SIGTERM, nor keep our ports open after we have gone. Processes started by ``subprocess`` inherit none of it anyway.
+Guarantees: the hook costs nothing until something forks, and never raises into what has forked.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable
+
+OURS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1")
+"""Signals that carafe, Celery and uvicorn handle."""
+
+_descriptors: set[int] = set()
+_afterwards: list[Callable[[], None]] = []
+_installed = _signals = False
+_forking = threading.local()
+
+
+def keep_to_ourselves(descriptors: Iterable[int]) -> None:
+    """Close these descriptors in every process that is forked from this one, until `let_go`."""
+    _descriptors.update(descriptors)
+    _install()
+
+
+def let_go(descriptors: Iterable[int]) -> None:
+    """These descriptors are closed: their numbers may be somebody else's from now on."""
+    _descriptors.difference_update(descriptors)
+
+
+def after_fork(function: Callable[[], None]) -> None:
+    """Call a function in every process that is forked from this one."""
+    if function not in _afterwards:
+        _afterwards.append(function)
+    _install()
+
+
+def leave_signals_behind() -> None:
+    """Signals that this process handles do again what they do in any other in every process that is forked from it."""
+    global _signals
+    _signals = hasattr(signal, "pthread_sigmask")
+    _install()
+
+
+def _install() -> None:
+    global _installed
+    if not _installed and hasattr(os, "register_at_fork"):
+        _installed = True
+        os.register_at_fork(before=_about_to_fork, after_in_parent=_has_forked, after_in_child=_forked)
+
+
+def _about_to_fork() -> None:
+    if _signals:
+        # One that comes before the copy has let go of our handlers would be lost in them: it waits until then.
+        _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ours())
+
+
+def _has_forked() -> None:
+    if _signals:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
+
+
+def _ours() -> list[signal.Signals]:
+    return [signal.Signals[name] for name in OURS if hasattr(signal, name)]
+
+
+def _reset_signals() -> None:
+    global _signals
+    if not _signals:
+        return
+    _signals = False  # what is forked from the copy has another parent
+    signal.set_wakeup_fd(-1)
+    for number in _ours():
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
+
+
+def _forked() -> None:
+    with contextlib.suppress(Exception):
+        _reset_signals()
+    with contextlib.suppress(Exception):
+        asyncio._set_running_loop(None)
+        asyncio.set_event_loop(None)
+    for descriptor in _descriptors:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+    _descriptors.clear()
+    functions = _afterwards[:]
+    _afterwards.clear()
+    for function in functions:
+        with contextlib.suppress(Exception):
+            function()

@@ -1,0 +1,39 @@
+"""Each version of Postgres that these tests ask: the embedded one, and PostgreSQL 15, the oldest that Carafe supports, where
+the machine has it (Debian keeps several versions side by side). Where it has not, those tests are skipped."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import asyncpg
+
+from carafe.database import plain_dsn
+from carafe.embedded import EmbeddedPostgres
+from carafe.testing.databases import Databases, in_thread
+
+OLDEST = Path("/usr/lib/postgresql/15/bin")
+"""Where Debian and Ubuntu install it."""
+
+
+@contextmanager
+def databases_on_15(folder: Path) -> Iterator[Databases]:
+    """Databases on a server of PostgreSQL 15, which is ended afterwards."""
+    server = EmbeddedPostgres(folder, durable=False, binaries=OLDEST)
+    server.start()
+    in_thread(lambda: _allow_prepared_transactions(server.url))
+    server.stop()
+    server.start()
+    databases = Databases(server.url)
+    try:
+        yield databases
+    finally:
+        databases.close()
+        server.stop()
+
+
+async def _allow_prepared_transactions(url: str) -> None:
+    connection = await asyncpg.connect(plain_dsn(url))
+    try:
+        await connection.execute("alter system set max_prepared_transactions = 5")
+    finally:
+        await connection.close()
