@@ -48,7 +48,7 @@ from carafe.jobs.identifiers import uuid7
 from carafe.jobs.moves import HookFailed
 from carafe.jobs.statements import CANCEL
 from carafe.jobs.states import State
-from carafe.logging import annotate, open_job_log
+from carafe.logging import annotate, hide, open_job_log
 
 if TYPE_CHECKING:
     from carafe.settings import Settings
@@ -265,6 +265,7 @@ class Engine:
         self.runner.trust_until(time.monotonic() + TRUST)
         self._capture.install()
         annotate("job", captured_logs.log_context)
+        hide(captured_logs.log_hides)
         self._surroundings.remember()
         self._stage.start()
         self._stage.call(self.runner.start)

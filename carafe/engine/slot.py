@@ -12,6 +12,7 @@ from uuid import UUID
 if TYPE_CHECKING:
     from carafe.engine.captured_logs import Tail
     from carafe.engine.handler_connections import Held
+    from carafe.engine.hiding import Hiding
     from carafe.tracing.attempts import Traced
 
 Stop = Literal["timeout", "cancelled", "drain", "lost"]
@@ -31,7 +32,8 @@ class Claim:
 
     Of its attempt: `started` and `deadline` in monotonic seconds, `stop`, why it was asked to stop, `stop_with`, how that
     is done (None: cancel `task`), `left`, the tasks that its handler has made, `connections`, those to Postgres that it has
-    taken (see `handler_connections`), and `over`, once its end is made.
+    taken (see `handler_connections`), `hiding`, which replaces its secrets (None: it has none), and `over`, once its end is
+    made.
     """
 
     __slots__ = (
@@ -40,6 +42,7 @@ class Claim:
         "connections",
         "deadline",
         "fence",
+        "hiding",
         "id",
         "kind",
         "left",
@@ -71,6 +74,7 @@ class Claim:
         self.task: Running | None = None
         self.left: list[asyncio.Task[Any]] | None = None
         self.connections: list[Held] | None = None
+        self.hiding: Hiding | None = None
         self.tail: Tail | None = None
         self.traced: Traced | None = None
 
