@@ -199,6 +199,9 @@ class Refused(ConnectionError):
 class Database:
     """One process's access to Postgres. Open it inside the event loop that uses it."""
 
+    _setup: Any = None
+    """A coroutine function that gets each connection which asyncpg's pool gives out; None: nobody asks."""
+
     def __init__(
         self,
         url: str,
@@ -249,6 +252,7 @@ class Database:
                 pool = asyncpg.create_pool(
                     min_size=0,
                     max_size=self._pool_size,
+                    setup=self._setup,
                     max_inactive_connection_lifetime=300,
                     connect=self._connect,
                     connection_class=_Planned if self._by_index else asyncpg.Connection,

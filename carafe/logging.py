@@ -53,7 +53,7 @@ def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
         structlog.processors.StackInfoRenderer(),
     ]
-    render: list[structlog.typing.Processor] = [_whose, structlog.processors.format_exc_info]
+    render: list[structlog.typing.Processor] = [_whose, structlog.processors.format_exc_info, _without_secrets]
     render += [_in_order, _json] if settings.log_format == "json" else [_Text(colours=stream.isatty())]
 
     handler = logging.StreamHandler(stream)
@@ -105,6 +105,16 @@ def annotate(name: str, source: Callable[[], Mapping[str, Any]]) -> None:
     _sources[name] = source
 
 
+_hides: Callable[[], Callable[[Any], Any] | None] | None = None
+
+
+def hide(source: Callable[[], Callable[[Any], Any] | None]) -> None:
+    """Let no line show what `source` hides: asked for each line, in the context that logs it, for a function that gives any
+    value of the line without it; None: nothing is hidden there. A later source takes the place of an earlier one."""
+    global _hides
+    _hides = source
+
+
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     """The logger of a module: `log = get_logger(__name__)`, then `log.info("lease taken", holder=…)`."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
@@ -134,6 +144,11 @@ def _whose(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[s
         for key, value in source().items():
             event.setdefault(key, value)
     return event
+
+
+def _without_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    hidden = None if _hides is None else _hides()
+    return event if hidden is None else {key: hidden(value) for key, value in event.items()}
 
 
 def _in_order(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

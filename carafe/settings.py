@@ -182,6 +182,13 @@ class _Values(BaseSettings):
 
     # How jobs run, unless a job says otherwise.
     worker_concurrency: int = Field(5, ge=1, le=10_000, description="Jobs that one worker process runs at a time.")
+    worker_database_pool_size: int | None = Field(
+        None,
+        ge=1,
+        le=20_000,
+        description="Connections to Postgres that one worker may open for the sessions of its handlers, and as many for "
+        "their statements; its own work has others. Unset: WORKER_CONCURRENCY and two more.",
+    )
     worker_max_replicas: int | None = Field(
         None,
         ge=1,

@@ -22,6 +22,8 @@ from carafe.texts import text_of
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
+    from carafe.engine.hiding import Hiding
+
 PROGRESS_INTERVAL = 0.25
 """Seconds between two writes of an attempt's progress; what comes sooner is left out, the last one (1.0) never."""
 
@@ -29,12 +31,13 @@ PROGRESS_INTERVAL = 0.25
 class AttemptContext:
     """The context of an ``async def`` handler; see `carafe.jobs.context.Context`."""
 
-    __slots__ = ("_claim", "_database", "_limit", "_reported", "_row", "completed", "result")
+    __slots__ = ("_claim", "_database", "_limit", "_reported", "_row", "completed", "hiding", "result")
 
     def __init__(self, row: Any, claim: Claim | None, database: Database, limit: int) -> None:
-        """`claim` None: in a child process, which is killed and never asked to stop."""
+        """`claim` None: in a child process, which is killed and never asked to stop; its `hiding` is set then."""
         self._row, self._claim, self._database, self._limit = row, claim, database, limit
         self._reported = 0.0
+        self.hiding: Hiding | None = None
         self.result: Any = None
         self.completed = False
 
@@ -71,8 +74,14 @@ class AttemptContext:
     def database(self) -> Database:
         return self._database
 
+    def _hiding(self) -> "Hiding | None":
+        return self.hiding if self._claim is None else self._claim.hiding
+
     async def progress(self, fraction: float, note: str = "") -> None:
         values = progress_values(fraction, note)
+        hiding = self._hiding()
+        if hiding is not None and values["note"]:
+            values["note"] = hiding.text(values["note"])
         now = time.monotonic()
         if now - self._reported < PROGRESS_INTERVAL and fraction < 1:
             return
@@ -95,6 +104,9 @@ class AttemptContext:
             await self._database.limit(transaction)
             row = self._row
             result = encode_result(self.result, self._limit)
+            hiding = self._hiding()
+            if hiding is not None and result is not None:
+                result = hiding.json(result)
             arguments = FINISH.arguments(
                 ids=[row["id"]], fences=[row["fence"]], results=[result], state="succeeded", reason=None, bounds=BOUNDS
             )

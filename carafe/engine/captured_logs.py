@@ -127,8 +127,16 @@ def log_context() -> dict[str, Any]:
     return {"job_id": str(claim.id), "kind": claim.kind, "attempt": claim.attempt}
 
 
+def log_hides() -> Callable[[Any], Any] | None:
+    """What a line of the worker's log must not show of the job whose code logs it (`carafe.logging.hide`)."""
+    claim = running.get()
+    return None if claim is None or claim.hiding is None else claim.hiding.value
+
+
 def add(claim: Claim, at: float, level: str, text: str) -> None:
     """A line for a claim; the tail is made with its first line."""
+    if claim.hiding is not None:
+        text = claim.hiding.text(text)
     tail = claim.tail
     if tail is None:
         with _making:

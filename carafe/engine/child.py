@@ -27,8 +27,8 @@ from carafe import forks
 from carafe.database import Database
 from carafe.engine.attempts import AttemptContext, progress_values
 from carafe.engine.captured_logs import Sending
+from carafe.engine.hiding import Hiding, loaded
 from carafe.engine.results import ResultNotUsable, encode_result
-from carafe.jobs.definition import load
 from carafe.jobs.errors import InvalidArguments, PayloadTooLarge
 from carafe.jobs.handlers import handlers
 from carafe.jobs.modules import load_handlers, load_jobs
@@ -66,16 +66,17 @@ def answer(request: dict[str, Any], answers: "Answers") -> dict[str, Any]:
     row = {**request, "id": UUID(request["id"]), "deadline_at": deadline}
     completed = False
     try:
-        job = load(handler.job, row["args"], row["version"])
+        job = loaded(handler.job, row, answers)
         if inspect.iscoroutinefunction(handler.function):
-            value, completed = asyncio.run(_run_async(handler.function, job, row))
+            value, completed = asyncio.run(_run_async(handler.function, job, row, answers.hiding))
         else:
             value = handler.function(job, ChildContext(row, answers))
         if completed:
             return {"completed": True}
         if isinstance(value, Outcome):
             raise value
-        return {"result": encode_result(value, request["result_limit"])}
+        result = encode_result(value, request["result_limit"])
+        return {"result": result if result is None or answers.hiding is None else answers.hiding.json(result)}
     except Retry as outcome:
         return {"outcome": "retry", "reason": outcome.reason, "after": outcome.after}
     except Snooze as outcome:
@@ -96,10 +97,11 @@ def answer(request: dict[str, Any], answers: "Answers") -> dict[str, Any]:
         return {"cause": "error", "error": (name, message, traceback)}
 
 
-async def _run_async(function: Any, job: Any, row: dict[str, Any]) -> tuple[Any, bool]:
+async def _run_async(function: Any, job: Any, row: dict[str, Any], hiding: Hiding | None) -> tuple[Any, bool]:
     """Run an ``async def`` handler with the context it would have in the worker, on connections of the child's own."""
     database = Database(row["database_url"], pool_size=2, name="carafe child")
     context = AttemptContext(row, None, database, row["result_limit"])
+    context.hiding = hiding
     try:
         return await function(job, context), context.completed
     except Exception:
@@ -117,11 +119,15 @@ class Answers:
         os.set_inheritable(descriptor, False)
         self._descriptor = descriptor
         self._saying = threading.Lock()
+        self.hiding: Hiding | None = None
+        """What none of the messages shows."""
         forks.keep_to_ourselves(descriptors=[descriptor])
         forks.after_fork(self._be_silent)
 
     def say(self, message: dict[str, Any]) -> None:
         """Send a message. Raises `OSError` when the parent is gone, or the handler has closed the pipe."""
+        if self.hiding is not None:
+            message = self.hiding.value(message)
         data = memoryview(orjson.dumps(message) + b"\n")
         with self._saying:
             while data and self._descriptor >= 0:
@@ -142,11 +148,12 @@ def _log_as_the_worker(settings: Sequence[Any]) -> None:
         configure_logging(Settings.model_construct(log_level=settings[0], log_format=settings[1]))
 
 
-def _name_in_log(request: dict[str, Any]) -> None:
-    from carafe.logging import annotate
+def _name_in_log(request: dict[str, Any], answers: Answers) -> None:
+    from carafe.logging import annotate, hide
 
     job = {"job_id": request["id"], "kind": request["kind"], "attempt": request["attempt"] + 1}
     annotate("job", lambda: job)
+    hide(lambda: None if answers.hiding is None else answers.hiding.value)
 
 
 def _trace(request: dict[str, Any], answers: Answers) -> None:
@@ -226,7 +233,7 @@ def main() -> None:
     threading.Thread(target=_end_with_parent, args=(asking,), daemon=True).start()
     _limit_memory(request["memory_limit"])
     logging.getLogger().addHandler(Sending(answers.say))
-    _name_in_log(request)
+    _name_in_log(request, answers)
     _trace(request, answers)
     answers.say({"begun": True})
     answers.say(answer(request, answers))

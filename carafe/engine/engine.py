@@ -27,6 +27,7 @@ from carafe.engine import captured_logs
 from carafe.engine.captured_logs import Capture
 from carafe.engine.children import Children
 from carafe.engine.ends import End, Failed, Released
+from carafe.engine.handler_connections import HandlerDatabase, pool_size
 from carafe.engine.handler_loop import HandlerLoop
 from carafe.engine.heartbeat import Findings, Heartbeat
 from carafe.engine.holdings import Holdings, InHand
@@ -48,7 +49,7 @@ from carafe.jobs.identifiers import uuid7
 from carafe.jobs.moves import HookFailed
 from carafe.jobs.statements import CANCEL
 from carafe.jobs.states import State
-from carafe.logging import annotate, open_job_log
+from carafe.logging import annotate, hide, open_job_log
 
 if TYPE_CHECKING:
     from carafe.settings import Settings
@@ -198,9 +199,9 @@ class Engine:
     def _database_of_handlers(self, settings: "Settings") -> Database:
         """The handlers' own connections, on their own loop: what they leave open or broken is nobody else's."""
         assert settings.database_url is not None
-        return Database(
+        return HandlerDatabase(
             settings.database_url.get_secret_value(),
-            pool_size=max(CLAIMS + WRITES + 2, settings.worker_concurrency),
+            pool_size=pool_size(settings),
             name=f"carafe handlers {self.name}",
             command_timeout=COMMAND_TIMEOUT,
         )
@@ -265,6 +266,7 @@ class Engine:
         self.runner.trust_until(time.monotonic() + TRUST)
         self._capture.install()
         annotate("job", captured_logs.log_context)
+        hide(captured_logs.log_hides)
         self._surroundings.remember()
         self._stage.start()
         self._stage.call(self.runner.start)

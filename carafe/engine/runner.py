@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -24,6 +25,8 @@ from carafe.engine import captured_logs
 from carafe.engine.attempts import AttemptContext, ThreadContext
 from carafe.engine.children import Child, ChildDied, Children, suspect_memory_limit
 from carafe.engine.ends import Cancelled, End, Failed, Released, Snoozed, Succeeded
+from carafe.engine.handler_connections import close_what_is_left_open
+from carafe.engine.hiding import Hiding, loaded
 from carafe.engine.left_running import name_what_is_left
 from carafe.engine.pace import Pace
 from carafe.engine.results import ResultNotUsable, encode_result
@@ -31,7 +34,6 @@ from carafe.engine.slot import Claim, Slot, Stop
 from carafe.engine.threads import Threads
 from carafe.job_log import JobLog
 from carafe.jobs.backoff import backoff
-from carafe.jobs.definition import load
 from carafe.jobs.errors import InvalidArguments, PayloadTooLarge
 from carafe.jobs.handlers import Handler
 from carafe.jobs.outcomes import Cancel, Discard, Outcome, Retry, Snooze, delay_of
@@ -303,7 +305,7 @@ class Runner:
         try:
             self._begins(claim)
             context = AttemptContext(row, claim, self._database, self._result_limit)
-            value = await handler.function(load(handler.job, row["args"], row["version"]), context)
+            value = await handler.function(loaded(handler.job, row, claim), context)
             seconds = monotonic() - claim.started
             if claim.stop is not None or context.completed or issubclass(type(value), Outcome):
                 end = self._unusual(claim, context, value, seconds)
@@ -330,6 +332,8 @@ class Runner:
             sys.setrecursionlimit(self._recursion_limit)  # a handler's; ours needs its own
         claim.over = True
         slot.claim = None
+        if claim.hiding is not None:
+            end = _without_secrets(end, claim.hiding)
         if claim.suspect:
             self._suspect_runs = False
         self._pace.observe(claim.kind, end.seconds)
@@ -337,6 +341,8 @@ class Runner:
             _end_span(claim, end)
         if type(end) is Succeeded:
             self._log.completed(claim.id, claim.kind, claim.attempt, end.seconds, claim.trace_id)
+        if claim.connections is not None:
+            close_what_is_left_open(claim)
         if claim.left is not None:
             name_what_is_left(claim)
         self._ended(end)
@@ -453,6 +459,9 @@ class Runner:
     ) -> Failed:
         if delay is None:
             delay = backoff(claim.attempt, base=self._retry_base, cap=self._retry_cap)
+        if claim.hiding is not None:
+            error = claim.hiding.text(error)
+            traceback = None if traceback is None else claim.hiding.text(traceback)
         said = f"{error_class}: {error}"
         if final or claim.is_last:
             self._log.failed(claim.id, claim.kind, claim.attempt, seconds, said, claim.trace_id)
@@ -484,8 +493,7 @@ class Runner:
             self._loop.call_soon_threadsafe(self._over, slot, claim, end, context=Context())
 
     def _in_thread(self, handler: Handler, claim: Claim, context: AttemptContext) -> Any:
-        row = claim.row
-        arguments = load(handler.job, row["args"], row["version"])
+        arguments = loaded(handler.job, claim.row, claim)
         return handler.function(arguments, ThreadContext(context, self._reporting(context)))
 
     def _in_child(self, handler: Handler, claim: Claim, context: AttemptContext, killer: "_Killer") -> Any:
@@ -579,6 +587,16 @@ class _Killer:
         if self._child is not None:
             with contextlib.suppress(OSError):
                 self._child.kill()
+
+
+def _without_secrets(end: End, hiding: Hiding) -> End:
+    """What a failure says is without them already, since the log has said it too."""
+    match end:
+        case Succeeded(result=str(result)):
+            return replace(end, result=hiding.json(result))
+        case Cancelled():
+            return replace(end, reason=hiding.text(end.reason))
+    return end
 
 
 def _end_span(claim: Claim, end: End) -> None:

@@ -11,6 +11,8 @@ from uuid import UUID
 
 if TYPE_CHECKING:
     from carafe.engine.captured_logs import Tail
+    from carafe.engine.handler_connections import Held
+    from carafe.engine.hiding import Hiding
     from carafe.tracing.attempts import Traced
 
 Stop = Literal["timeout", "cancelled", "drain", "lost"]
@@ -29,14 +31,18 @@ class Claim:
     last that its handler has logged (None: nothing), and `traced`, its span once it runs (None: none).
 
     Of its attempt: `started` and `deadline` in monotonic seconds, `stop`, why it was asked to stop, `stop_with`, how that
-    is done (None: cancel `task`), `left`, the tasks that its handler has made, and `over`, once its end is made.
+    is done (None: cancel `task`), `left`, the tasks that its handler has made, `connections`, those to Postgres that it has
+    taken (see `handler_connections`), `hiding`, which replaces its secrets (None: it has none), and `over`, once its end is
+    made.
     """
 
     __slots__ = (
         "attempt",
         "claimed",
+        "connections",
         "deadline",
         "fence",
+        "hiding",
         "id",
         "kind",
         "left",
@@ -67,6 +73,8 @@ class Claim:
         self.stop_with: Callable[[Stop], None] | None = None
         self.task: Running | None = None
         self.left: list[asyncio.Task[Any]] | None = None
+        self.connections: list[Held] | None = None
+        self.hiding: Hiding | None = None
         self.tail: Tail | None = None
         self.traced: Traced | None = None
 

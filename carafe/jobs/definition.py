@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Secret, SecretBytes, SecretStr, ValidationError
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from carafe.jobs.errors import Fault, InvalidArguments, UnknownKind, faults_of
 from carafe.jobs.outcomes import Seconds, seconds
+from carafe.jobs.secret_fields import REDACTED as REDACTED
+from carafe.jobs.secret_fields import SecretNotStorable, json_with_secrets, may_hold_secrets
 from carafe.jobs.stored_json import (
     BEYOND_64_BITS,
     DEEPEST,
@@ -29,8 +31,6 @@ from carafe.jobs.stored_json import (
     not_finite,
     too_deep,
 )
-
-REDACTED = "**********"
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,13 +197,15 @@ def dump(job: Job) -> Stored:
     secrets: tuple[str, ...] = ()
     try:
         text = job.model_dump_json()
-        if REDACTED in text:
-            text, secrets = _with_secrets(job)
+        if REDACTED in text or may_hold_secrets(type(job)):
+            text, secrets = json_with_secrets(job)
         if "null" in text and _nests(type(job)):
             # A model inside this one writes a number that is not finite as null, whatever the outer one says.
             place = not_finite(job.model_dump(mode="python"))
             if place is not None:
                 raise InvalidArguments(kind, [Fault(place, NOT_FINITE)])
+    except SecretNotStorable as error:
+        raise InvalidArguments(kind, [Fault(error.path.removeprefix("/").replace("/", "."), str(error))]) from None
     except (PydanticSerializationError, UnicodeEncodeError) as error:
         raise InvalidArguments(kind, [Fault("", f"cannot be written as JSON: {error}")]) from None
     if (found := fault_of(text)) is not None:
@@ -222,29 +224,6 @@ def _nests(job_class: type[Job]) -> bool:
         plain = (str, int, float, bool, type(None))
         _nested[job_class] = any(field.annotation not in plain for field in job_class.model_fields.values())
     return _nested[job_class]
-
-
-def _with_secrets(job: Job) -> tuple[str, tuple[str, ...]]:
-    places: list[str] = []
-
-    def reveal(masked: Any, plain: Any, path: str) -> Any:
-        if isinstance(plain, SecretStr | SecretBytes | Secret):
-            places.append(path)
-            return plain.get_secret_value()
-        if isinstance(masked, dict) and isinstance(plain, dict):
-            # Keys may differ in type (an enum, a UUID); both dumps keep the same order.
-            pairs = zip(masked.items(), plain.values(), strict=True)
-            return {key: reveal(value, other, f"{path}/{escaped(key)}") for (key, value), other in pairs}
-        if isinstance(masked, list) and isinstance(plain, list | tuple | set | frozenset):
-            return [reveal(value, other, f"{path}/{i}") for i, (value, other) in enumerate(zip(masked, plain, strict=True))]
-        return masked
-
-    def escaped(key: str) -> str:
-        return key.replace("~", "~0").replace("/", "~1")
-
-    revealed = reveal(job.model_dump(mode="json"), job.model_dump(mode="python"), "")
-    # Written by the rules that the worker reads by; bytes are UTF-8, as in models of any configuration below this one.
-    return to_json(revealed, inf_nan_mode="constants").decode(), tuple(places)
 
 
 def has_nul(value: Any) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from carafe.engine import engine, scaling
+from carafe.engine.handler_connections import SPARE, pool_size
 from carafe.jobs import hints, redis_rights
 from carafe.settings import Settings, hash_token, require_api_settings
 from tests.deploy.manifests import DEPLOY, KUSTOMIZE, OVERLAYS, ROOT, Object, manifests, settings_of, the
@@ -83,7 +84,14 @@ def test_the_drain_ends_within_the_grace_period(overlay: str, name: str) -> None
 
 
 OF_A_WORKER = 2 * (engine.CLAIMS + engine.WRITES + 2) + 1 + 4
-"""Connections of a worker at most: for statements and as many for sessions, the heartbeat's, the steward's two and two."""
+"""Connections of a worker's own at most: for statements and as many for sessions, the heartbeat's, the steward's two and
+two."""
+
+
+def of_handlers(overlay: str) -> int:
+    """Of the handlers of one worker: for sessions and as many for statements."""
+    concurrency = int(settings_of(overlay)["WORKER_CONCURRENCY"])
+    return 2 * pool_size(Settings.model_construct(worker_concurrency=concurrency, worker_database_pool_size=None))
 
 
 def of_a_web(pool: int) -> int:
@@ -95,7 +103,9 @@ def of_a_web(pool: int) -> int:
 def in_a_rollout(overlay: str) -> int:
     """Of everything that an overlay runs, old and new pods together."""
     workers, web = scaled_object()["maxReplicaCount"], the("Deployment", "carafe-web", BASE)["spec"]["replicas"]
-    return 2 * int(workers * OF_A_WORKER + web * of_a_web(int(settings_of(overlay)["DATABASE_POOL_SIZE"])))
+    return 2 * int(
+        workers * (OF_A_WORKER + of_handlers(overlay)) + web * of_a_web(int(settings_of(overlay)["DATABASE_POOL_SIZE"]))
+    )
 
 
 def test_the_development_postgres_has_connections_for_a_rollout_of_everything() -> None:
@@ -108,10 +118,11 @@ def test_the_development_postgres_has_connections_for_a_rollout_of_everything() 
 
 def test_the_docs_sum_up_the_same_connections() -> None:
     text = (ROOT / "docs/deploy.md").read_text()
-    assert f"| a worker | {OF_A_WORKER}," in text
+    assert f"| a worker | {OF_A_WORKER} + 2 × `WORKER_DATABASE_POOL_SIZE` (`WORKER_CONCURRENCY` + {SPARE});" in text
     pool = int(settings_of("production")["DATABASE_POOL_SIZE"])
     workers, web = scaled_object()["maxReplicaCount"], the("Deployment", "carafe-web", BASE)["spec"]["replicas"]
-    total = f"`2 × ({workers} × {OF_A_WORKER} + {web} × {of_a_web(pool)}) = {in_a_rollout('production')}`"
+    worker = f"({OF_A_WORKER} + {of_handlers('production')})"
+    total = f"`2 × ({workers} × {worker} + {web} × {of_a_web(pool)}) = {in_a_rollout('production')}`"
     assert total in text
 
 

@@ -62,6 +62,18 @@ class WorkerProcess:
                 lines.append(found)
         return lines
 
+    def events_like(self, words: str) -> list[dict[str, Any]]:
+        """The log lines whose event begins with these words."""
+        lines = []
+        for line in self.log.splitlines():
+            try:
+                found = json.loads(line)
+            except ValueError:
+                continue
+            if str(found.get("event")).startswith(words):
+                lines.append(found)
+        return lines
+
     async def ready(self, within: float = 30.0) -> "WorkerProcess":
         """Wait until it says that it takes jobs. Returns itself."""
         await eventually(self._is_ready, within)

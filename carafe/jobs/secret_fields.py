@@ -1,0 +1,193 @@
+"""Secret fields of a job's arguments: ``SecretStr``, ``SecretBytes``, ``Secret[...]`` and their subclasses, at any depth.
+
+They are known by their class, not by how they are dumped: a serializer or a display of the application's own may show them,
+or hide them in its own way. Guarantees: the store gets the value that the handler needs, with its place named, so that no
+view shows it; what cannot be stored so is refused in words at the enqueue, never changed. A kind without secret fields pays
+one look into a dictionary.
+"""
+
+import dataclasses
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel, RootModel, Secret, SecretBytes, SecretStr
+from pydantic_core import to_json
+
+REDACTED = "**********"
+
+_CLASSES = (SecretStr, SecretBytes, Secret)
+_SEQUENCES = (list, tuple, set, frozenset, deque)
+
+_kinds: dict[type[BaseModel], bool] = {}
+
+
+class SecretNotStorable(ValueError):
+    """A secret has no form in which its handler would get it back; `path` is its JSON pointer."""
+
+    def __init__(self, path: str, words: str) -> None:
+        self.path = path
+        super().__init__(words)
+
+
+def may_hold_secrets(model: type[BaseModel]) -> bool:
+    """Whether a field of this class is secret, at any depth."""
+    known = _kinds.get(model)
+    if known is None:
+        known = _kinds[model] = _mentions_secret(model.__pydantic_core_schema__)
+    return known
+
+
+def _mentions_secret(schema: Any) -> bool:
+    """Whether pydantic validates a secret class anywhere: its schema names the class, or the functions of `Secret`."""
+    waiting, seen = [schema], set()
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict | list | tuple):
+            if id(node) not in seen:
+                seen.add(id(node))
+                waiting += node.values() if isinstance(node, dict) else node
+        elif isinstance(node, type):
+            if issubclass(node, _CLASSES):
+                return True
+        elif str(getattr(node, "__qualname__", "")).startswith("Secret.__get_pydantic_core_schema__"):
+            return True
+    return False
+
+
+def secrets_in(value: Any) -> Iterator[Any]:
+    """The plain values of all secrets in an object, from the outside in."""
+    waiting = [value]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, _CLASSES):
+            inner = found.get_secret_value()
+            yield inner
+            waiting.append(inner)
+        else:
+            waiting += _inside(found)
+
+
+def _inside(value: Any) -> list[Any]:
+    if isinstance(value, BaseModel):
+        return [*value.__dict__.values(), *(value.__pydantic_extra__ or {}).values()]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [getattr(value, field.name, None) for field in dataclasses.fields(value)]
+    if isinstance(value, Mapping):
+        return [*value, *value.values()]
+    return list(value) if isinstance(value, _SEQUENCES) else []
+
+
+def json_with_secrets(model: BaseModel) -> tuple[str, tuple[str, ...]]:
+    """A model as JSON text with its secrets whole, and the JSON pointers to them. Raises `SecretNotStorable`."""
+    plain = _Revealed(model, custom=False)
+    if not plain.doubtful or _comes_back(model, plain.text):
+        return plain.text, tuple(plain.places)
+    # The application's own way of writing it may be what its own way of reading it expects.
+    custom = _Revealed(model, custom=True)
+    if REDACTED not in custom.text and _comes_back(model, custom.text):
+        return custom.text, tuple(custom.places)
+    raise SecretNotStorable(
+        plain.doubtful[0],
+        "a secret has a serializer of its own, by which its handler would not get it back: leave the serializer out, or read "
+        "in a validator what it writes",
+    )
+
+
+def _comes_back(model: BaseModel, text: str) -> bool:
+    try:
+        other = type(model).model_validate_json(text)
+    except ValueError:
+        return False
+    return sorted(map(repr, secrets_in(other))) == sorted(map(repr, secrets_in(model)))
+
+
+class _Revealed:
+    """A model's JSON with secrets in the place of what stands for them. `custom`: as their own serializers write them."""
+
+    def __init__(self, model: BaseModel, *, custom: bool) -> None:
+        self.places: list[str] = []
+        self.doubtful: list[str] = []
+        """Places where a serializer of the application's own has written something else."""
+        self._custom = custom
+        data = self._reveal(model.model_dump(mode="json"), model, "")
+        # Written by the rules that the worker reads by; bytes are UTF-8, as in models of any configuration below this one.
+        self.text = to_json(data, inf_nan_mode="constants").decode()
+
+    def _reveal(self, shown: Any, value: Any, path: str) -> Any:
+        if isinstance(value, _CLASSES):
+            self.places.append(path)
+            if shown != str(value) or isinstance(value.get_secret_value(), bytes):
+                self.doubtful.append(path)
+                if self._custom:
+                    return shown
+            return _plain(value.get_secret_value())
+        if isinstance(value, RootModel):
+            return self._reveal(shown, value.root, path)
+        if next(secrets_in(value), None) is None:
+            return shown
+        if any(next(secrets_in(key), None) is not None for key in value) if isinstance(value, Mapping) else False:
+            raise SecretNotStorable(path, "a secret cannot be the name of an item: names are shown")
+        parts = _parts(shown, value)
+        if parts is None:
+            # Another shape than the value's: whatever of it is secret, none of it is shown.
+            self.places.append(path)
+            self.doubtful.append(path)
+            return shown
+        if isinstance(shown, list):
+            return [self._reveal(shown[key], inner, f"{path}/{key}") for key, inner in parts]
+        return {**shown, **{key: self._reveal(shown[key], inner, f"{path}/{_escaped(key)}") for key, inner in parts}}
+
+
+def _parts(shown: Any, value: Any) -> list[tuple[Any, Any]] | None:
+    """What stands at each key of `shown`; None when it is of another shape than `value`."""
+    if isinstance(value, Mapping):
+        if not isinstance(shown, dict) or len(shown) != len(value):
+            return None
+        # Keys may differ in type (an enum, a UUID); the order is the same.
+        return list(zip(shown, value.values(), strict=True))
+    if isinstance(value, _SEQUENCES):
+        if not isinstance(shown, list) or len(shown) != len(value):
+            return None
+        return list(enumerate(value))
+    if not isinstance(shown, dict):
+        return None
+    parts = []
+    for names, inner, left_out in _fields(value):
+        key = next((name for name in names if name in shown), None)
+        if key is not None:
+            parts.append((key, inner))
+        elif not left_out and next(secrets_in(inner), None) is not None:
+            return None
+    return parts
+
+
+def _fields(value: Any) -> Iterator[tuple[tuple[str, ...], Any, bool]]:
+    """The fields of a model or dataclass: the names that it may be written by, the value, whether it is left out."""
+    fields = getattr(type(value), "__pydantic_fields__", None)
+    if fields is None:
+        for plain in dataclasses.fields(value):
+            yield (plain.name,), getattr(value, plain.name, None), False
+        return
+    for name, field in fields.items():
+        aliases = tuple(alias for alias in (field.serialization_alias, field.alias) if alias)
+        yield (name, *aliases), getattr(value, name, None), bool(field.exclude)
+    for name, inner in (getattr(value, "__pydantic_extra__", None) or {}).items():
+        yield (name,), inner, False
+
+
+def _plain(value: Any) -> Any:
+    """A secret's value, with those inside it."""
+    if isinstance(value, _CLASSES):
+        return _plain(value.get_secret_value())
+    if next(secrets_in(value), None) is None:
+        return value
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, _SEQUENCES):
+        return [_plain(inner) for inner in value]
+    return {names[0]: _plain(inner) for names, inner, left_out in _fields(value) if not left_out}
+
+
+def _escaped(key: str) -> str:
+    return key.replace("~", "~0").replace("/", "~1")

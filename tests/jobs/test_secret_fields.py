@@ -1,0 +1,228 @@
+"""Secrets are known by their class: stored whole for the handler, with their places named, whatever writes them in JSON."""
+
+import base64
+from dataclasses import dataclass
+from enum import Enum
+from typing import Annotated, Any, NamedTuple
+
+import orjson
+import pytest
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    RootModel,
+    Secret,
+    SecretBytes,
+    SecretStr,
+    field_serializer,
+    model_serializer,
+)
+from typing_extensions import TypedDict
+
+from carafe.jobs import Job
+from carafe.jobs.definition import REDACTED, dump, load, redact
+from carafe.jobs.errors import InvalidArguments
+from carafe.jobs.secret_fields import may_hold_secrets, secrets_in
+
+WORD = "open-sesame-42"
+
+
+class Card(Secret[str]):
+    """Shows its last digits."""
+
+    def _display(self) -> str:
+        return "…" + self.get_secret_value()[-4:]
+
+
+class Loud(SecretStr):
+    """Shows itself."""
+
+    def _display(self) -> str:
+        return self.get_secret_value()
+
+
+Readable = Annotated[SecretStr, PlainSerializer(lambda secret: secret.get_secret_value(), when_used="json")]
+AlwaysReadable = Annotated[SecretStr, PlainSerializer(lambda secret: secret.get_secret_value())]
+Dotted = Annotated[SecretStr, PlainSerializer(lambda secret: "•••", when_used="json")]
+Shortened = Annotated[SecretStr, PlainSerializer(lambda secret: secret.get_secret_value()[:2] + "…", when_used="always")]
+
+
+class Inner(BaseModel):
+    key: Readable
+    other: str = "plain"
+
+
+@dataclass
+class Point:
+    key: Card
+    x: int = 1
+
+
+class Pair(NamedTuple):
+    name: str
+    key: Loud
+
+
+class Typed(TypedDict):
+    key: Readable
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Tree(BaseModel):
+    key: Card | None = None
+    branches: "list[Tree]" = []
+
+
+class Listed(RootModel[list[Readable]]):
+    """A list of secrets."""
+
+
+INNER = {"key": WORD, "other": "plain"}
+
+CASES: list[tuple[str, Any, Any, list[str]]] = [
+    ("str", SecretStr, WORD, [""]),
+    ("bytes", SecretBytes, WORD, [""]),
+    ("display", Card, WORD, [""]),
+    ("shows_itself", Loud, WORD, [""]),
+    ("number", Secret[int], 123_456_789, [""]),
+    ("structure", Secret[dict[str, Any]], {"a": [WORD]}, [""]),
+    ("model_within", Secret[Inner], INNER, [""]),
+    ("json_serializer", Readable, WORD, [""]),
+    ("serializer", AlwaysReadable, WORD, [""]),
+    ("masking_serializer", Dotted, WORD, [""]),
+    ("shortening_serializer", Shortened, WORD, [""]),
+    ("optional", Readable | None, WORD, [""]),
+    ("model", Inner, INNER, ["/key"]),
+    ("list", list[Inner], [INNER, INNER], ["/0/key", "/1/key"]),
+    ("map", dict[str, Readable], {"a/b": WORD, "c~d": WORD}, ["/a~1b", "/c~0d"]),
+    ("enum_map", dict[Colour, Card], {"red": WORD}, ["/red"]),
+    ("dataclass", Point, {"key": WORD, "x": 2}, ["/key"]),
+    ("pair", Pair, ["n", WORD], ["/1"]),
+    ("typed", Typed, {"key": WORD}, ["/key"]),
+    ("root", Listed, [WORD, WORD], ["/0", "/1"]),
+    ("tree", Tree, {"key": None, "branches": [{"key": WORD, "branches": []}]}, ["/branches/0/key"]),
+    ("union", Inner | str, INNER, ["/key"]),
+]
+
+
+@pytest.mark.parametrize(("name", "type_", "value", "places"), CASES, ids=[case[0] for case in CASES])
+def test_a_secret_is_stored_whole_and_its_place_is_named(name: str, type_: Any, value: Any, places: list[str]) -> None:
+    job_class = type(
+        "Given",
+        (Job,),
+        {"__annotations__": {"field": type_, "plain": str}, "plain": "seen", "__module__": __name__},
+        kind=f"secret_fields.{name}",
+    )
+    assert may_hold_secrets(job_class)
+    job: Any = job_class.model_validate_json(orjson.dumps({"field": value}))
+
+    stored = dump(job)
+
+    assert orjson.loads(stored.json) == {"field": value, "plain": "seen"}
+    assert list(stored.secrets) == [f"/field{place}" for place in places]
+    loaded: Any = load(job_class, stored.json, 1)
+    assert sorted(map(repr, secrets_in(loaded))) == sorted(map(repr, secrets_in(job)))
+    shown = orjson.dumps(redact(orjson.loads(stored.json), stored.secrets)).decode()
+    assert WORD not in shown
+    assert "123456789" not in shown
+    assert '"seen"' in shown
+
+
+def test_aliases_keep_their_names() -> None:
+    class Named(Job, kind="secret_fields.aliases"):
+        model_config = ConfigDict(serialize_by_alias=True, validate_by_name=True, validate_by_alias=True)
+        token: Readable = Field(alias="accessToken")
+        other: Card = Field(validation_alias=AliasChoices("other", "older"))
+
+    stored = dump(Named.model_validate({"accessToken": WORD, "older": WORD}))
+
+    assert orjson.loads(stored.json) == {"accessToken": WORD, "other": WORD}
+    assert set(stored.secrets) == {"/accessToken", "/other"}
+    assert {value for value in secrets_in(load(Named, stored.json, 1))} == {WORD}
+
+
+def test_a_serializer_whose_validator_reads_what_it_writes_is_kept() -> None:
+    def encoded(secret: SecretStr) -> str:
+        return "b64:" + base64.b64encode(secret.get_secret_value().encode()).decode()
+
+    def decoded(value: Any) -> Any:
+        if isinstance(value, SecretStr):
+            return value
+        if not value.startswith("b64:"):
+            raise ValueError("must begin with b64:")
+        return base64.b64decode(value[4:]).decode()
+
+    class Encoded(Job, kind="secret_fields.encoded"):
+        token: Annotated[SecretStr, BeforeValidator(decoded), PlainSerializer(encoded, when_used="json")]
+
+    stored = dump(Encoded(token=SecretStr(WORD)))
+
+    assert orjson.loads(stored.json) == {"token": "b64:" + base64.b64encode(WORD.encode()).decode()}
+    assert stored.secrets == ("/token",)
+    assert load(Encoded, stored.json, 1).token.get_secret_value() == WORD
+
+
+def test_a_field_that_is_written_in_another_shape_is_hidden_whole() -> None:
+    class Flat(Job, kind="secret_fields.flat"):
+        pairs: dict[str, SecretStr]
+
+        @field_serializer("pairs", when_used="json")
+        def _flat(self, pairs: dict[str, SecretStr]) -> str:
+            return orjson.dumps({key: value.get_secret_value() for key, value in pairs.items()}).decode()
+
+        @classmethod
+        def _read(cls, value: Any) -> Any:
+            return orjson.loads(value) if isinstance(value, str) else value
+
+    class Read(Flat, kind="secret_fields.flat_read"):
+        pairs: Annotated[dict[str, SecretStr], BeforeValidator(Flat._read)]
+
+    stored = dump(Read(pairs={"a": SecretStr(WORD)}))
+    assert stored.secrets == ("/pairs",)
+    assert redact(orjson.loads(stored.json), stored.secrets) == {"pairs": REDACTED}
+
+    with pytest.raises(InvalidArguments) as told:
+        dump(Flat(pairs={"a": SecretStr(WORD)}))
+    assert [(fault.path, "serializer of its own" in fault.message) for fault in told.value.faults] == [("pairs", True)]
+
+
+def test_what_would_reach_the_handler_masked_is_refused() -> None:
+    class Wrapped(Job, kind="secret_fields.wrapped"):
+        token: SecretStr
+
+        @model_serializer(when_used="json")
+        def _wrapped(self) -> dict[str, Any]:
+            return {"v": {"token": str(self.token)}}
+
+    with pytest.raises(InvalidArguments) as told:
+        dump(Wrapped(token=SecretStr(WORD)))
+    assert WORD not in str(told.value)
+
+
+def test_a_secret_is_no_name() -> None:
+    class Keyed(Job, kind="secret_fields.keyed"):
+        scores: dict[SecretStr, int]
+
+    with pytest.raises(InvalidArguments, match="a secret cannot be the name of an item"):
+        dump(Keyed(scores={SecretStr(WORD): 1}))
+
+
+def test_kinds_without_secret_fields_are_told_by_their_class() -> None:
+    class Plain(Job, kind="secret_fields.none"):
+        name: str
+        items: list[dict[str, Any]] = []
+        inner: Point | None = None
+
+    class NoneAtAll(Job, kind="secret_fields.none_at_all"):
+        name: str
+        items: list[dict[str, Any]] = []
+
+    assert may_hold_secrets(Plain)
+    assert not may_hold_secrets(NoneAtAll)
