@@ -1,13 +1,12 @@
-"""The engine: what turns hints into ended jobs inside one worker process. The ledger and all that serves it live on an event
-loop in a thread of their own. Handlers run on another (`carafe.engine.handler_loop`), so that none can hold up, stop or
-cancel what is the engine's: claims go there and ends come back in batches. Celery's consumer, in a third thread, only hands
-over batches of hints and asks for room.
+"""The engine: what turns hints into ended jobs inside one worker process. Ledger, runner and handlers live on one event loop
+in a thread of their own (`carafe.engine.worker_loop`, which keeps handlers from the rest); Celery's consumer, in another
+thread, only hands over batches of hints and asks for room.
 
 1. `take` accepts what the slots can start now, plus about 100 ms of work, and pushes the rest back (DESIGN.md rule 5)
 2. batches are claimed, claims are offered to the slots, ends are written in groups
 3. what was taken by a wrong guess is given back: a slot that is stuck hides no backlog
 4. `drain` stops taking at once, lets running jobs finish, and hands back the rest
-5. what has ended that should not have (a service, a slot, the handlers' loop) is seen, logged and started again
+5. what has ended that should not have (a service, a slot) is seen, logged and started again
 """
 
 import asyncio
@@ -28,18 +27,19 @@ from carafe.engine.captured_logs import Capture
 from carafe.engine.children import Children
 from carafe.engine.ends import End, Failed, Released
 from carafe.engine.handler_connections import HandlerDatabase, pool_size
-from carafe.engine.handler_loop import HandlerLoop
 from carafe.engine.heartbeat import Findings, Heartbeat
 from carafe.engine.holdings import Holdings, InHand
 from carafe.engine.intake import Intake
 from carafe.engine.ledger import Hinted, Ledger
 from carafe.engine.log_writer import LogWriter
+from carafe.engine.loop_watch import BLOCKED, LoopWatch
 from carafe.engine.pace import Pace
 from carafe.engine.requests import CancelRequests
 from carafe.engine.runner import Completed, Runner
 from carafe.engine.scaling import Scaling
 from carafe.engine.slot import Claim, Slot
 from carafe.engine.surroundings import Surroundings
+from carafe.engine.worker_loop import WorkerLoop
 from carafe.errors import CarafeError
 from carafe.jobs.actions import Deed, act
 from carafe.jobs.audit import Actor
@@ -67,11 +67,8 @@ STUCK_FOR = 1.0
 
 STUCK_TICKS = 1 + round(STUCK / TICK)
 
-GATHER = 0.002
+GATHER = 0.02
 """Seconds that an end may wait for others, while more jobs are at hand, before they go to the ledger together."""
-
-BLOCKED = 1.0
-"""Seconds without a turn of the handlers' loop, or of the engine's, after which the log says who holds it."""
 
 AGAIN = 0.1
 """Seconds after which a service that has ended is started again."""
@@ -146,15 +143,12 @@ class Engine:
         )
         self._handlers_database = self._database_of_handlers(settings)
         self._settings = settings
-        self._came: deque[End] = deque()
-        self._coming = False
         self._ends: list[End] = []
         self._late: list[End] = []
         self._writing = 0
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._stage = HandlerLoop()
-        self._blocked_since: float | None = None
+        self._turning = WorkerLoop()
+        self._watch = LoopWatch(self._turning, self._stalled)
         self._begun: deque[int] = deque()
         self._dead_since: float | None = None
         self._surroundings = Surroundings()
@@ -183,7 +177,7 @@ class Engine:
             result_limit=settings.job_result_limit,
             retry_base=settings.job_retry_base,
             retry_cap=settings.job_retry_cap,
-            ended=self._comes,
+            ended=self._ended,
             idle=self._slot_idle,
             tracing=None if tracing.active is None else tracing.active.attempts(name),
         )
@@ -209,7 +203,7 @@ class Engine:
     @property
     def unwritten(self) -> int:
         """Ends that wait to be written."""
-        return len(self._came) + len(self._ends) + self._writing + len(self._late)
+        return len(self._ends) + self._writing + len(self._late)
 
     @property
     def in_hand(self) -> int:
@@ -236,21 +230,22 @@ class Engine:
 
     def start(self) -> None:
         """Start the loop's thread and the heartbeat. Returns at once; Postgres may be away."""
-        self._thread = threading.Thread(target=self._main, name="carafe engine", daemon=True)
-        self._thread.start()
+        self._turning.start()
+        self._turning.call(lambda: asyncio.create_task(self._live(), name="engine"))
+        self._watch.start()
         self._started.wait()
 
-    def _main(self) -> None:
-        import uvloop
-
+    async def _live(self) -> None:
         try:
-            uvloop.run(self._run())
+            await self._run()
         except BaseException:
             # Without it nothing runs and nothing ends here: others must get its jobs, and the process must go.
             log.critical("the engine has failed, the worker ends", exc_info=True)
             self.failed = True
             self.heartbeat.stop()
         finally:
+            self._watch.stop()
+            self._turning.end_soon()
             self.stopped.set()
             self._started.set()
             if self.failed and self.died is not None:
@@ -268,8 +263,7 @@ class Engine:
         annotate("job", captured_logs.log_context)
         hide(captured_logs.log_hides)
         self._surroundings.remember()
-        self._stage.start()
-        self._stage.call(self.runner.start)
+        self.runner.start()
         self.heartbeat.start()
         self.scaling.start()
         services = [
@@ -291,8 +285,7 @@ class Engine:
             self._stopping = True
         for service in services:
             service.cancel()
-        await self._stage.run(self.runner.stop(), within=2)
-        self._take_ends()
+        await self.runner.stop()
         await self._write_rest()
         self._surroundings.forget()
         self._capture.remove()
@@ -301,11 +294,8 @@ class Engine:
         await asyncio.to_thread(self._children.close)
         await asyncio.to_thread(self.heartbeat.stop)
         self._job_log.flush()
-        await self._stage.run(self._handlers_database.close(), within=3)
-        await asyncio.to_thread(self._stage.end, 1.0)
+        await self._handlers_database.close()
         await self._database.close()
-        # Before the loop is closed, which waits for threads of its own.
-        self.stopped.set()
 
     async def _kept(self, name: str, service: Callable[[], Awaitable[None]]) -> None:
         """Run a service for as long as the engine does, whatever ends it."""
@@ -400,25 +390,6 @@ class Engine:
         else:
             self._leave_to_others(self.runner.offer(claims), longest=SUSPECT_PAUSE)
 
-    def _comes(self, end: End) -> None:
-        """On the handlers' loop: an attempt is over. Ends come to the engine's loop together, not one by one."""
-        self._came.append(end)
-        if not self._coming:
-            self._coming = True
-            if self.runner.ready:
-                self._stage.loop.call_later(GATHER, self._hand_over)
-            else:
-                self._hand_over()
-
-    def _hand_over(self) -> None:
-        self._coming = False
-        self.call(self._take_ends)
-
-    def _take_ends(self) -> None:
-        came = self._came
-        while came:
-            self._ended(came.popleft())
-
     def _ended(self, end: End) -> None:
         """An attempt is over. `Completed` has nothing left to write."""
         if end.claim.tail is not None:
@@ -428,8 +399,12 @@ class Engine:
             self._holdings.drop([end.claim])
             self.intake.settle(1)
             return
-        self._ends.append(end)
-        self._written_event.set()
+        ends = self._ends
+        ends.append(end)
+        if len(ends) == 1 and self.runner.ready and self._loop is not None:
+            self._loop.call_later(GATHER, self._written_event.set)
+        elif not self.runner.ready or len(ends) >= WRITE_AT_ONCE:
+            self._written_event.set()
 
     async def _write_ends(self) -> None:
         while True:
@@ -523,15 +498,10 @@ class Engine:
         self.intake.maybe_wake()
 
     async def _tick(self) -> None:
-        last = time.monotonic()
         while True:
             await asyncio.sleep(TICK)
             now = self.loop_tick = time.monotonic()
-            if now - last > BLOCKED:
-                self._stood_still(now - last)
-            last = now
-            self._take_ends()
-            self._look_after_handlers(now)
+            self._look_after_slots(now)
             self._surroundings.restore()
             self.runner.check_deadlines(now)
             self._give_back_stuck(now)
@@ -542,62 +512,26 @@ class Engine:
             else:
                 self.idle.set()
 
-    def _stood_still(self, seconds: float) -> None:
-        """The engine's own loop did not turn, although no handler runs on it: nothing is said of Postgres by that."""
-        claim, stack = self._stage.blocker()
-        log.warning(
-            "this process stood still: it was frozen or had no CPU, or a handler or a hook held Python's lock",
-            seconds=round(seconds, 1),
-            **_named(claim),
-            running=sorted({claim.kind for _, claim, _ in self.running()}),
-            handlers_at=stack,
-        )
-
-    def _look_after_handlers(self, now: float) -> None:
-        """See that the handlers' loop turns and that no slot is dead; say who holds the loop."""
-        if not self._stage.alive:
-            self._start_handlers_again()
-            return
+    def _look_after_slots(self, now: float) -> None:
+        """See that no slot is dead: one whose job's task or thread has ended without an end."""
         if self.runner.dead:
             self._dead_since = self._dead_since or now
-            self._stage.call(self.runner.revive)
+            self.runner.revive()
         else:
             self._dead_since = None
-        standing = self._stage.standing(now)
-        self.intake.held_up = standing > STUCK
-        if standing > BLOCKED and self._blocked_since is None:
-            self._blocked_since = now - standing
-            claim, stack = self._stage.blocker()
-            claim = claim or self._stage.owner_of([claim for _, claim, _ in self.running()])
-            log.warning(
-                "a handler blocks the event loop of the handlers: no other async handler goes on until it awaits something",
-                seconds=round(standing, 1),
-                **_named(claim),
-                stack=stack,
-            )
-        elif standing < BLOCKED and self._blocked_since is not None:
-            log.info("the event loop of the handlers turns again", seconds=round(now - self._blocked_since, 1))
-            self._blocked_since = None
 
-    def handlers_stand(self, now: float) -> float:
-        """Seconds for which the handlers' loop has not turned, as far as they are worth a word; from any thread."""
-        since = self._blocked_since
-        return 0.0 if since is None else now - since
+    def _stalled(self, seconds: float) -> None:
+        """From the watching thread: for how long the loop has not turned."""
+        self.intake.held_up = seconds > STUCK
+
+    def blocked(self, now: float) -> float:
+        """Seconds for which a handler has blocked the event loop, as far as they are worth a word; from any thread."""
+        return self._watch.seconds(now)
 
     def dead_slots(self, now: float) -> int:
         """Slots that have been dead for longer than it takes to give their jobs an end; from any thread."""
         since = self._dead_since
         return self.runner.dead if since is not None and now - since > 10 * BLOCKED else 0
-
-    def _start_handlers_again(self) -> None:
-        log.critical("the event loop of the handlers has ended: what ran on it has failed, and there is another")
-        self._stage = HandlerLoop()
-        self._handlers_database = self._database_of_handlers(self._settings)
-        self._coming = False
-        self.runner.abandon(self._handlers_database)
-        self._take_ends()
-        self._stage.start()
-        self._stage.call(self.runner.start)
 
     def _give_back_stuck(self, now: float) -> None:
         """Claims that no slot has begun for a while were taken by a wrong guess: they go back, where they can be seen."""
@@ -651,8 +585,7 @@ class Engine:
     @property
     def loops(self) -> "dict[str, asyncio.AbstractEventLoop]":
         """The event loops, by what they are for: to look at their tasks."""
-        found = {"handlers": self._stage.loop, "engine": self._loop}
-        return {name: loop for name, loop in found.items() if loop is not None}
+        return {"worker": self._turning.loop}
 
     def call(self, function: Callable[[], None]) -> None:
         """Call a function on the engine's loop, soon."""
@@ -780,20 +713,16 @@ class Engine:
 
     def stop(self) -> None:
         """End the engine; drain it before. Blocks until it has ended."""
-        if self._thread is None:
+        if self._loop is None:
             return
         self.call(self._stop.set)
         self.stopped.wait(15)
-        self._thread.join(1)
+        self._turning.end(1)
 
     @property
     def held_up(self) -> bool:
-        """Whether the engine has ended and a loop cannot be closed: a handler holds it, or left a thread of it running."""
-        return (self._thread is not None and self._thread.is_alive()) or self._stage.held_up
-
-
-def _named(claim: Claim | None) -> dict[str, Any]:
-    return {} if claim is None else {"job_id": str(claim.id), "kind": claim.kind, "attempt": claim.attempt}
+        """Whether the engine has ended and its loop cannot be closed: a handler holds it, or left a thread of it running."""
+        return self._turning.held_up
 
 
 def _by_id(claim: Claim) -> bytes:

@@ -57,7 +57,12 @@ def _written(value: Any) -> bytes:
     # By its true type: what an object says of its class may be anything. Plain data first: asking whether it is a model
     # costs more than writing it.
     kind = type(value)
-    if kind in PLAIN or not issubclass(kind, BaseModel):
+    if kind in PLAIN:
+        try:
+            return orjson.dumps(value)
+        except TypeError:
+            return to_json(value)
+    if not issubclass(kind, BaseModel):
         if issubclass(kind, Coroutine | Iterator | AsyncIterator):
             if kind is CoroutineType:
                 value.close()
@@ -68,7 +73,5 @@ def _written(value: Any) -> bytes:
         try:
             return orjson.dumps(value)
         except TypeError:
-            data = to_json(value)
-    else:
-        data = value.__pydantic_serializer__.to_json(value)
-    return data
+            return to_json(value)
+    return bytes(value.__pydantic_serializer__.to_json(value))

@@ -32,6 +32,7 @@ from carafe.engine.pace import Pace
 from carafe.engine.results import ResultNotUsable, encode_result
 from carafe.engine.slot import Claim, Slot, Stop
 from carafe.engine.threads import Threads
+from carafe.engine.worker_loop import GuardedTask, SharedLoop
 from carafe.job_log import JobLog
 from carafe.jobs.backoff import backoff
 from carafe.jobs.errors import InvalidArguments, PayloadTooLarge
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 
 log = structlog.stdlib.get_logger("carafe.runner")
 
+YIELD_EVERY = 0.005
+"""Seconds after which jobs that never wait let others have the loop."""
+
 OVERRUN = 60.0
 """Seconds beyond its timeout after which a job that cannot be stopped counts as stuck for good."""
 
@@ -52,20 +56,6 @@ INSIST_EVERY = 1.0
 
 MAX_REASON = 1_000
 """Characters of the reason of a cancel that are kept."""
-
-
-class AttemptTask(asyncio.Task[None]):
-    """The task of one attempt. It knows who has cancelled it, so that a handler that cancels every task it can find ends
-    its own attempt, and costs its neighbours none."""
-
-    __slots__ = ("by", "claim")
-    claim: Claim
-    by: Claim | None
-
-    def cancel(self, msg: Any = None) -> bool:
-        """As ever."""
-        self.by = captured_logs.running.get()
-        return super().cancel(msg)
 
 
 class Runner:
@@ -98,12 +88,12 @@ class Runner:
         self._suspects: deque[Claim] = deque()
         self._suspect_runs = False
         self._trusted_until = float("inf")
-        self._woken = False
+        self._woken = self._begins_some = False
         self.begun = 0
         """Attempts begun so far."""
         self._threads = Threads(concurrency, "carafe handler")
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._blank = Context()
+        self._blank, self._own = Context(), Context()
         self._recursion_limit = sys.getrecursionlimit()
         self._doubtful: set[Claim] = set()
 
@@ -117,7 +107,7 @@ class Runner:
     async def stop(self) -> None:
         """End what still runs; call it when that is nothing, or after `ask_all_to_stop`."""
         tasks = [
-            slot.claim.task for slot in self.running() if slot.claim is not None and type(slot.claim.task) is AttemptTask
+            slot.claim.task for slot in self.running() if slot.claim is not None and type(slot.claim.task) is GuardedTask
         ]
         for task in tasks:
             task.cancel()
@@ -231,30 +221,31 @@ class Runner:
                 self._doubtful.add(claim)
                 continue
             seconds = time.monotonic() - claim.started
-            if claim.stop is None and type(claim.task) is not AttemptTask:
+            if claim.stop is None and type(claim.task) is not GuardedTask:
                 log.error("an attempt has ended without an end, it counts as failed", job_id=str(claim.id), kind=claim.kind)
             self._over(slot, claim, self._unusual(claim, None, asyncio.CancelledError(), seconds))
 
-    def abandon(self, database: Database) -> None:
-        """The loop is no more: what ran on it has failed. From the engine's thread, before `start` on another loop, to which
-        `database` belongs."""
-        self._loop, self._database = None, database
-        for slot in self.running():
-            claim = slot.claim
-            if claim is not None and type(claim.task) is AttemptTask:
-                slot.claim = None
-                if not claim.over:
-                    claim.over = True
-                    text = "the event loop of the handlers was ended by a handler while the attempt ran"
-                    seconds = time.monotonic() - claim.started
-                    self._ended(self._failed(claim, seconds, "crash", "LoopEnded", text, None))
-        self._woken = False
-
     def _begin_what_can(self) -> None:
-        self._woken = False
-        for slot in self.slots:
-            if slot.claim is None and not self._begin_next(slot):
-                return
+        """The one place where jobs begin: as many as there are slots, and in their place those after them."""
+        self._woken, self._begins_some = False, True
+        until = time.monotonic() + YIELD_EVERY
+        try:
+            for slot in self.slots:
+                while slot.claim is None:
+                    if not self._begin_next(slot):
+                        return
+                    if time.monotonic() > until:
+                        self._begins_some = False
+                        self._go_on()
+                        return
+        finally:
+            self._begins_some = False
+
+    def _go_on(self) -> None:
+        if not self._begins_some and not self._woken:
+            self._woken = True
+            assert self._loop is not None
+            self._loop.call_soon(self._begin_what_can, context=self._own)
 
     def _begin_next(self, slot: Slot) -> bool:
         """Begin a job in a free slot; False when there is none."""
@@ -272,8 +263,11 @@ class Runner:
         if handler.mode == "async" and not claim.suspect:
             assert self._loop is not None
             attempt = self._attempt(slot, claim, handler)
-            task = claim.task = AttemptTask(attempt, loop=self._loop, name=claim.kind, context=context)
-            task.claim, task.by = claim, None
+            if type(self._loop) is SharedLoop:
+                self._loop.begin(attempt, claim, context)
+            else:  # another's, in tests of handlers
+                task = claim.task = GuardedTask(attempt, loop=self._loop, name=claim.kind, context=context)
+                task.owner = claim
         elif handler.mode == "process" or claim.suspect:
             killer = _Killer()
             claim.stop_with = killer.stop
@@ -331,7 +325,8 @@ class Runner:
         if sys.getrecursionlimit() < self._recursion_limit:
             sys.setrecursionlimit(self._recursion_limit)  # a handler's; ours needs its own
         claim.over = True
-        slot.claim = None
+        # The two know each other: left so, thousands of jobs a second would wait for the garbage collector.
+        slot.claim = claim.task = claim.stop_with = None
         if claim.hiding is not None:
             end = _without_secrets(end, claim.hiding)
         if claim.suspect:
@@ -346,9 +341,7 @@ class Runner:
         if claim.left is not None:
             name_what_is_left(claim)
         self._ended(end)
-        self._begin_next(slot)
-        if claim.suspect:
-            self._wake()
+        self._go_on()
 
     def _unusual(self, claim: Claim, context: AttemptContext | None, what: Any, seconds: float) -> End:
         """The end of an attempt that did not simply return. Total: whatever it was, an end comes out."""
@@ -379,29 +372,12 @@ class Runner:
             return Cancelled(claim, seconds, "cancelled by an operator")
         if not issubclass(kind, BaseException):
             return self._succeeded(claim, seconds, what)
-        if stop is not None or self._was_bystander(claim, kind):
+        if stop is not None:
             self._log.released(claim.id, claim.kind, claim.attempt, seconds, trace=claim.trace_id)
             return Released(claim, seconds)
         if issubclass(kind, Outcome):
             return self._said(claim, kind, what, seconds)
         return self._raised(claim, kind, what, seconds)
-
-    def _was_bystander(self, claim: Claim, kind: type) -> bool:
-        """Whether another job's handler has cancelled this attempt's task."""
-        task = claim.task
-        if not issubclass(kind, asyncio.CancelledError) or type(task) is not AttemptTask:
-            return False
-        by = task.by
-        if by is None or by is claim:
-            return False
-        log.warning(
-            "a handler has cancelled the attempt of another job, which is put back at no cost",
-            job_id=str(claim.id),
-            kind=claim.kind,
-            by_job_id=str(by.id),
-            by_kind=by.kind,
-        )
-        return True
 
     def _said(self, claim: Claim, kind: type, what: Any, seconds: float) -> End:
         """The end that an outcome asks for. Its attributes may be anything: a subclass need not call ours."""

@@ -49,6 +49,7 @@ class Claim:
         "over",
         "raw",
         "row",
+        "spares",
         "started",
         "stop",
         "stop_with",
@@ -68,7 +69,7 @@ class Claim:
         self.raw = raw
         self.claimed = claimed
         self.started = self.deadline = float("inf")
-        self.over = False
+        self.over = self.spares = False
         self.stop: Stop | None = None
         self.stop_with: Callable[[Stop], None] | None = None
         self.task: Running | None = None

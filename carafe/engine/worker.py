@@ -292,8 +292,8 @@ class Checks:
         for name, tick in (("engine", self._engine.loop_tick), ("consumer", self._engine.consumer_tick)):
             if now - tick > STALE:
                 return f"the {name}'s loop has not turned for {now - tick:.0f} s"
-        if (standing := self._engine.handlers_stand(now)) > STALE:
-            return f"a handler has blocked the event loop of the handlers for {standing:.0f} s"
+        if (standing := self._engine.blocked(now)) > STALE:
+            return f"a handler has blocked the event loop for {standing:.0f} s"
         return None
 
     def readyz(self) -> str | None:

@@ -1,20 +1,21 @@
-"""The event loop that ``async def`` handlers run on: in a thread of its own, apart from the engine's.
+"""The event loop of a worker: the engine's services and ``async def`` handlers share it, in a thread of its own.
 
-A handler that blocks it holds up its neighbours, and nothing else: claims, ends, deadlines, cancel requests and the drain go
-on. Guarantees: the loop turns until `end`, whatever is raised on it (``SystemExit`` in a task, ``KeyboardInterrupt`` in a
-callback) or asked of it; what a handler cannot have done to a loop that it shares is refused in words, or left undone with a
-warning. Must never: carry anything of the engine's own.
+One loop, because handing each job to another thread and back was measured to cost as much as all the rest of its way. So a
+handler that blocks it holds up its worker: that is seen from outside (`carafe.engine.loop_watch`) and said by name. All else
+is kept apart here. Guarantees: the loop turns until `end`, whatever is raised on it (``SystemExit`` in a task,
+``KeyboardInterrupt`` in a callback) or asked of it; no handler cancels a task of the engine's or of another job that runs;
+what a handler cannot have done to a loop that it shares is refused in words, or left undone with a warning.
 """
 
 import asyncio
-import contextlib
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from contextvars import Context
+from typing import Any
 
 import structlog
 import uvloop
@@ -24,8 +25,6 @@ from carafe.engine.slot import Claim
 from carafe.texts import class_name, in_words
 
 log = structlog.stdlib.get_logger("carafe.runner")
-
-T = TypeVar("T")
 
 TO_THREAD = "carafe to_thread"
 """How the names of the threads begin that ``asyncio.to_thread`` uses."""
@@ -37,20 +36,67 @@ GRACE = 0.5
 """Seconds that tasks which are still there get to end at the loop's end."""
 
 
+class GuardedTask(asyncio.Task[Any]):
+    """A task that knows whose it is, and lets no handler cancel what belongs to the engine or to another job that runs.
+
+    What a job has left behind may be cancelled by others: a client that one job makes is closed by a later one.
+    """
+
+    __slots__ = ("owner",)
+    owner: Claim | None
+    """The claim whose handler has made it, or runs in it; None: the engine's."""
+
+    def cancel(self, msg: Any = None) -> bool:
+        """As ever, but for somebody else's."""
+        by = running.get()
+        if by is not None and by is not self.owner and (self.owner is None or not self.owner.over):
+            _spared(by)
+            return False
+        return super().cancel(msg)
+
+
 class SharedLoop(uvloop.Loop):
-    """A loop that belongs to all handlers of a worker: none may stop or change it for the others."""
+    """A loop that belongs to all of a worker: no handler may stop or change it for the others."""
+
+    _step: Callable[[], object] | None = None
+    _made = False
 
     def __init__(self) -> None:
         super().__init__()
+        self._made = True
         super().set_default_executor(ThreadPoolExecutor(thread_name_prefix=TO_THREAD))
 
-    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
+    def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> asyncio.Task[Any]:
         """As ever; the claim whose handler makes it knows what it leaves running."""
-        task: asyncio.Task[Any] = super().create_task(coro, **options)
-        claim = running.get()
+        claim = running.get() if context is None else context.get(running)
+        task = GuardedTask(coro, loop=self, name=name, context=context)
+        task.owner = claim
         if claim is not None:
             _remember(claim, task)
         return task
+
+    def begin(self, coroutine: Coroutine[Any, Any, None], owner: Claim, context: Context) -> GuardedTask:
+        """A task whose first step runs at once, so that one that never waits costs no turn of the loop (and no turn of
+        Python's lock with it). Not from within a task.
+
+        Python 3.12 can begin a task at once by itself (``eager_start``), older ones cannot: what the new task hands to
+        `call_soon`, its first step, is taken aside.
+        """
+        ours = self.__dict__
+        ours["call_soon"] = self._aside
+        try:
+            task = GuardedTask(coroutine, loop=self, name=owner.kind, context=context)
+        finally:
+            del ours["call_soon"]
+        task.owner = owner
+        owner.task = task
+        step, self._step = self._step, None
+        if step is not None:
+            context.run(step)
+        return task
+
+    def _aside(self, step: Callable[[], object], *, context: Context | None = None) -> None:
+        self._step = step
 
     def stop(self) -> None:
         """Refused."""
@@ -86,7 +132,8 @@ class SharedLoop(uvloop.Loop):
 
     def set_debug(self, enabled: bool) -> None:
         """Left undone."""
-        _left_undone("set_debug")
+        if self._made:  # uvloop itself does while it makes the loop
+            _left_undone("set_debug")
 
     # For its owner alone.
 
@@ -105,6 +152,12 @@ class SharedLoop(uvloop.Loop):
 
 def _refused(what: str) -> RuntimeError:
     return RuntimeError(f"a handler cannot {what} the event loop that it runs on: all handlers of its worker share it")
+
+
+def _spared(by: Claim) -> None:
+    if not by.spares:
+        by.spares = True
+        log.warning("a handler has tried to cancel tasks that are not its own: they go on", job_id=str(by.id), kind=by.kind)
 
 
 _said: set[str] = set()
@@ -129,12 +182,12 @@ def _remember(claim: Claim, task: asyncio.Task[Any]) -> None:
         claim.left = [task for task in tasks if not task.done()]
 
 
-class HandlerLoop:
+class WorkerLoop:
     """The loop in its thread."""
 
     def __init__(self) -> None:
         self.loop = SharedLoop()
-        self._thread = threading.Thread(target=self._main, name="carafe handlers", daemon=True)
+        self._thread = threading.Thread(target=self._main, name="carafe engine", daemon=True)
         self._begun = threading.Event()
         self._ending = False
         self._asked: float | None = None
@@ -163,18 +216,6 @@ class HandlerLoop:
             return False
         return True
 
-    async def run(self, coroutine: Coroutine[Any, Any, T], *, within: float) -> T | None:
-        """Run a coroutine on the loop, from another one; None when it has not ended `within` so many seconds."""
-        try:
-            work = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
-        except RuntimeError:
-            coroutine.close()
-            return None
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(within):
-                return await asyncio.wrap_future(work)
-        return None
-
     def standing(self, now: float) -> float:
         """Seconds for which the loop has not turned, as of `now` in monotonic ones. Asked by one thread, again and again."""
         asked = self._asked
@@ -192,12 +233,7 @@ class HandlerLoop:
         task = asyncio.current_task(self.loop)
         frame = sys._current_frames().get(self._thread.ident or 0)
         stack = "" if frame is None else "".join(traceback.format_stack(frame, limit=None)[-SHOWN:])
-        return getattr(task, "claim", None), stack
-
-    def owner_of(self, claims: list[Claim]) -> Claim | None:
-        """Of `claims` the one whose handler made the task that runs at this moment."""
-        task = asyncio.current_task(self.loop)
-        return next((claim for claim in claims if task is not None and task in (claim.left or ())), None)
+        return getattr(task, "owner", None), stack
 
     def _main(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -216,11 +252,11 @@ class HandlerLoop:
     def _survived(self, error: BaseException | None) -> None:
         try:
             if error is None:
-                log.error("a handler has stopped the event loop of the handlers: it goes on")
+                log.error("a handler has stopped the worker's event loop: it goes on")
             else:
                 log.error(
                     f"{class_name(error)} was raised in a task or callback that a handler has left: "
-                    "the event loop of the handlers goes on",
+                    "the worker's event loop goes on",
                     error=in_words(error, 500),
                 )
         except BaseException:
@@ -228,11 +264,15 @@ class HandlerLoop:
 
     def end(self, timeout: float) -> bool:
         """End the loop and its thread; False when a handler holds it for longer than `timeout` seconds."""
-        self._ending = True
-        self.call(self.loop.halt)
+        self.end_soon()
         if self._thread is not threading.current_thread():
             self._thread.join(timeout)
         return not self._thread.is_alive()
+
+    def end_soon(self) -> None:
+        """Let the loop end after this turn; from any thread."""
+        self._ending = True
+        self.call(self.loop.halt)
 
     def _finish(self) -> None:
         """Cancel what handlers have left, give it a moment, and close."""
@@ -240,7 +280,7 @@ class HandlerLoop:
         try:
             left = [task for task in asyncio.all_tasks(self.loop) if not task.done()]
             for task in left:
-                task.cancel()
+                task.cancel()  # in no context of a handler's
             while time.monotonic() < until and not all(task.done() for task in left):
                 self.loop.call_later(0.01, self.loop.halt)
                 try:

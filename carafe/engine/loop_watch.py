@@ -1,0 +1,84 @@
+"""Watches the worker's event loop from a thread of its own: whether it turns, and if not, whose handler holds it.
+
+A handler that blocks the loop stops claims, ends and its neighbours; nothing of that is Postgres's or Redis's fault, so the
+log says who it is. Must never: touch the loop but by asking it for a sign of life.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+
+from carafe.engine.slot import Claim
+from carafe.engine.worker_loop import WorkerLoop
+
+log = structlog.stdlib.get_logger("carafe.engine")
+
+LOOK = 0.1
+"""Seconds between two looks."""
+
+BLOCKED = 1.0
+"""Seconds without a turn after which the log says who holds the loop."""
+
+
+class LoopWatch:
+    """The watching thread of one worker. `stalled` gets the seconds without a turn at each look."""
+
+    def __init__(self, loop: WorkerLoop, stalled: Callable[[float], None]) -> None:
+        self._loop, self._stalled = loop, stalled
+        self._since: float | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="carafe watch", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End it; returns at once."""
+        self._stop.set()
+
+    def seconds(self, now: float) -> float:
+        """Seconds for which the loop has not turned, as far as they are worth a word; from any thread."""
+        since = self._since
+        return 0.0 if since is None else now - since
+
+    def _run(self) -> None:
+        last = time.monotonic()
+        while not self._stop.wait(LOOK):
+            now = time.monotonic()
+            late, last = now - last - LOOK, now
+            try:
+                self._look(now, late)
+            except Exception:
+                log.exception("the event loop could not be watched")
+
+    def _look(self, now: float, late: float) -> None:
+        if late > BLOCKED:
+            claim, stack = self._loop.blocker()
+            log.warning(
+                "this process stood still: it was frozen or had no CPU, or a handler or a hook held Python's lock",
+                seconds=round(late, 1),
+                stack=stack,
+                **named(claim),
+            )
+        standing = self._loop.standing(now)
+        self._stalled(standing)
+        if standing > BLOCKED and self._since is None:
+            self._since = now - standing
+            claim, stack = self._loop.blocker()
+            log.warning(
+                "a handler blocks the event loop: nothing else of this worker goes on until it awaits something",
+                seconds=round(standing, 1),
+                stack=stack,
+                **named(claim),
+            )
+        elif standing < BLOCKED and self._since is not None:
+            log.info("the event loop turns again", seconds=round(now - self._since, 1))
+            self._since = None
+
+
+def named(claim: Claim | None) -> dict[str, object]:
+    """What a log line says of a claim."""
+    return {} if claim is None else {"job_id": str(claim.id), "kind": claim.kind, "attempt": claim.attempt}
