@@ -1,7 +1,7 @@
 """Replaces the values of a job's secret fields in all that its attempt leaves: errors, tracebacks, logs, notes, results.
 
-Guarantees: a value of `SHORTEST` characters or more is replaced wherever it stands whole, as it is and as Python, JSON and URLs
-write it, also where a text was cut within it. Total: what cannot be looked through is left out.
+Guarantees: a value of `SHORTEST` characters or more is replaced wherever it stands whole, as it is and as Python, JSON and
+URLs write it, also where a text was cut within it. Total: what cannot be looked through is left out.
 Does not find a value that was changed (encoded otherwise, split over lines), what a handler prints, or shorter ones.
 """
 
