@@ -33,8 +33,8 @@ screenshots: .venv/stamp ## Pictures of the dashboard's pages, in docs/screensho
 	@.ci/chromium $(BIN)/python
 	@$(BIN)/python -m tests.browser.screenshots $(ONLY)
 
-bench: .venv/stamp ## Benchmarks against plain Celery and others; ONLY=drain runs a part
-	@$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
+bench: .venv/stamp ## Benchmarks against plain Celery and others; ONLY=drain runs a part (ARGS= goes to it)
+	@$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 chaos: .venv/stamp ## Break everything at random for MINUTES (10) and check that nothing is spilled; SEED= repeats a run
 	@$(BIN)/python -m chaos --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))

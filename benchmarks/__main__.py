@@ -1,6 +1,8 @@
 """Run the benchmarks: `python -m benchmarks [--only drain,latency] [--systems carafe,taskiq] [--repeats 3]`.
 
 Progress goes to stderr, the table to stdout, the rows to benchmarks/latest.json. Every process it starts is ended.
+Exit code 1: a system that could be had failed in a measurement, and the table says how. With BENCH_SMALLEST=1 every
+measurement is as small as it can be (benchmarks/size.py), one round of each, and latest.json stays as it is.
 """
 
 import argparse
@@ -19,6 +21,7 @@ from benchmarks.measurements import MEASUREMENTS, Bench, Measurement
 from benchmarks.processes import WorkerFailed
 from benchmarks.report import Results
 from benchmarks.servers import Servers
+from benchmarks.size import SMALLEST, sized
 from benchmarks.systems import ALL
 from benchmarks.systems.system import System
 
@@ -26,30 +29,35 @@ BUDGET = 270.0
 """Seconds for one metric, its rounds together: a round that would not fit is left out (and said)."""
 
 
-def main() -> None:
-    """Measure what the command line asks for, print the table, write the rows."""
-    measurements, systems, repeats, postgres = _arguments()
+def main() -> int:
+    """Measure what the command line asks for, print the table, write the rows; returns the exit code."""
+    measurements, systems, given = _arguments()
     signal.signal(signal.SIGTERM, _interrupt)
     results = Results(ALL)
     began = time.monotonic()
-    with Servers(postgres) as servers:
-        benches = _prepare(systems, measurements, servers, results)
+    with Servers(given.postgres) as servers:
+        benches = _prepare(systems, measurements, servers, results, install=not given.installed)
         for measurement in measurements:
-            _repeat(benches, measurement, repeats, results)
+            _repeat(benches, measurement, given.repeats, results)
     _say(f"done in {time.monotonic() - began:.0f} s")
-    report.write(results)
+    if given.rows is not None or not SMALLEST:
+        report.write(results, given.rows or report.LATEST)
     print(report.markdown(results))
+    return int(results.failed)
 
 
-def _prepare(systems: list[System], measurements: list[Measurement], servers: Servers, results: Results) -> list[Bench]:
+def _prepare(
+    systems: list[System], measurements: list[Measurement], servers: Servers, results: Results, *, install: bool
+) -> list[Bench]:
     """The systems that can run here, installed and with their tables; the others' reasons go to the results."""
     benches = []
     for system in systems:
         if not any(measurement.settings_of(system) for measurement in measurements):
             continue
         try:
-            benches.append(Bench(system, servers))
+            benches.append(Bench(system, servers, install=install))
         except (PeerUnavailable, WorkerFailed) as error:
+            results.failed |= isinstance(error, WorkerFailed)
             _say(f"{system.name}: {error}")
             for measurement in measurements:
                 for setting in measurement.settings_of(system):
@@ -79,6 +87,7 @@ def _measure(bench: Bench, measurement: Measurement, setting: str, repeat: str, 
     try:
         values = measurement.run(bench, bench.system.settings[setting])
     except WorkerFailed as error:
+        results.failed = True
         results.fail(bench.system, label, measurement.name, str(error))
         _say(f"{measurement.name} {repeat} {bench.system.name} [{label}]: FAILED: {error}")
         return
@@ -94,13 +103,18 @@ def _warning(busy: float) -> str:
     return f" (machine {busy:.0f} % busy with something else)" if busy > report.QUIET else ""
 
 
-def _arguments() -> tuple[list[Measurement], list[System], int, Path | None]:
+def _arguments() -> tuple[list[Measurement], list[System], argparse.Namespace]:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Carafe and its peers, side by side.")
     every = (*MEASUREMENTS, *LOADS)
     names = [measurement.name for measurement in every]
     parser.add_argument("--only", help=f"metrics, separated by commas: {', '.join(names)}")
     parser.add_argument("--systems", help="systems by the beginning of their name, separated by commas: carafe,celery pre")
-    parser.add_argument("--repeats", type=int, default=3, help="how often each is measured (3); the median counts")
+    repeats = sized(3, 1)
+    parser.add_argument(
+        "--repeats", type=int, default=repeats, help=f"how often each is measured ({repeats}); the median counts"
+    )
+    parser.add_argument("--installed", action="store_true", help="install nothing: leave out peers that are not there")
+    parser.add_argument("--rows", type=Path, help=f"where the rows go ({report.LATEST})")
     parser.add_argument(
         "--postgres", type=Path, help="the folder of another PostgreSQL's programs, /usr/lib/postgresql/15/bin"
     )
@@ -112,8 +126,7 @@ def _arguments() -> tuple[list[Measurement], list[System], int, Path | None]:
     systems = [system for system in ALL if system.name.startswith(starts)]
     if not systems:
         parser.error(f"no system is named so; there are {', '.join(system.name for system in ALL)}")
-    measurements = [measurement for measurement in every if measurement.name in wanted]
-    return measurements, systems, given.repeats, given.postgres
+    return [measurement for measurement in every if measurement.name in wanted], systems, given
 
 
 def _say(line: str) -> None:
@@ -125,4 +138,4 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

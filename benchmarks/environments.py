@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
@@ -20,8 +21,12 @@ class PeerUnavailable(Exception):
     """A peer that cannot be installed or run here; the text is the reason shown in the table."""
 
 
-def programs(peer: str | None) -> Path:
-    """The folder of a peer's programs (`python` among them), installed now if need be; None is this environment's own."""
+def programs(peer: str | None, *, install: bool = True) -> Path:
+    """The folder of a peer's programs (`python` among them), installed now if need be; None is this environment's own.
+
+    Without `install`, a peer that is a dependency of Carafe's comes from this environment, whatever its version, unless it
+    has one of its own already. Raises `PeerUnavailable`.
+    """
     if peer is None:
         return Path(sys.executable).parent
     requirements = FOLDER / "peers" / peer / "requirements.txt"
@@ -29,10 +34,22 @@ def programs(peer: str | None) -> Path:
     stamp = home / "installed"
     wanted = hashlib.sha256(requirements.read_bytes()).hexdigest()
     if not stamp.exists() or stamp.read_text() != wanted:
+        if not install:
+            if _is_here(peer):
+                return Path(sys.executable).parent
+            raise PeerUnavailable("not installed, and nothing was to be")
         print(f"  installing {peer} into {home.relative_to(FOLDER.parent)}", file=sys.stderr, flush=True)
         _install(requirements, home)
         stamp.write_text(wanted)
     return home / "bin"
+
+
+def _is_here(peer: str) -> bool:
+    try:
+        distribution(peer)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def _install(requirements: Path, home: Path) -> None:

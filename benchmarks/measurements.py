@@ -15,16 +15,17 @@ from pathlib import Path
 from benchmarks import environments, history, probe
 from benchmarks.processes import WorkerFailed, Workers
 from benchmarks.servers import Servers
-from benchmarks.systems.system import CORES, PRODUCER, SLOTS, WAITS, Setting, System
+from benchmarks.size import moment, sized
+from benchmarks.systems.system import CORES, PRODUCER, SLOTS, WAITS, Program, Setting, System
 
 ROOT = Path(__file__).parent.parent
 STALL = 30.0  # seconds without any progress that end a wait
 DEADLINE = 180.0  # seconds that end it in any case; what is slow but moves is measured, not dropped
-LATENCY_JOBS = 300
+LATENCY_JOBS = sized(300, 10)
 LATENCY_GAP = 0.015  # seconds between two jobs, on average
-WAIT_JOBS = 1_000
-SINGLE_JOBS = 1_000
-HISTORY = 2_000_000
+WAIT_JOBS = sized(1_000, 10)
+SINGLE_JOBS = sized(1_000, 10)
+HISTORY = sized(2_000_000, 1_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +41,10 @@ class Value:
 class Bench:
     """One system on the shared servers, with its variables, folders and template database."""
 
-    def __init__(self, system: System, servers: Servers) -> None:
+    def __init__(self, system: System, servers: Servers, *, install: bool = True) -> None:
         self.system = system
         self.servers = servers
-        self.programs = environments.programs(system.peer)
+        self.programs = environments.programs(system.peer, install=install)
         self.folder = ROOT / "benchmarks" / "peers" / system.peer if system.peer else environments.ENVIRONMENTS
         self._template = f"template {system.name}" if system.ends else None
         if self._template:
@@ -88,6 +89,9 @@ class Bench:
         answer: dict[str, object] = json.loads(ran.stdout.splitlines()[-1])
         return answer
 
+    def _path_of(self, program: str) -> str:
+        return shutil.which(program, path=str(self.programs)) or program
+
     @contextmanager
     def work(self, setting: Setting) -> Iterator["Running"]:
         """The setting's workers, running until the context is left."""
@@ -96,10 +100,9 @@ class Bench:
         probes.mkdir()
         commands = []
         for worker in setting.workers:
-            program = shutil.which(worker.command[0], path=str(self.programs)) or worker.command[0]
-            # `python -m gevent.monkey` wants the path of the program that it runs.
-            rest = [shutil.which(part, path=str(self.programs)) or part for part in worker.command[1:]]
-            commands.append(([program, *rest], self.variables({**worker.variables, "PROBE_DIR": str(probes)})))
+            program, *rest = worker.command
+            command = [self._path_of(part) if isinstance(part, Program) else part for part in (Program(program), *rest)]
+            commands.append((command, self.variables({**worker.variables, "PROBE_DIR": str(probes)})))
         try:
             with Workers(commands, folder=self.folder, log=folder / "log") as workers:
                 yield Running(workers, probes)
@@ -228,7 +231,7 @@ def latency(bench: Bench, setting: Setting) -> list[Value]:
     bench.produce("single", "1")
     with bench.work(setting) as running:
         running.wait(lambda now: now.started >= 1, "first job")
-        time.sleep(1)  # whatever it still does after its start
+        time.sleep(moment(1))  # whatever it still does after its start
         sent = bench.produce("latency", str(LATENCY_JOBS), str(LATENCY_GAP))["sent"]
         assert isinstance(sent, list)
         running.wait(lambda now: now.started >= LATENCY_JOBS + 2, "latency")
@@ -256,7 +259,7 @@ def memory(bench: Bench, setting: Setting) -> list[Value]:
     bench.produce("single", "1")
     with bench.work(setting) as running:
         running.wait(lambda now: now.started >= 2, "first job")
-        time.sleep(2)
+        time.sleep(moment(2))
         used = running.workers.memory()
     return [
         Value("memory_rss", "MB", used.rss, lower_is_better=True),

@@ -34,6 +34,7 @@ from benchmarks.costs import interval
 from benchmarks.population import RARE, Population, populate
 from benchmarks.processes import Workers
 from benchmarks.servers import Servers
+from benchmarks.size import SMALLEST, moment, sized
 from carafe.database import migrate, plain_dsn
 from carafe.embedded import free_port
 from carafe.jobs import Client
@@ -41,22 +42,22 @@ from carafe.jobs import Client
 LIMIT = 0.150
 """Seconds that a page may take at the 95th percentile."""
 
-BACKLOG = 250_000
+BACKLOG = sized(250_000, 2_000)
 """Jobs that a drain begins with while pages are measured."""
 
-LEFT = 20_000
+LEFT = sized(20_000, 200)
 """Jobs that are left of it when it counts as over."""
 
-STEADY = 1.0
+STEADY = moment(1.0)
 """Seconds for which a worker that has just started is left alone: its first statements are not a drain's."""
 
 POSTGRES = {"shared_buffers": "1GB", "max_wal_size": "4GB"}
 """What docs/deploy.md asks of a Postgres that keeps millions of jobs."""
 
-DRAINED = 200_000
+DRAINED = sized(200_000, 1_000)
 """Jobs of one drain whose rate is measured, without viewers or with."""
 
-PAIRS = 20
+PAIRS = sized(20, 1)
 """How often it is measured both ways, in turn, unless told otherwise."""
 
 Command = tuple[Sequence[str], Mapping[str, str]]
@@ -200,8 +201,8 @@ class Drain:
 
 async def fill(client: Client, jobs: int) -> None:
     """Enqueue no-op jobs."""
-    for _ in range(jobs // 10_000):
-        await client.enqueue_many([Noop(x=number) for number in range(10_000)])
+    for first in range(0, jobs, 10_000):
+        await client.enqueue_many([Noop(x=number) for number in range(first, min(jobs, first + 10_000))])
 
 
 async def done(connection: "asyncpg.Connection[asyncpg.Record]", jobs: int) -> None:
@@ -298,7 +299,7 @@ async def bench(database: str, redis: str, rounds: int, viewers: int, pairs: int
                 asked = await pages(connection)
                 async with Drain(connection, client, worker, log) as drain:
                     print("warming up", file=sys.stderr)
-                    await measure(browser, asked, 2, drain)
+                    await measure(browser, asked, sized(2, 0), drain)
                     times = await measure(browser, asked, rounds, drain)
             print(f"pages measured, drain at {drain.jobs / drain.seconds:,.0f} jobs/s; now viewers", file=sys.stderr)
             for turn in range(pairs):
@@ -381,10 +382,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--database", help="the URL of a database that is populated already")
     parser.add_argument("--redis", help="the URL of a Redis beside it; what is in it is worked off")
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--viewers", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=sized(20, 1))
+    parser.add_argument("--viewers", type=int, default=sized(20, 1))
     parser.add_argument("--pairs", type=int, default=PAIRS, help="0: pages alone")
-    parser.add_argument("--dead", type=int, default=50_000)
+    parser.add_argument("--dead", type=int, default=sized(50_000, 100))
     given: Any = parser.parse_args()
     if (given.database is None) != (given.redis is None):
         parser.error("--database and --redis go together")
@@ -398,7 +399,7 @@ def main() -> int:
         else:
             database, redis = given.database, given.redis
         fast = asyncio.run(bench(database, redis, given.rounds, given.viewers, given.pairs))
-    return 0 if fast else 1
+    return 0 if fast or SMALLEST else 1
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from dataclasses import dataclass, fields
 
 import asyncpg
 
+from benchmarks.size import sized
 from carafe.database import migrate, plain_dsn
 from carafe.jobs.statistics import BOUNDS
 
@@ -28,11 +29,11 @@ class Population:
     `resting` (1 or 0): queued jobs are offered to workers tomorrow only, so that a drain of others beside them goes on.
     """
 
-    live: int = 200_000
-    ended: int = 2_000_000
-    dead: int = 50_000
-    kinds: int = 200
-    days: int = 7
+    live: int = sized(200_000, 200)
+    ended: int = sized(2_000_000, 500)
+    dead: int = sized(50_000, 100)
+    kinds: int = sized(200, 5)
+    days: int = sized(7, 1)
     workers: int = 4
     resting: int = 0
 

@@ -23,6 +23,8 @@ class Results:
     systems: Sequence[System]
     values: dict[tuple[str, str, str], list[Value]] = field(default_factory=dict)
     missing: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    failed: bool = False
+    """Whether a system that could be had did not do what it was measured at."""
     busy: list[float] = field(default_factory=list)
     """Per cent of the machine that was busy before each measurement, when nothing of the harness ran."""
 
@@ -76,9 +78,9 @@ def rows(results: Results) -> list[dict[str, object]]:
     return made
 
 
-def write(results: Results) -> None:
-    """Replace `latest.json`: its rows always come from one run."""
-    LATEST.write_text(json.dumps(rows(results), indent=1) + "\n")
+def write(results: Results, path: Path = LATEST) -> None:
+    """Replace the file of rows: they always come from one run."""
+    path.write_text(json.dumps(rows(results), indent=1) + "\n")
 
 
 def markdown(results: Results) -> str:

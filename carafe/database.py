@@ -265,7 +265,7 @@ class Database:
                 self._pool = pool
         return self._pool
 
-    async def _connect(self, *_: Any, connection_class: Any = None, **__: Any) -> "asyncpg.Connection[Record]":
+    async def _connect(self, *_: Any, connection_class: Any = asyncpg.Connection, **__: Any) -> "asyncpg.Connection[Record]":
         """A connection to the server of our URL that may be written; one that refuses us (a password, a parameter) cannot be
         used either."""
         try:
@@ -689,13 +689,3 @@ def _upgrade(connection: Any, package: str) -> list[str]:
     command.upgrade(config, "head")
     connection.commit()
     return applied
-
-
-async def reachable(check: Callable[[], Awaitable[Any]], *, within: float = 2.0) -> str | None:
-    """None when `check` succeeds `within` so many seconds, else the reason in a few words."""
-    try:
-        async with asyncio.timeout(within):
-            await check()
-    except Exception as error:
-        return "no answer in time" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}".rstrip(": ")
-    return None

@@ -34,7 +34,7 @@ class Announcement:
     """Says where the servers are for as long as this object, or this process, lives."""
 
     def __init__(self, data_dir: Path, servers: Servers) -> None:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         # Readers know by the lock that we live: it ends with the process, whatever ends that.
         self._file: IO[str] | None = _opened(data_dir / SERVERS_FILE)
         fcntl.flock(self._file, fcntl.LOCK_EX)
@@ -52,8 +52,10 @@ class Announcement:
 
 
 def _opened(path: Path) -> IO[str]:
-    # The addresses may hold passwords of servers that are not ours.
-    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+")
+    # The addresses hold passwords.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return os.fdopen(descriptor, "r+")
 
 
 def announced(data_dir: Path) -> Servers | None:

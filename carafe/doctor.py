@@ -14,16 +14,22 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from carafe.development import NoServers, with_servers
-from carafe.settings import Settings, SettingsError, load_settings, redact_url
+from carafe.jobs import redis_away
+from carafe.jobs.hints import QUEUE
+from carafe.settings import Settings, SettingsError, load_api_settings, load_settings, redact_url
 
 if TYPE_CHECKING:
     import asyncpg
+
+    from carafe.jobs.redis_rights import Refused
 
 LOOK_TIMEOUT = 8.0
 """Seconds that all looks at one server may take."""
 
 POSTGRES_OLDEST = 150_000
 REDIS_OLDEST = (7, 0)  # BLMPOP
+NEARLY_FULL = 0.9
+"""Of maxmemory, above which it is said."""
 
 
 class Level(StrEnum):
@@ -48,7 +54,7 @@ class Finding:
 def examine(*, worker: bool = False) -> list[Finding]:
     """Looks at everything: the settings, the modules they name, Postgres, Redis; `worker` leaves out what none needs."""
     try:
-        settings = load_settings()
+        settings = load_settings() if worker else load_api_settings()
     except SettingsError as error:
         return [Finding(Level.BROKEN, "settings", fault, "docs/settings.md lists every setting") for fault in error.faults]
     findings = [Finding(Level.OK, "settings", f"every value is usable ({settings.environment})")]
@@ -158,7 +164,12 @@ async def _bounded(subject: str, url: str, look: Callable[[list[Finding]], Await
             await look(findings)
     except Exception as error:
         setting = "DATABASE_URL" if subject == "postgres" else "REDIS_URL"
-        reason = f"no answer within {LOOK_TIMEOUT:g} s" if isinstance(error, TimeoutError) else _reason(error)
+        if isinstance(error, TimeoutError):
+            reason = f"no answer within {LOOK_TIMEOUT:g} s"
+        elif subject == "redis" and redis_away.code(error) is not None:
+            reason = redis_away.details(error)
+        else:
+            reason = _reason(error)
         advice = f"see that the server runs and that {setting} names its host, port, user and password"
         findings.append(Finding(Level.BROKEN, subject, f"{redact_url(url)}: {reason}", advice))
     return findings
@@ -202,22 +213,49 @@ async def _postgres(url: str, migrations: Sequence[str], findings: list[Finding]
 
 
 async def _statements(connection: "asyncpg.Connection[Any]") -> list[Finding]:
-    """Whether Postgres understands every statement of this version on the schema as it stands; nothing is executed."""
+    """Whether this user may do all that Carafe does, on the schema as it stands; nothing of it is kept."""
     import asyncpg
 
-    from carafe.jobs import statements
+    from carafe.jobs.rehearsal import rehearse
 
-    every = [value for value in vars(statements).values() if isinstance(value, statements.Statement)]
-    refused = []
-    for statement in every:
-        try:
-            await connection.prepare(statement.positional)
-        except asyncpg.PostgresError as error:
-            refused.append(f"{statement.name}.sql: {error}")
-    if not refused:
-        return [Finding(Level.OK, "statements", f"all {len(every)} fit the schema")]
-    text = f"{len(refused)} of {len(every)} do not fit the schema, such as {refused[0]}"
-    return [Finding(Level.BROKEN, "statements", text, "run `carafe migrate`")]
+    if await connection.fetchval("select current_setting('transaction_read_only')") == "on":
+        text = "this user's transactions are read-only, nothing can be written"
+        advice = "name the primary in DATABASE_URL, or take default_transaction_read_only off this user or database"
+        return [Finding(Level.BROKEN, "postgres", text, advice)]
+    count, refusals = await rehearse(connection)
+    if not refusals:
+        return [
+            Finding(Level.OK, "statements", f"all {count} fit the schema, and a worker's were tried and rolled back"),
+            *await _partitions(connection),
+        ]
+    rights = [refusal for refusal in refusals if isinstance(refusal.error, asyncpg.InsufficientPrivilegeError)]
+    unseen = [refusal for refusal in refusals if refusal.error is None]
+    others = [refusal for refusal in refusals if refusal not in rights and refusal not in unseen]
+    findings = []
+    for reason in dict.fromkeys(refusal.reason for refusal in rights):
+        names = sorted({refusal.statement for refusal in rights if refusal.reason == reason})
+        text = f"{reason}: {_count(len(names), 'statement')} would fail, such as {names[0]}.sql"
+        findings.append(Finding(Level.BROKEN, "rights", text, "grant it; docs/deploy.md lists what a worker needs"))
+    if unseen:
+        text = f"{unseen[0].statement}.sql: {unseen[0].reason}"
+        findings.append(Finding(Level.BROKEN, "rights", text, "look at row-level security and triggers on carafe's tables"))
+    if others:
+        text = f"{len(others)} of {count} do not fit the schema, such as {others[0].statement}.sql: {others[0].reason}"
+        findings.append(Finding(Level.BROKEN, "statements", text, "run `carafe migrate`"))
+    return findings
+
+
+async def _partitions(connection: "asyncpg.Connection[Any]") -> list[Finding]:
+    """Whether a steward under this user could make the days' partitions: that belongs to the owner."""
+    owns = await connection.fetchval(
+        "select pg_has_role(relowner, 'usage') from pg_class where oid = 'carafe.jobs_ended'::regclass"
+    )
+    if owns:
+        return []
+    text = "this user does not own carafe's tables: while its process leads, no partitions are made, and none are dropped"
+    return [
+        Finding(Level.WARNING, "rights", text, "let web processes lead as the owner, and set STEWARD=false for this user")
+    ]
 
 
 def _durability(row: Any) -> Iterator[Finding]:
@@ -250,8 +288,8 @@ async def _workers(connection: "asyncpg.Connection[Any]", findings: list[Finding
 
     try:
         known = sorted(str(row["kind"]) for row in await connection.fetch(KNOWN_KINDS.positional))
-    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.UndefinedColumnError):
-        return  # the schema's own finding says it
+    except asyncpg.PostgresError:
+        return  # the findings about schema and rights say it
     text = f"live workers handle {', '.join(known)}" if known else "no worker is alive (workers may scale to zero)"
     findings.append(Finding(Level.NOTE, "workers", text))
 
@@ -290,27 +328,38 @@ async def _schema(url: str, migrations: Sequence[str], findings: list[Finding]) 
         poolclass=NullPool,
     )
     behind: list[str] = []
+    ahead: list[str] = []
     try:
         async with engine.connect() as connection:
             for package in ("carafe.migrations", *migrations):
                 try:
-                    stands, head = await connection.run_sync(_revisions, package)
+                    stands, head, known = await connection.run_sync(_revisions, package)
                 except Exception as error:
+                    await connection.rollback()
+                    if "permission denied" in str(error):
+                        text = f"{package}: this user may not see which version the schema has"
+                        findings.append(Finding(Level.WARNING, "schema", text, "grant it select on the version's table"))
+                        continue
                     findings.append(Finding(Level.BROKEN, "schema", f"{package}: {_reason(error)}", "correct MIGRATIONS"))
                     continue
-                if stands != head:
+                if stands and stands not in known:
+                    ahead.append(f"{package} is at {stands} (this version knows up to {head})")
+                elif stands != head:
                     behind.append(f"{package} is at {stands or 'nothing'} (newest: {head})")
     finally:
         await engine.dispose()
+    if ahead:
+        text = f"newer than this version of the program: {', '.join(ahead)}"
+        findings.append(Finding(Level.BROKEN, "schema", text, "use the version that has migrated it, or a newer one"))
     if behind:
         text = f"not what this version needs: {', '.join(behind)}"
         findings.append(Finding(Level.BROKEN, "schema", text, "run `carafe migrate`"))
-    else:
+    if not ahead and not behind:
         findings.append(Finding(Level.OK, "schema", "current"))
 
 
-def _revisions(connection: Any, package: str) -> tuple[str, str]:
-    """Where the database stands and where a migration package ends, asked the way `alembic current` does."""
+def _revisions(connection: Any, package: str) -> tuple[str, str, frozenset[str]]:
+    """Where the database stands, where a migration package ends, and all that this has, asked as `alembic current` does."""
     from alembic.config import Config
     from alembic.runtime.environment import EnvironmentContext
     from alembic.script import ScriptDirectory
@@ -332,29 +381,49 @@ def _revisions(connection: Any, package: str) -> tuple[str, str]:
     with EnvironmentContext(config, script, fn=look, dont_mutate=True):
         script.run_env()
     connection.rollback()
-    return ", ".join(sorted(stands)), ", ".join(sorted(script.get_heads()))
+    known = frozenset(revision.revision for revision in script.walk_revisions())
+    return ", ".join(sorted(stands)), ", ".join(sorted(script.get_heads())), known
 
 
 async def _redis(url: str, findings: list[Finding]) -> None:
-    from redis.asyncio import Redis
-    from redis.asyncio.retry import Retry
-    from redis.backoff import NoBackoff
-    from redis.exceptions import NoPermissionError
+    from carafe.jobs.redis_rights import everybody, refused
 
-    client = Redis.from_url(
-        url, socket_timeout=3, socket_connect_timeout=3, retry=Retry(NoBackoff(), 0), decode_responses=True
-    )
+    client = redis_away.connect_asynchronously(url, timeout=3, name="carafe-doctor")
     try:
         await client.ping()
         try:
-            information: dict[str, Any] = await client.info("everything")
-        except NoPermissionError:
-            text = f"{redact_url(url)}: answers; its user may not run INFO, so the rest is not known"
+            information = dict(await client.info("everything"))
+        except redis_away.AWAY:
+            text = f"{redact_url(url)}: answers; its user may not run INFO, so its version and settings are not known"
             findings.append(Finding(Level.NOTE, "redis", text))
-            return
-        findings += _redis_findings(url, information)
+            information = {}
+        if information:
+            findings += _redis_findings(url, information)
+        if not any(finding.level is Level.BROKEN and "replica" in finding.text for finding in findings):
+            database = int(client.connection_pool.connection_kwargs.get("db") or 0)
+            findings += _redis_rights(await refused(client, everybody(database)))
+        await client.llen(QUEUE)
     finally:
         await client.aclose()
+
+
+def _redis_rights(found: "Sequence[Refused]") -> Iterator[Finding]:
+    """What of all that Carafe asks of Redis would be refused, by its answer."""
+    from carafe.jobs.redis_away import REFUSALS
+
+    if not found:
+        yield Finding(Level.OK, "redis", "every command that Carafe uses would be taken now, from this user")
+        return
+    missing = [refusal for refusal in found if refusal.code == "NOPERM"]
+    for why in dict.fromkeys(refusal.use.why for refusal in missing):
+        uses = [refusal.use for refusal in missing if refusal.use.why == why]
+        commands = ", ".join(dict.fromkeys(" ".join(use.command[:3]) for use in uses))
+        text = f"its user cannot {why}: Redis refuses {commands}"
+        yield Finding(Level.BROKEN, "redis", text, "grant it by ACL SETUSER; docs/deploy.md has the line")
+    for code in dict.fromkeys(refusal.code for refusal in found if refusal.code != "NOPERM"):
+        error = next(refusal.error for refusal in found if refusal.code == code)
+        text = REFUSALS[code] if code is not None else f"it refuses what is asked of it: {error}"
+        yield Finding(Level.BROKEN, "redis", text, "see that REDIS_URL names a single server that can be written")
 
 
 def _redis_findings(url: str, information: dict[str, Any]) -> Iterator[Finding]:
@@ -373,6 +442,10 @@ def _redis_findings(url: str, information: dict[str, Any]) -> Iterator[Finding]:
     if policy and policy != "noeviction":
         text = f"maxmemory-policy is {policy}: a full Redis drops the queue"
         yield Finding(Level.BROKEN, "redis", text, "set maxmemory-policy noeviction (no job is lost, but its start is late)")
+    limit, used = int(information.get("maxmemory", 0)), int(information.get("used_memory", 0))
+    if limit and limit > used > NEARLY_FULL * limit:
+        text = f"{used / limit:.0%} of maxmemory is used: full, it takes no hints, and jobs start late"
+        yield Finding(Level.WARNING, "redis", text, "raise maxmemory, or let more workers empty the queue")
     if not information.get("aof_enabled"):
         yield Finding(
             Level.WARNING,

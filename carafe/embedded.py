@@ -1,13 +1,19 @@
 """Real servers as child processes, from wheels: PostgreSQL 18 and Valkey 9, for development and tests.
 
-Guarantees: they listen on 127.0.0.1 and nothing else; data outlives `stop()`; one live owner a data folder, a second
+Guarantees: they are their owner's alone (see below); data outlives `stop()`; one live owner a data folder, a second
 is refused by name of the first; servers that a killed owner left behind are taken over by the next (or ended and
 started anew, when it wants other options).
-Must never: run in production (no passwords), nor end a process that does not serve this very data folder.
+Must never: run in production, nor end a process that does not serve this very data folder, nor show a password in an
+argument, which every account of the machine can read (/proc/PID/cmdline).
+
+Whoever is a superuser of a Postgres runs programs as its account. So the servers listen on 127.0.0.1 alone, want a random
+password (256 bits; scram-sha-256 at Postgres), and each has a data folder closed to other accounts, with the password in
+its file `password`. A folder without one, made by a version that asked for none or stripped of the file, gets a password at
+its next start and keeps its data.
 
 The wheels come with `pip install 'carafe-jobs[embedded]'`. Postgres refuses to run as root; started by root it runs as
-the account `postgres`, or `nobody`, and the folders above the data and the binaries get search permission for all
-(`chmod o+x`: passing through, not listing).
+the account `postgres`, or `nobody` (which then, as whoever else runs as it, can read the data), and the folders above the
+data and the binaries get search permission for all (`chmod o+x`: passing through, not listing).
 """
 
 import atexit
@@ -33,6 +39,8 @@ from typing import IO, Self
 
 import psutil
 
+from carafe.private import close_folder, new_password, read_closed, write_closed
+
 ADDRESS = "127.0.0.1"
 
 PORTS = range(20_000, 32_000)
@@ -50,7 +58,7 @@ class EmbeddedServerError(RuntimeError):
 class _EmbeddedServer:
     """The life of one server: own the folder, adopt or start, wait until it answers, stop.
 
-    `data_dir` keeps `owner.lock`, `server.log` and the server's files; it is made when missing.
+    `data_dir` keeps `owner.lock`, `server.log`, `password` and the server's files; it is made when missing.
     """
 
     name = ""
@@ -64,6 +72,7 @@ class _EmbeddedServer:
         self._child: subprocess.Popen[bytes] | None = None
         self._owner = 0
         self._owner_died = False
+        self._known_password: str | None = None
 
     # What a server has to say about itself.
 
@@ -72,6 +81,13 @@ class _EmbeddedServer:
 
     def _prepare(self) -> None:
         """Whatever must stand before the first start."""
+
+    def _protect(self) -> None:
+        """Puts what a server reads at its start in place, so that it lets nobody in without the password of the file.
+
+        Nothing runs on the folder meanwhile.
+        """
+        raise NotImplementedError
 
     def _pid_path(self) -> Path:
         """The server's own pid file."""
@@ -106,6 +122,12 @@ class _EmbeddedServer:
             raise EmbeddedServerError(f"embedded {self.name} is not started")
         return self._port
 
+    @property
+    def _password(self) -> str:
+        if self._known_password is None:
+            raise EmbeddedServerError(f"embedded {self.name} is not started")
+        return self._known_password
+
     def start(self) -> Self:
         """Starts the server, or adopts the one that a killed owner left; returns when it answers.
 
@@ -113,11 +135,13 @@ class _EmbeddedServer:
         """
         if self._process is not None:
             return self
-        self.data_dir.mkdir(parents=True, exist_ok=True)
+        close_folder(self.data_dir, self._account())
         self._own_folder()
         try:
             self._prepare()
+            self._known_password = read_closed(self._password_path())
             if not self._adopt():
+                self._protect()
                 self._launch()
         except BaseException:
             self.stop()
@@ -148,6 +172,9 @@ class _EmbeddedServer:
         self.stop()
 
     # The details.
+
+    def _password_path(self) -> Path:
+        return self.data_dir / "password"
 
     def _own_folder(self) -> None:
         lock = open(self.data_dir / "owner.lock", "a+")  # noqa: SIM115  held as long as the server
@@ -180,6 +207,7 @@ class _EmbeddedServer:
         self._process = process
         if (
             port is not None
+            and self._known_password is not None  # else nobody knows how to get in
             and self._wanted_port in (None, port)
             and process.cmdline() == self._command(port)
             and self._answers(process, port)
@@ -193,10 +221,13 @@ class _EmbeddedServer:
     def _left_behind(self) -> psutil.Process | None:
         """The process whose command line serves this very folder: a pid file may name anybody, or be yet to come."""
         program = Path(self._command(0)[0]).name
+        account = self._account()
+        ours = {os.geteuid(), account.pw_uid if account else os.geteuid()}
         serving: list[psutil.Process] = []
         for process in psutil.process_iter():
             try:
-                if process.name() == program and str(self._files()) in process.cmdline():
+                # Anybody may start a program of this name with these arguments.
+                if process.name() == program and process.uids().real in ours and str(self._files()) in process.cmdline():
                     serving.append(process)
             except psutil.Error:
                 continue  # it ended, or is none of ours to read
@@ -231,7 +262,7 @@ class _EmbeddedServer:
     def _spawn(self, port: int) -> None:
         log_path = self.data_dir / "server.log"
         account = self._account()
-        with open(log_path, "ab") as log:
+        with open(log_path, "ab", opener=_closed) as log:
             begin = log.tell()
             self._child = subprocess.Popen(
                 self._command(port),
@@ -282,8 +313,15 @@ class _EmbeddedServer:
             self.stop()
 
 
+_WHO_MAY_CONNECT = f"""\
+# Written at every start by carafe.embedded.
+host all         all {ADDRESS}/32 scram-sha-256
+host replication all {ADDRESS}/32 scram-sha-256
+"""
+
+
 class EmbeddedPostgres(_EmbeddedServer):
-    """PostgreSQL 18 in `data_dir`: UTF-8, C locale, user and database `postgres`, no password.
+    """PostgreSQL 18 in `data_dir`: UTF-8, C locale, user and database `postgres`.
 
     `durable=False` turns fsync and synchronous commit off: for tests, whose data nobody misses. `binaries`: the folder of
     another installation's programs (``/usr/lib/postgresql/15/bin``), for tests and measurements of other versions.
@@ -305,8 +343,12 @@ class EmbeddedPostgres(_EmbeddedServer):
 
     @property
     def url(self) -> str:
-        """`postgresql://postgres@127.0.0.1:PORT/postgres`."""
-        return f"postgresql://postgres@{ADDRESS}:{self.port}/postgres"
+        """`postgresql://postgres:PASSWORD@127.0.0.1:PORT/postgres`."""
+        return self.url_at(self.port)
+
+    def url_at(self, port: int) -> str:
+        """Its URL through a relay on another port of 127.0.0.1; also while it is stopped, once it was started."""
+        return f"postgresql://postgres:{self._password}@{ADDRESS}:{port}/postgres"
 
     def _files(self) -> Path:
         return self.data_dir / "data"
@@ -315,6 +357,7 @@ class EmbeddedPostgres(_EmbeddedServer):
         settings = {
             "listen_addresses": ADDRESS,
             "unix_socket_directories": "",
+            "password_encryption": "scram-sha-256",
             "max_connections": "200",
             "timezone": "UTC",
             "log_timezone": "UTC",
@@ -328,27 +371,56 @@ class EmbeddedPostgres(_EmbeddedServer):
         account = self._account()
         if account is not None:
             _let_through(self._binary("postgres").parent)
-            _let_through(self.data_dir)
+            _let_through(self.data_dir.parent)
         if (self._files() / "PG_VERSION").exists():
             return
+        self._password_path().unlink(missing_ok=True)  # of a database that is gone
         # Under another name until it is whole: an initdb that was killed half-way leaves nothing that looks ready.
         fresh = self.data_dir / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(mode=0o700)
         if account is not None:
             os.chown(fresh, account.pw_uid, account.pw_gid)
-        made = subprocess.run(
-            [
-                str(self._binary("initdb")),
-                *("-D", str(fresh)),
-                *("-U", "postgres"),
-                *("-A", "trust"),
-                *("-E", "UTF8"),
-                *("--locale", "C"),
-                "--no-instructions",
-                *([] if self.durable else ["--no-sync"]),
-            ],
-            stdin=subprocess.DEVNULL,
+        made = self._run(
+            "initdb",
+            *("-D", str(fresh)),
+            *("-U", "postgres"),
+            *("-A", "reject"),  # until _protect has given it a password
+            *("-E", "UTF8"),
+            *("--locale", "C"),
+            "--no-instructions",
+            *([] if self.durable else ["--no-sync"]),
+        )
+        if made.returncode:
+            raise EmbeddedServerError(f"initdb failed in {fresh}:\n{made.stdout[-2_000:]}")
+        fresh.rename(self._files())
+
+    def _protect(self) -> None:
+        if self._known_password is None:
+            password = new_password()
+            # The one way in that asks nobody who he is: the program itself, on the folder, while no server runs on it.
+            made = self._run(
+                "postgres",
+                "--single",
+                *("-D", str(self._files())),
+                *("-c", "password_encryption=scram-sha-256"),
+                *([] if self.durable else ["-c", "fsync=off"]),
+                "postgres",
+                stdin=f"alter role postgres password '{password}'\n",
+            )
+            if made.returncode or any(word in made.stdout for word in ("ERROR:", "FATAL:", "PANIC:")):
+                raise EmbeddedServerError(
+                    f"the Postgres in {self._files()} could not be given a password:\n{made.stdout[-2_000:]}"
+                )
+            write_closed(self._password_path(), f"{password}\n")
+            self._known_password = password
+        write_closed(self._files() / "pg_hba.conf", _WHO_MAY_CONNECT, beside=self.data_dir, account=self._account())
+
+    def _run(self, program: str, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+        account = self._account()
+        return subprocess.run(
+            [str(self._binary(program)), *arguments],
+            input=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd="/",
@@ -360,9 +432,6 @@ class EmbeddedPostgres(_EmbeddedServer):
             group=account.pw_gid if account else None,
             extra_groups=[] if account else None,
         )
-        if made.returncode:
-            raise EmbeddedServerError(f"initdb failed in {fresh}:\n{made.stdout[-2_000:]}")
-        fresh.rename(self._files())
 
     def _account(self) -> pwd.struct_passwd | None:
         if os.geteuid() != 0:
@@ -396,12 +465,17 @@ class EmbeddedValkey(_EmbeddedServer):
 
     @property
     def url(self) -> str:
-        """`redis://127.0.0.1:PORT/0`."""
-        return f"redis://{ADDRESS}:{self.port}/0"
+        """`redis://:PASSWORD@127.0.0.1:PORT/0`."""
+        return self.url_at(self.port)
+
+    def url_at(self, port: int) -> str:
+        """Its URL through a relay on another port of 127.0.0.1; also while it is stopped, once it was started."""
+        return f"redis://:{self._password}@{ADDRESS}:{port}/0"
 
     def _command(self, port: int) -> list[str]:
         return [
             str(_valkey_binary()),
+            str(self._settings_path()),
             *("--port", str(port)),
             *("--bind", ADDRESS),
             *("--dir", str(self.data_dir)),
@@ -412,19 +486,31 @@ class EmbeddedValkey(_EmbeddedServer):
             *(("--appendonly", "yes", "--appendfsync", "everysec") if self.persist else ("--appendonly", "no")),
         ]
 
+    def _settings_path(self) -> Path:
+        return self.data_dir / "valkey.conf"
+
+    def _protect(self) -> None:
+        if self._known_password is None:
+            self._known_password = new_password()
+            write_closed(self._password_path(), f"{self._known_password}\n")
+        write_closed(
+            self._settings_path(), f"# Written at every start by carafe.embedded.\nrequirepass {self._known_password}\n"
+        )
+
     def _pid_path(self) -> Path:
         return self.data_dir / "valkey.pid"
 
     def _is_ready(self, port: int) -> bool:
-        # Whoever else has this port may answer too: only the pid tells that it is ours.
-        if self._process is None or self._pid_written() != self._process.pid:
+        # Whoever else has this port may answer too, and is not told the password.
+        if self._process is None or self._pid_written() != self._process.pid or not _listens(self._process, port):
             return False
         try:
             with socket.create_connection((ADDRESS, port), timeout=1.0) as connection:
-                connection.sendall(b"PING\r\nINFO server\r\n")
+                connection.sendall(f"AUTH {self._password}\r\nPING\r\nINFO server\r\n".encode())
                 answer = connection.makefile("rb")
                 return (
-                    answer.readline() == b"+PONG\r\n"
+                    answer.readline() == b"+OK\r\n"
+                    and answer.readline() == b"+PONG\r\n"
                     and any(  # else -LOADING
                         line.strip() == f"process_id:{self._process.pid}".encode()
                         for line in answer.read(int(answer.readline()[1:])).splitlines()
@@ -494,6 +580,20 @@ def _lives(process: psutil.Process) -> bool:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+def _listens(process: psutil.Process, port: int) -> bool:
+    try:
+        return any(
+            connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+            for connection in process.net_connections("tcp")
+        )
+    except psutil.Error:
+        return False
+
+
+def _closed(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def free_port() -> int:

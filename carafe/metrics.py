@@ -112,8 +112,12 @@ LOOP_LAG = Gauge(
 )
 POSTGRES_UP = Gauge("carafe_postgres_up", "Whether this process reaches Postgres (1) or not (0).", merged="least")
 POSTGRES_SECONDS = Gauge("carafe_postgres_ping_seconds", "Time that the last empty statement took, connection included.")
-REDIS_UP = Gauge("carafe_redis_up", "Whether this process reaches Redis (1) or not (0).", merged="least")
-REDIS_SECONDS = Gauge("carafe_redis_ping_seconds", "Time that the last PING took.")
+REDIS_UP = Gauge(
+    "carafe_redis_up",
+    "Whether this process can use Redis (1) or not (0): a replica, or a full one, cannot be used.",
+    merged="least",
+)
+REDIS_SECONDS = Gauge("carafe_redis_ping_seconds", "Time that the last look at Redis took.")
 
 # Of the whole installation: exported by the leading steward alone.
 

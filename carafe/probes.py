@@ -115,19 +115,21 @@ class ProbeServer:
         if len(self._open) >= CONNECTIONS:
             next(iter(self._open)).cancel()
         self._open[task] = None
+        writer.transport.set_write_buffer_limits(high=0)
         try:
             async with asyncio.timeout(CLIENT_TIMEOUT):
                 head = await reader.readuntil(b"\r\n\r\n")
             writer.write(self._answer(head))
             async with asyncio.timeout(CLIENT_TIMEOUT):
-                await writer.drain()
+                await writer.drain()  # to the last byte
                 writer.write_eof()
                 # Closing with unread input would reset the connection, and the client might lose the answer.
                 await reader.read(REQUEST_LIMIT)
         except asyncio.LimitOverrunError:
             writer.write(_response(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the request is too large"))
         except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # a client that went away, or is too slow
+            # A client that went away, or is too slow. Closing would wait for it to take the answer.
+            writer.transport.abort()
         finally:
             self._open.pop(task, None)
             with contextlib.suppress(Exception):
@@ -195,6 +197,7 @@ def _response(status: HTTPStatus, body: str | bytes, content_type: str = TEXT, e
     content = body if isinstance(body, bytes) else f"{body}\n".encode("utf-8", "replace")
     head = (
         f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {content_type}\r\n"
-        f"Content-Length: {len(content)}\r\nCache-Control: no-store\r\n{extra}Connection: close\r\n\r\n"
+        f"Content-Length: {len(content)}\r\nCache-Control: no-store\r\n"
+        f"X-Content-Type-Options: nosniff\r\n{extra}Connection: close\r\n\r\n"
     )
     return head.encode("latin-1") + content

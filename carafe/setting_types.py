@@ -19,7 +19,10 @@ Role = Literal["view", "operate"]
 
 
 class SecretUrl(Secret[str]):
-    """A URL whose password never shows: `str()` and `repr()` put `***` in its place."""
+    """A URL of which no part that can be a secret shows: `str()` and `repr()` put `***` in its place (`redact_url`).
+
+    Every setting that is a URL is one, so that no URL can show by being forgotten.
+    """
 
     def _display(self) -> str:
         return redact_url(self.get_secret_value())
@@ -51,20 +54,56 @@ def hash_token(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
+_POSTGRES = ("postgresql", "postgres")
+_REDIS = ("redis", "rediss")
+
+_HARMLESS = frozenset(
+    {
+        *("application_name", "channel_binding", "connect_timeout", "dbname", "gssencmode", "host", "hostaddr"),
+        *(
+            "keepalives",
+            "load_balance_hosts",
+            "pgbouncer",
+            "port",
+            "schema",
+            "ssl",
+            "sslmode",
+            "target_session_attrs",
+            "user",
+        ),
+        *("db", "health_check_interval", "protocol", "socket_connect_timeout", "socket_timeout", "ssl_cert_reqs"),
+    }
+)
+"""Parameters of a server's URL that show as they are. Any other may be a secret: password, sslpassword, options."""
+
+
 def redact_url(url: str) -> str:
-    """`url` with `***` for its password, in the user part and in the query; all of it when it cannot be read."""
+    """`url` with `***` in place of whatever can be a secret; all of it when it cannot be read.
+
+    Of a database's or a Redis's URL that is the password, a user without one (Redis), and every parameter that is not known
+    to be harmless. Of any other URL it is all but scheme, host and port: webhooks carry their tokens as user, path or query.
+    """
     try:
         parts = urlsplit(url)
-        location = parts.netloc
+        if not parts.scheme or not parts.netloc:
+            return "***"
+        user, at, host = parts.netloc.rpartition("@")
+        name, colon, _ = user.partition(":")
+        scheme = parts.scheme.partition("+")[0]
+        if scheme not in (*_POSTGRES, *_REDIS):
+            rest = "/***" if parts.path.strip("/") else parts.path
+            rest += "?***" if parts.query else ""
+            return f"{parts.scheme}://{'***@' if at else ''}{host}{rest}"
         if "@" in f"{parts.path}{parts.query}{parts.fragment}":
             return "***"  # an unescaped / ? or # in the password: what looks like a path is part of it
-        if parts.password is not None:
-            user, _, host = location.rpartition("@")
-            location = f"{user.partition(':')[0]}:***@{host}"
+        if colon:
+            name += ":***"
+        elif at and scheme in _REDIS:
+            name = "***"
         query = urlencode(
-            [(key, "***" if "pass" in key.lower() else value) for key, value in parse_qsl(parts.query)], safe="*/:,"
+            [(key, value if key.lower() in _HARMLESS else "***") for key, value in parse_qsl(parts.query)], safe="*/:,"
         )
-        return urlunsplit((parts.scheme, location, parts.path, query, parts.fragment)) if parts.scheme else "***"
+        return urlunsplit((parts.scheme, f"{name}{at}{host}", parts.path, query, "***" if parts.fragment else ""))
     except ValueError:
         return "***"
 
@@ -102,6 +141,14 @@ def upper_case(value: object) -> object:
     return value.strip().upper() if isinstance(value, str) else value
 
 
+def open_to(value: object) -> object:
+    """Who may come without a token; true and false are what this setting knew at first."""
+    if isinstance(value, bool):
+        value = str(value)
+    words = {"true": "everybody", "false": "never"}
+    return words.get(value.strip().lower(), value.strip().lower()) if isinstance(value, str) else value
+
+
 def lower_case(value: object) -> object:
     return value.strip().lower() if isinstance(value, str) else value
 
@@ -110,7 +157,7 @@ def _url(schemes: tuple[str, ...], example: str) -> Callable[[SecretUrl], Secret
     """Checks the URL's scheme and host; the message never repeats the URL, a secret may stand anywhere in it."""
 
     def check(value: SecretUrl) -> SecretUrl:
-        wants = f"must be a URL such as {example}"
+        wants = f"must be a URL {example if example.startswith('with ') else f'such as {example}'}"
         try:
             parts = urlsplit(value.get_secret_value().strip())
             _ = parts.port  # raises when it is no number
@@ -134,21 +181,13 @@ def _postgres(value: SecretUrl) -> SecretUrl:
     return SecretUrl(re.sub(r"^[A-Za-z0-9+]+://", "postgresql://", url))
 
 
-def _http(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"must be a URL such as https://example.org/webhook (got {redact_url(value)!r})")
-    return value
-
-
-def _trace_url(value: str) -> str:
+def _trace_url(value: SecretUrl) -> SecretUrl:
     wants = "must be a URL with {trace_id} in it, such as https://tempo.example.org/trace/{trace_id}"
-    parts = urlsplit(value.strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{wants} (got {redact_url(value)!r})")
-    if "{trace_id}" not in value or set(re.findall(r"\{[^{}]*\}", value)) != {"{trace_id}"}:
+    text = value.get_secret_value().strip()
+    _url(("http", "https"), wants.removeprefix("must be a URL "))(value)
+    if set(re.findall(r"\{[^{}]*\}", text)) != {"{trace_id}"}:
         raise ValueError(f"{wants}, and no other name in braces")
-    return value.strip()
+    return SecretUrl(text)
 
 
 def _otlp_headers(value: SecretStr) -> SecretStr:
@@ -271,8 +310,8 @@ def _prefix(value: str) -> str:
 
 DatabaseUrl = Annotated[SecretUrl, AfterValidator(_postgres)]
 RedisUrl = Annotated[SecretUrl, AfterValidator(_url(("redis", "rediss"), "redis://:password@host:6379/0"))]
-HttpUrl = Annotated[str, AfterValidator(_http)]
-TraceUrl = Annotated[str, AfterValidator(_trace_url)]
+HttpUrl = Annotated[SecretUrl, AfterValidator(_url(("http", "https"), "https://example.org/webhook"))]
+TraceUrl = Annotated[SecretUrl, AfterValidator(_trace_url)]
 OtlpHeaders = Annotated[SecretStr, AfterValidator(_otlp_headers)]
 Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 ModuleNames = Annotated[tuple[Annotated[str, AfterValidator(_module)], ...], BeforeValidator(_listed)]

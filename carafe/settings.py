@@ -54,6 +54,7 @@ from carafe.setting_types import (
     TraceUrl,
     hash_token,
     lower_case,
+    open_to,
     redact_url,
     upper_case,
 )
@@ -64,8 +65,10 @@ __all__ = [
     "Settings",
     "SettingsError",
     "hash_token",
+    "load_api_settings",
     "load_settings",
     "redact_url",
+    "require_api_settings",
     "settings_markdown",
 ]
 
@@ -94,8 +97,8 @@ class _Values(BaseSettings):
 
     environment: Annotated[Literal["development", "production"], BeforeValidator(lower_case)] = Field(
         "development",
-        description="Where this runs. Production requires DATABASE_URL, REDIS_URL and API_TOKENS; development starts "
-        "embedded servers where a URL is missing, upgrades the schema at start and reads env.local.",
+        description="Where this runs. Production requires DATABASE_URL, REDIS_URL and, where the API is served, API_TOKENS; "
+        "development starts embedded servers where a URL is missing, upgrades the schema at start and reads env.local.",
     )
 
     # What it stands on.
@@ -245,15 +248,24 @@ class _Values(BaseSettings):
         description="Port of /metrics of the web process and of `carafe steward` (a worker has it on PROBE_PORT); 0 picks a "
         "free one, and the log says which. Default: 0 in development, 8083 in production.",
     )
+    web_connections: int = Field(
+        1_000,
+        ge=10,
+        le=100_000,
+        description="Connections that each port of the web process has at once. With one more, the one that has been silent "
+        "for the longest is closed.",
+    )
     api_tokens: Tokens = Field(
         (),
         description="Who may use the HTTP API: name:role:digest, separated by commas, role view or operate. "
         "`carafe token NAME ROLE` makes one.",
     )
-    allow_open_api: bool = Field(
-        False,
-        description="In development, lets an API without tokens listen beyond this machine: "
-        "everybody who reaches it may do everything.",
+    allow_open_api: Annotated[Literal["never", "localhost", "everybody"], BeforeValidator(open_to)] = Field(
+        "never",
+        description="In development, lets an API without tokens listen beyond this machine. localhost: it answers whoever "
+        "asks for it as localhost, and no page of another site (say so only where no other machine reaches the port); "
+        "everybody (or true): everybody who reaches it may do everything. never (or false): it listens on this machine "
+        "alone, and answers as with localhost.",
     )
 
     # The dashboard.
@@ -285,8 +297,9 @@ class _Values(BaseSettings):
     )
     dashboard_proxy_networks: Networks = Field(
         (),
-        description="Networks of the proxies in front of the dashboard, such as 10.0.0.0/8, separated by commas. Only they "
-        "are believed DASHBOARD_USER_HEADER, X-Forwarded-Proto, X-Forwarded-Host and X-Forwarded-For.",
+        description="Addresses of the proxies in front of the dashboard, such as 10.1.2.3, separated by commas; a network "
+        "such as 10.1.2.0/28 where nothing but proxies is in it. Only they are believed DASHBOARD_USER_HEADER, "
+        "X-Forwarded-Proto, X-Forwarded-Host and X-Forwarded-For: whoever else has such an address is whoever they say.",
     )
     dashboard_operators: Names = Field(
         (),
@@ -297,7 +310,14 @@ class _Values(BaseSettings):
         None,
         description="Who may do everything without signing in, while neither DASHBOARD_USERS nor DASHBOARD_USER_HEADER is "
         "set: whoever asks for it as localhost (say so only where no other machine reaches the port), or everybody who "
-        "reaches it. Unset: localhost in development while HOST is this machine's own, else never.",
+        "reaches it, by an address or a name that no stranger can have (see DASHBOARD_HOSTS). "
+        "Unset: localhost in development while HOST is this machine's own, else never.",
+    )
+    dashboard_hosts: Names = Field(
+        (),
+        description="Names under which the dashboard is reached, such as carafe.example.org, separated by commas. Needed "
+        "with DASHBOARD_OPEN=everybody for names that anybody could register: a stranger's web page could have such a name "
+        "point at this dashboard, and use it through its readers' browsers.",
     )
     dashboard_args: Annotated[Literal["view", "operate", "never"], BeforeValidator(lower_case)] = Field(
         "view",
@@ -335,7 +355,7 @@ class Settings(_Values):
     """
 
     _sources: dict[str, Source] = PrivateAttr(default_factory=dict)
-    required: ClassVar[frozenset[str]] = frozenset({"database_url", "redis_url", "api_tokens"})
+    required: ClassVar[frozenset[str]] = frozenset({"database_url", "redis_url"})
     """What production must set."""
 
     @model_validator(mode="after")
@@ -387,7 +407,15 @@ def load_settings(**overrides: object) -> Settings:
     return _load(Settings, overrides)
 
 
-def _load(made: type[Settings], overrides: Mapping[str, object]) -> Settings:
+def load_api_settings(**overrides: object) -> Settings:
+    """`load_settings` for a process that serves the HTTP API: in production it must have API_TOKENS.
+
+    No other process needs them, or should have them. Raises SettingsError with one line for every fault.
+    """
+    return _load(Settings, overrides, serves_api=True)
+
+
+def _load(made: type[Settings], overrides: Mapping[str, object], *, serves_api: bool = False) -> Settings:
     fields = Settings.model_fields
     faults: list[tuple[str, str]] = []
     values: dict[str, object] = {}
@@ -423,7 +451,7 @@ def _load(made: type[Settings], overrides: Mapping[str, object]) -> Settings:
     rest = _Values(**{name: value for name, value in values.items() if name not in faulty})  # type: ignore[arg-type]
     faults += [
         (name, f"{name.upper()}: {text}")
-        for name, text in _faults_between(rest, made.required)
+        for name, text in _faults_between(rest, made.required) + (_api_faults(rest) if serves_api else [])
         if not faulty & {name, *_RESTS_ON.get(name, ())}  # else it may only come from the other one being wrong
     ]
     if faults:
@@ -459,8 +487,8 @@ def settings_markdown() -> str:
 
 
 _CLOSE_OR_OPEN = (
-    "set API_TOKENS (`carafe token NAME ROLE` makes one), "
-    "or ALLOW_OPEN_API=true to let everybody who reaches it do everything"
+    "set API_TOKENS (`carafe token NAME ROLE` makes one), ALLOW_OPEN_API=localhost where no other machine reaches the port, "
+    "or ALLOW_OPEN_API=everybody to let everybody who reaches it do everything"
 )
 
 # A fault of the left one may only come from a fault of a right one.
@@ -488,9 +516,7 @@ def _faults_between(settings: _Values, required: Container[str]) -> list[tuple[s
             )
         if settings.redis_url is None and "redis_url" in required:
             faults.append(("redis_url", "is required in production, such as redis://:password@host:6379/0"))
-        if not settings.api_tokens and "api_tokens" in required:
-            faults.append(("api_tokens", "is required in production; `carafe token NAME ROLE` makes a token and its entry"))
-    elif not settings.api_tokens and not settings.allow_open_api and not _is_loopback(settings.host):
+    elif not settings.api_tokens and settings.allow_open_api == "never" and not _is_loopback(settings.host):
         faults.append(
             (
                 "host",
@@ -507,6 +533,19 @@ def _faults_between(settings: _Values, required: Container[str]) -> list[tuple[s
             faults.append((name, f"must differ from {taken[number]} (both {number})"))
         taken.setdefault(number, name.upper())
     return faults
+
+
+def _api_faults(settings: _Values) -> list[tuple[str, str]]:
+    """What is wrong for a process that serves the API. Others are to be given none of its secrets."""
+    if settings.environment == "production" and not settings.api_tokens:
+        return [("api_tokens", "is required in production; `carafe token NAME ROLE` makes a token and its entry")]
+    return []
+
+
+def require_api_settings(settings: Settings) -> None:
+    """Raises SettingsError where the API would be open in production."""
+    if faults := _api_faults(settings):
+        raise SettingsError(f"{name.upper()}: {text}" for name, text in faults)
 
 
 def _dashboard_faults(settings: _Values) -> list[tuple[str, str]]:

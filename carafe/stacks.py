@@ -7,7 +7,6 @@ lock included); the tasks' follow as log lines as soon as Python runs. Nothing s
 import asyncio
 import contextlib
 import faulthandler
-import io
 import signal
 import sys
 import threading
@@ -20,6 +19,9 @@ import structlog
 log = structlog.stdlib.get_logger("carafe.stacks")
 
 Loops = Mapping[str, asyncio.AbstractEventLoop]
+
+MAX_FRAMES = 50
+"""Coroutines of one task that are shown."""
 
 MAX_TASKS = 200
 """Tasks of one loop that are shown."""
@@ -59,9 +61,16 @@ def _show(loops: Loops) -> None:
 
 
 def _stack(task: "asyncio.Task[Any]") -> str:
-    text = io.StringIO()
+    """Where it is: each coroutine that it awaits, the innermost last (``Task.print_stack`` shows the outermost alone)."""
+    lines: list[str] = []
+    waiting: Any = task.get_coro()
     try:
-        task.print_stack(file=text)
+        while waiting is not None and len(lines) < MAX_FRAMES:
+            frame = getattr(waiting, "cr_frame", None) or getattr(waiting, "gi_frame", None)
+            if frame is not None:
+                code = frame.f_code
+                lines.append(f"{code.co_filename}:{frame.f_lineno} in {code.co_qualname}")
+            waiting = getattr(waiting, "cr_await", None) or getattr(waiting, "gi_yieldfrom", None)
     except Exception as error:  # it went on meanwhile
-        return type(error).__name__
-    return text.getvalue().strip()
+        lines.append(type(error).__name__)
+    return "\n".join(lines)

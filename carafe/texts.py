@@ -150,17 +150,16 @@ def _handlers_frames(error: BaseException) -> TracebackType | None:
 
 
 def _may_be_shown_whole(error: BaseException) -> bool:
-    """Whether Python's own way ends in good time: it walks groups, and the chains of what is in them, to their last."""
-    if not issubclass(type(error), BaseExceptionGroup):
-        return True
-    seen: set[int] = set()
-    waiting: list[tuple[Any, int]] = [(within, 1) for within in _WITHIN.__get__(error)]
+    """Whether Python's own way ends in good time: it walks groups and chains to their last, whatever of them is shown."""
+    # One that is in it twice is walked twice, so it counts twice.
+    count = 0
+    waiting: list[tuple[Any, int]] = [(error, 0)]
     while waiting:
         found, depth = waiting.pop()
-        if found is None or id(found) in seen:
+        if found is None:
             continue
-        seen.add(id(found))
-        if len(seen) > MAX_GROUP or depth > MAX_CHAIN:
+        count += 1
+        if count > MAX_GROUP or depth > MAX_CHAIN:
             return False
         waiting += [(_CAUSE.__get__(found), depth + 1), (_CONTEXT.__get__(found), depth + 1)]
         if issubclass(type(found), BaseExceptionGroup):

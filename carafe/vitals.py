@@ -1,4 +1,5 @@
-"""What every process says of itself to Prometheus: how late its event loop is, and whether Postgres and Redis answer it.
+"""What every process says of itself to Prometheus: how late its event loop is, and whether Postgres answers it and
+Redis can be used.
 
 Guarantees: it costs two round trips every five seconds, on connections that the process has anyway; a full pool is not taken
 for a Postgres that is away; nothing here fails its host.
@@ -118,7 +119,7 @@ async def vitals(database: Database, queue: Queue) -> AsyncIterator[None]:
             raise _Busy from error  # the pool is full, or one connection was lost: the next look knows which
 
     async def redis() -> None:
-        await queue.redis.ping()
+        await queue.require()
 
     lag, of_postgres, of_redis = LoopLag(), Answers(postgres), Answers(redis)
     stops = [

@@ -186,6 +186,59 @@ class RewindRedis(RestartRedis):
         await super().undo(world)
 
 
+class DemoteRedis(_OfServers):
+    """Redis becomes the replica of a primary that nobody reaches, and a primary again, as in a failover and back: it ends
+    the pops that wait with an error, and refuses every write."""
+
+    weight = 1.5
+
+    @classmethod
+    def draw(cls, rng: random.Random, workers: int, webs: int) -> "Fault":
+        return cls(rng.choice((0.1, 1.0, 4.0, 8.0)), "redis")
+
+    async def do(self, world: World) -> None:
+        async with Redis.from_url(world.valkey.url, socket_timeout=5) as redis:
+            await redis.replicaof("127.0.0.1", "1")
+
+    async def undo(self, world: World) -> None:
+        async with Redis.from_url(world.valkey.url, socket_timeout=5) as redis:
+            await redis.replicaof("NO", "ONE")
+
+
+class UnblockPops(_OfServers):
+    """Redis ends every pop that waits with an error."""
+
+    weight = 1.0
+
+    @classmethod
+    def draw(cls, rng: random.Random, workers: int, webs: int) -> "Fault":
+        return cls(0.0, "redis")
+
+    async def do(self, world: World) -> None:
+        async with Redis.from_url(world.valkey.url, socket_timeout=5) as redis:
+            for client in await redis.client_list():
+                if client["cmd"] == "blmpop":
+                    await redis.client_unblock(int(client["id"]), error=True)
+
+
+class FillRedis(_OfServers):
+    """Redis is full, and has room again."""
+
+    weight = 0.7
+
+    @classmethod
+    def draw(cls, rng: random.Random, workers: int, webs: int) -> "Fault":
+        return cls(rng.choice((0.5, 3.0, 6.0)), "redis")
+
+    async def do(self, world: World) -> None:
+        async with Redis.from_url(world.valkey.url, socket_timeout=5) as redis:
+            await redis.config_set("maxmemory", 1)
+
+    async def undo(self, world: World) -> None:
+        async with Redis.from_url(world.valkey.url, socket_timeout=5) as redis:
+            await redis.config_set("maxmemory", 0)
+
+
 class RestartPostgres(_OfServers):
     """Postgres shuts down, or crashes, and recovers."""
 
@@ -362,6 +415,7 @@ class LoseReplies(_OfLink):
 FAULTS: tuple[type[Fault], ...] = (
     *(KillWorker, KillWeb, FreezeWorker, FreezeWeb, DrainWorker, RollWeb),
     *(FlushRedis, RestartRedis, RewindRedis, RestartPostgres, DemotePostgres, TerminateBackends, NoisyHints, PauseQueue),
+    *(DemoteRedis, UnblockPops, FillRedis),
     *(CutLink, StallLink, SlowLink, LoseReplies),
 )
 

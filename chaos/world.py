@@ -126,8 +126,8 @@ class World:
         """The servers as a process of this name reaches them: through its links."""
         postgres, redis = self.link(name, "postgres"), self.link(name, "redis")
         return {
-            "DATABASE_URL": f"postgresql://postgres@{HOST}:{postgres.port}/postgres",
-            "REDIS_URL": f"redis://{HOST}:{redis.port}/0",
+            "DATABASE_URL": self.postgres.url_at(postgres.port),
+            "REDIS_URL": self.valkey.url_at(redis.port),
         }
 
     def link(self, name: str, server: str) -> Link:
@@ -156,7 +156,7 @@ class World:
     @property
     def redis_url(self) -> str:
         """Redis past every link, also while it is down."""
-        return f"redis://{HOST}:{self.valkey.kept_port}/0"
+        return self.valkey.url_at(self.valkey.kept_port)
 
     def client(self, name: str) -> Client:
         """A client that reaches the servers through links of this name."""

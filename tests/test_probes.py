@@ -2,6 +2,7 @@
 
 import http.client
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -87,6 +88,7 @@ def test_a_check_that_fails_is_503_and_not_silence(server: ProbeServer, checks: 
 def test_head_answers_without_a_body(server: ProbeServer) -> None:
     status, body, headers = ask(server, "/livez", "HEAD")
     assert (status, body, headers["content-length"]) == (200, "", "3")
+    assert headers["x-content-type-options"] == "nosniff"
 
 
 def test_other_methods_and_paths_are_refused(server: ProbeServer) -> None:
@@ -128,6 +130,26 @@ def test_a_silent_client_is_closed(server: ProbeServer, monkeypatch: pytest.Monk
     monkeypatch.setattr(probes, "CLIENT_TIMEOUT", 0.05)
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
         assert connection.recv(100) == b""
+
+
+def test_an_answer_that_nobody_takes_is_given_up(server: ProbeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "CLIENT_TIMEOUT", 0.2)
+    monkeypatch.setattr(probes, "_metrics", lambda _: b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 20_000_000)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+        # Nothing is read; the server's side is closed once it refuses what is sent.
+        deadline = time.monotonic() + 10
+        while not _refuses(connection):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def _refuses(connection: socket.socket) -> bool:
+    try:
+        connection.sendall(b"x")
+    except OSError:
+        return True
+    return False
 
 
 def test_a_port_that_is_taken_is_told_by_the_settings_name(server: ProbeServer, checks: Checks) -> None:

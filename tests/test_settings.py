@@ -5,7 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from carafe.settings import ApiToken, Settings, SettingsError, hash_token, load_settings, settings_markdown
+from carafe.settings import (
+    ApiToken,
+    Settings,
+    SettingsError,
+    _is_secret,
+    hash_token,
+    load_api_settings,
+    load_settings,
+    redact_url,
+    settings_markdown,
+)
+from carafe.web.application import create_web_application
 
 ROOT = Path(__file__).parent.parent
 PASSWORD = "hunter2-the-password"
@@ -26,7 +37,7 @@ def faults(**environment: str) -> list[str]:
         for name, value in environment.items():
             patch.setenv(name, value)
         with pytest.raises(SettingsError) as refused:
-            load_settings()
+            load_api_settings()
     assert str(refused.value) == "\n".join(refused.value.faults)
     return list(refused.value.faults)
 
@@ -75,8 +86,12 @@ def test_settings_that_do_not_fit_together_are_refused() -> None:
 def test_an_open_api_beyond_loopback_needs_so_many_words() -> None:
     (fault,) = faults(HOST="0.0.0.0")
     assert fault.startswith("HOST: '0.0.0.0' is reachable from other machines while API_TOKENS is empty")
-    assert "ALLOW_OPEN_API=true" in fault
-    assert load_settings(host="0.0.0.0", allow_open_api=True).host == "0.0.0.0"
+    assert "ALLOW_OPEN_API=localhost" in fault
+    assert "ALLOW_OPEN_API=everybody" in fault
+    for words, means in (("true", "everybody"), ("Everybody", "everybody"), ("localhost", "localhost")):
+        assert load_settings(host="0.0.0.0", allow_open_api=words).allow_open_api == means
+    assert faults(HOST="0.0.0.0", ALLOW_OPEN_API="false") == [fault]
+    assert faults(ALLOW_OPEN_API="maybe") == ["ALLOW_OPEN_API: must be one of never, localhost, everybody (got 'maybe')"]
     assert load_settings(host="0.0.0.0", api_tokens=f"ci:operate:{hash_token('t')}").host == "0.0.0.0"
 
 
@@ -204,6 +219,75 @@ def test_nor_does_one_that_should_have_been_escaped(password: str) -> None:
         shown = str(refused)
     assert "xyzzy" not in shown
     assert "plugh" not in shown
+
+
+SECRET = "xyzzy-plugh"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql://carafe:{SECRET}@db/carafe",
+        f"postgresql://db/carafe?password={SECRET}&sslmode=require",
+        f"postgresql://db/carafe?sslpassword={SECRET}",
+        f"postgresql://db/carafe?options=-ccarafe.key%3D{SECRET}",
+        f"postgresql://carafe:{SECRET}@one:5432,two:5433/carafe",
+        f"redis://{SECRET}@redis:6379/0",
+        f"rediss://:{SECRET}@redis:6379/0",
+        f"redis://redis/0?ssl_password={SECRET}",
+        f"https://{SECRET}@hooks.example.org/write",
+        f"https://user:{SECRET}@hooks.example.org/write",
+        f"https://hooks.example.org/services/T0/{SECRET}",
+        f"https://hooks.example.org/write?token={SECRET}",
+        f"https://hooks.example.org/write#{SECRET}",
+        f"//{SECRET}",
+        f"https://[{SECRET}",
+    ],
+)
+def test_no_part_of_a_url_that_can_be_a_secret_shows(url: str) -> None:
+    assert SECRET not in redact_url(url)
+
+
+def test_what_helps_and_is_no_secret_still_shows() -> None:
+    assert redact_url("postgresql://carafe:x@db:5432/jobs?sslmode=require&sslpassword=x") == (
+        "postgresql://carafe:***@db:5432/jobs?sslmode=require&sslpassword=***"
+    )
+    assert redact_url("postgresql://carafe@db/jobs") == "postgresql://carafe@db/jobs"
+    assert redact_url("redis://127.0.0.1:6379/0") == "redis://127.0.0.1:6379/0"
+    assert redact_url("https://u:p@hooks.example.org:8443/a/b?c=d") == "https://***@hooks.example.org:8443/***?***"
+    assert redact_url("http://collector:4317") == "http://collector:4317"
+
+
+def test_every_setting_that_is_a_url_or_names_a_secret_is_one_by_its_class() -> None:
+    names = {name for name, info in Settings.model_fields.items() if _is_secret(info)}
+    urls = {name for name in Settings.model_fields if name.endswith(("_url", "_endpoint", "_url_template"))}
+    words = ("password", "secret", "token", "key", "credential", "users", "otlp_headers")
+    assert urls | {name for name in Settings.model_fields if any(word in name for word in words)} <= names
+    assert {"database_url", "otel_exporter_otlp_endpoint", "briefing_webhook_url", "trace_url_template"} <= urls
+
+
+def test_no_secret_shows_wherever_it_was_put() -> None:
+    """Each setting in turn holds a URL with a secret: right or wrong, neither the settings nor the fault repeat it."""
+    for name, info in Settings.model_fields.items():
+        if not _is_secret(info):
+            continue
+        https = f"https://u:{SECRET}@h/{{trace_id}}/{SECRET}"
+        for value in (https, f"postgresql://u:{SECRET}@h/d", f"redis://{SECRET}@h", SECRET):
+            try:
+                settings = load_settings(**{name: value})
+                shown = f"{settings!r} {settings.effective()} {settings.model_dump()} {settings.model_dump_json()}"
+            except SettingsError as refused:
+                shown = str(refused)
+            assert SECRET not in shown, name
+
+
+def test_only_a_process_that_serves_the_api_needs_its_tokens() -> None:
+    production = {"environment": "production", "database_url": DATABASE, "redis_url": REDIS}
+    settings = load_settings(**production)
+    assert settings.api_tokens == ()
+    for refuse in (lambda: load_api_settings(**production), lambda: create_web_application(settings)):
+        with pytest.raises(SettingsError, match=r"^API_TOKENS: is required in production"):
+            refuse()
 
 
 def test_the_environment_wins_over_env_local_which_only_development_reads(monkeypatch: pytest.MonkeyPatch) -> None:

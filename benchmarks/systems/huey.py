@@ -1,6 +1,6 @@
 """huey on Redis: blocking pops, results off, periodic tasks off (`-n`), hiredis. A popped job dies with its worker."""
 
-from benchmarks.systems.system import CORES, SLOTS, WAITS, Setting, System, Worker
+from benchmarks.systems.system import CORES, SLOTS, WAITS, Program, Setting, System, Worker
 
 
 def _worker(kind: str, workers: int) -> Worker:
@@ -20,7 +20,7 @@ HUEY = System(
                         "python",
                         "-m",
                         "gevent.monkey",
-                        "huey_consumer",
+                        Program("huey_consumer"),
                         "peer.huey",
                         "-k",
                         "greenlet",

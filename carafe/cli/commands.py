@@ -81,9 +81,9 @@ def serve(
 def dev() -> None:
     """Run everything in one process: Postgres and Valkey (unless their URLs are set), web and worker."""
     from carafe.dev import run_dev
-    from carafe.settings import load_settings
+    from carafe.settings import load_api_settings
 
-    raise typer.Exit(run_dev(load_settings()))
+    raise typer.Exit(run_dev(load_api_settings()))
 
 
 @app.command()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from carafe import tracing
 from carafe.development import with_servers
-from carafe.settings import Settings, load_settings
+from carafe.settings import Settings, load_api_settings, load_settings
 
 
 def serve_worker() -> int:
@@ -24,23 +24,33 @@ def check_worker() -> int:
     Returns 1 when something is broken, told in words.
     """
     from carafe.cli.configuring import show_findings
-    from carafe.cli.exits import say
+    from carafe.cli.exits import Exit, say
 
     code = int(show_findings(as_json=False, worker=True))
     if code == 0:
         from carafe.engine.application import application_of
+        from carafe.probes import ProbeServer
 
         settings = with_servers(load_settings())
-        # Both raise what `serve --worker` would end with.
+        # Each raises what `serve --worker` would end with.
         tracing.require(settings)
-        application_of(settings)
+        application = application_of(settings)
+        probes = ProbeServer(settings.probe_host, settings.probe_port)
+        probes.start()
+        probes.stop()
+        try:
+            with application.connection_for_read() as connection:
+                connection.connect()
+        except Exception as error:
+            say(f"Celery's consumer cannot connect with REDIS_URL: {type(error).__name__}: {error}")
+            return int(Exit.FAILED)
         say("a worker would run")
     return code
 
 
 def serve_web() -> int:
     """The web process, until SIGTERM or Ctrl-C. Imports no Celery. In development the schema is upgraded first."""
-    settings = with_servers(load_settings())
+    settings = with_servers(load_api_settings())
     from carafe.logging import configure_logging
 
     configure_logging(settings)

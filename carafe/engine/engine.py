@@ -41,7 +41,8 @@ from carafe.engine.scaling import Scaling
 from carafe.engine.slot import Claim, Slot
 from carafe.engine.surroundings import Surroundings
 from carafe.errors import CarafeError
-from carafe.jobs.actions import act
+from carafe.jobs.actions import Deed, act
+from carafe.jobs.audit import Actor
 from carafe.jobs.handlers import handlers
 from carafe.jobs.hints import Hint, encode, stamp_of
 from carafe.jobs.identifiers import uuid7
@@ -62,7 +63,7 @@ STUCK = 0.15
 """Seconds that a claimed job may wait for a slot before it is given back..."""
 
 STUCK_FOR = 1.0
-"""...if all that wait would wait for longer than that many seconds, at the rate at which jobs have begun in the last `STUCK`."""
+"""...if all that wait would wait longer than so many seconds, at the rate at which jobs have begun in the last `STUCK`."""
 
 STUCK_TICKS = 1 + round(STUCK / TICK)
 
@@ -732,7 +733,8 @@ class Engine:
 
         async def cancel() -> None:
             try:
-                await act(self._database, CANCEL, ids, (State.CANCELLED,), reason="revoked")
+                deed = Deed(Actor("celery", "cli"), "cancel", "revoked by Celery's remote control")
+                await act(self._database, CANCEL, ids, (State.CANCELLED,), deed=deed, reason="cancelled by celery")
             except CarafeError as error:
                 log.warning("revoke failed", error=str(error))
 
@@ -769,6 +771,7 @@ class Engine:
         for slot, claim, seconds in self.running():
             claim.over = True
             slot.claim = None
+            self._job_log.released(claim.id, claim.kind, claim.attempt, seconds, trace=claim.trace_id)
             self._ended(Released(claim, seconds))
 
     def _wait_until_idle(self, timeout: float) -> bool:
@@ -786,7 +789,7 @@ class Engine:
     @property
     def held_up(self) -> bool:
         """Whether the engine has ended and a loop cannot be closed: a handler holds it, or left a thread of it running."""
-        return (self._thread is not None and self._thread.is_alive()) or self._stage.alive
+        return (self._thread is not None and self._thread.is_alive()) or self._stage.held_up
 
 
 def _named(claim: Claim | None) -> dict[str, Any]:

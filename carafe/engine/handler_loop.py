@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import structlog
@@ -26,6 +27,9 @@ log = structlog.stdlib.get_logger("carafe.runner")
 
 T = TypeVar("T")
 
+TO_THREAD = "carafe to_thread"
+"""How the names of the threads begin that ``asyncio.to_thread`` uses."""
+
 SHOWN = 8
 """Frames of a blocked loop's stack that the log shows, the innermost."""
 
@@ -35,6 +39,10 @@ GRACE = 0.5
 
 class SharedLoop(uvloop.Loop):
     """A loop that belongs to all handlers of a worker: none may stop or change it for the others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        super().set_default_executor(ThreadPoolExecutor(thread_name_prefix=TO_THREAD))
 
     def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
         """As ever; the claim whose handler makes it knows what it leaves running."""
@@ -141,6 +149,11 @@ class HandlerLoop:
     def alive(self) -> bool:
         """Whether its thread is there."""
         return self._thread.is_alive()
+
+    @property
+    def held_up(self) -> bool:
+        """Whether its thread is there, or one that a handler has used by ``asyncio.to_thread``: Python waits for those."""
+        return self.alive or any(thread.name.startswith(TO_THREAD) for thread in threading.enumerate())
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> bool:
         """Call a function on the loop, soon; from any thread. False when the loop is no more."""

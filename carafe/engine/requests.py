@@ -9,13 +9,16 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from carafe.jobs.queue import CANCELS
+from carafe.jobs import redis_away
+from carafe.jobs.redis_rights import CANCELS
 
 if TYPE_CHECKING:
     from carafe.settings import Settings
+
+log = structlog.stdlib.get_logger("carafe.requests")
 
 AGAIN = 1.0
 """Seconds after which a lost subscription is tried again."""
@@ -31,6 +34,7 @@ class CancelRequests:
 
     async def listen(self) -> None:
         """Listen until cancelled, through every outage of Redis."""
+        said: str | None = None
         while True:
             redis = Redis.from_url(
                 self._url, socket_connect_timeout=1, health_check_interval=5, client_name="carafe-cancels"
@@ -39,11 +43,14 @@ class CancelRequests:
                 async with redis.pubsub() as subscription:
                     await subscription.subscribe(CANCELS)
                     async for message in subscription.listen():
+                        said = None
                         if message["type"] == "message":
                             self._look()
-            except (RedisError, OSError, TimeoutError):
-                pass  # the heartbeat looks anyway
+            except redis_away.AWAY as error:
+                # Once an outage: the heartbeat looks anyway.
+                if said != (said := redis_away.words(error)):
+                    log.info("cancellations are noticed at the next beat only", error=redis_away.details(error))
             finally:
-                with contextlib.suppress(RedisError, OSError):
+                with contextlib.suppress(*redis_away.AWAY):
                     await redis.aclose()
             await asyncio.sleep(AGAIN)

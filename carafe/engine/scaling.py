@@ -14,21 +14,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 import structlog
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from carafe.engine.slot import Claim, Slot
+from carafe.jobs import redis_away
+from carafe.jobs.redis_rights import BUSY, RUNNING
 
 if TYPE_CHECKING:
     from carafe.settings import Settings
 
 log = structlog.stdlib.get_logger("carafe.scaling")
-
-RUNNING = "carafe:running"
-BUSY = "carafe:busy"
-"""The keys; deploy/keda names them too, and a test compares."""
 
 INTERVAL = 2.0
 """Seconds between two rounds."""
@@ -45,7 +39,8 @@ BUSY_AFTER = 5.0
 BUSY_COST = 100
 """Deletion cost of a busy worker's pod; any other has none."""
 
-SAY = """
+# Two small sets: also written to a Redis that is full, when it matters most that nothing busy is scaled in.
+SAY = """#!lua flags=allow-oom
 local now = tonumber(redis.call('TIME')[1])
 local until_when = now + tonumber(ARGV[1])
 local function expire(key)
@@ -86,13 +81,7 @@ class Scaling:
     def __init__(self, engine: Watched, settings: "Settings") -> None:
         assert settings.redis_url is not None
         self._engine = engine
-        self._redis = Redis.from_url(
-            settings.redis_url.get_secret_value(),
-            socket_timeout=2,
-            socket_connect_timeout=2,
-            retry=Retry(NoBackoff(), 0),
-            client_name="carafe-scaling",
-        )
+        self._redis = redis_away.connect(settings.redis_url.get_secret_value(), timeout=2, name="carafe-scaling")
         self._said: set[str] = set()
         self._was_busy = False
         self._away = False
@@ -129,9 +118,9 @@ class Scaling:
         try:
             self._say({str(claim.id) for _, claim, seconds in running if seconds > RUNNING_AFTER}, busy)
             self._away = False
-        except (RedisError, OSError) as error:
+        except redis_away.AWAY as error:
             if not self._away:
-                log.info("the autoscaler is not told what runs, Redis is away", error=type(error).__name__)
+                log.info("the autoscaler is not told what runs, Redis is away", error=redis_away.details(error))
             self._away = True
         if self._cost is not None and not self._ending.is_set():
             if busy:

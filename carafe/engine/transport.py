@@ -1,10 +1,14 @@
 """The Redis transport of Celery's consumer: pops hints in batches and hands them whole to the engine.
 
-A small subclass of kombu's: connection handling, the hub and every other message stay kombu's own. Only our hints take
-the short way past kombu's per-message delivery, which is over half of a worker's time. What is popped is never kept in
-``unacked`` keys: Postgres knows it. A malformed message is dropped and counted, and stops nothing.
+A small subclass of kombu's: connection handling and the hub stay kombu's own. Hints take the short way past kombu's
+per-message delivery, which is over half of a worker's time. What is popped is never kept in ``unacked`` keys: Postgres knows
+it. Whatever else stands in the list is dropped by its headers and counted: its body is neither decompressed nor decoded.
+
+Guarantees: every error that Redis answers is a lost connection (`carafe.jobs.redis_away`), so that the consumer connects
+again; nothing that somebody else writes into Redis ends a worker, be it into the list or the remote control's channel.
 """
 
+import contextlib
 from collections.abc import Sequence
 from functools import lru_cache
 from queue import Empty
@@ -13,25 +17,25 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import redis
-import structlog
 from asyncpg.pgproto.pgproto import UUID
 from kombu.transport import redis as redis_transport
 from kombu.transport import virtual
 
+from carafe.engine import control
 from carafe.engine.ledger import Hinted
+from carafe.engine.refusals import Refusals
+from carafe.jobs import redis_away
 from carafe.jobs.hints import AFTER_ID, HEAD, TASK
 
 if TYPE_CHECKING:
     from carafe.engine.engine import Engine
 
-log = structlog.stdlib.get_logger("carafe.transport")
-
 ID_BEGINS = len(HEAD)
 ID_ENDS = ID_BEGINS + 36
 KIND_BEGINS = ID_ENDS + len(AFTER_ID)
 
-MALFORMED_SHOWN = 200
-"""Bytes of a malformed message that the log shows."""
+LONGEST = 65_536
+"""Bytes of a message that is looked at: a hint has about 800, a remote control message hardly more."""
 
 
 class RoomQoS(virtual.QoS):
@@ -57,6 +61,8 @@ class BatchChannel(redis_transport.Channel):
     _in_poll: Any = False
     _brpop_sent_at: Any = None
     engine: "Engine | None" = None
+    _foreign = Refusals("dropped messages that are no hints")
+    _control = Refusals("dropped remote control messages")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
@@ -66,6 +72,8 @@ class BatchChannel(redis_transport.Channel):
         self._identified: Any = None
 
     def _brpop_start(self, timeout: float | None = None) -> None:
+        self._foreign.tell()
+        self._control.tell()
         queues = self._queue_cycle.consume(len(self.active_queues))
         if not queues:
             return
@@ -85,10 +93,7 @@ class BatchChannel(redis_transport.Channel):
     def _identify(self, connection: Any) -> None:
         """Learn the connection's id, by which `unblock` ends its pop. Once a connection, while nothing is outstanding."""
         connection.send_command("CLIENT", "ID")
-        try:
-            self._client_id = int(connection.read_response())
-        except redis.ResponseError:
-            self._client_id = None  # an ACL forbids it: a drain then waits for the pop's own timeout
+        self._client_id = int(connection.read_response())
         self._identified = connection._sock
 
     def _brpop_read(self, **options: Any) -> bool:
@@ -122,28 +127,84 @@ class BatchChannel(redis_transport.Channel):
                         continue
                 self._sort(queue, raw, hints)
             except Exception as error:
-                self._drop(raw, error)
+                self._drop("hints malformed", f"malformed: {type(error).__name__}", raw)
         if hints:
             assert self.engine is not None
             self.engine.take(hints)
 
     def _sort(self, queue: str, raw: bytes, hints: list[Hinted]) -> None:
-        """A message not in our own writing: a hint all the same, or something for Celery. Raises what decoding raises."""
-        message = orjson.loads(raw)
-        headers = message["headers"]
-        if headers.get("task") == TASK:
-            if type(headers["shadow"]) is not str:
-                raise TypeError("shadow")
-            hints.append(Hinted(UUID(headers["id"]), headers["shadow"], raw))
-        else:
-            if self.engine is not None:
-                self.engine.counts["messages of other tasks"] += 1
-            self.connection._deliver(message, queue)
+        """A message not in our own writing: a hint all the same, an answer to a question of Celery's remote control, or
+        nothing for us. Raises what decoding raises."""
+        if self.engine is None:
+            self.connection._deliver(orjson.loads(raw), queue)
+            return
+        if len(raw) > LONGEST:
+            self._drop("messages of other tasks", f"longer than {LONGEST} bytes", raw)
+            return
+        headers = orjson.loads(raw)["headers"]
+        task = headers.get("task")
+        if task != TASK:
+            said = repr(task[:100]) if type(task) is str else "none"
+            self._drop("messages of other tasks", f"not a job of Carafe, the task is {said}", raw)
+            return
+        if type(headers["shadow"]) is not str:
+            raise TypeError("shadow")
+        hints.append(Hinted(UUID(headers["id"]), headers["shadow"], raw))
 
-    def _drop(self, raw: bytes, error: Exception) -> None:
+    def _drop(self, count: str, reason: str, raw: bytes) -> None:
         if self.engine is not None:
-            self.engine.counts["hints malformed"] += 1
-        log.warning("dropped a message that is no hint", error=type(error).__name__, message=repr(raw[:MALFORMED_SHOWN]))
+            self.engine.counts[count] += 1
+        self._foreign.refuse(reason, raw)
+
+    # -- Celery's remote control
+
+    def _receive_one(self, c: Any) -> Any:
+        """Read one message of a subscription, and hand on what is a control message of a form that we answer."""
+        try:
+            response = c.parse_response()
+        except self.connection_errors:
+            self._in_listen: Any = None
+            raise
+        if not isinstance(response, list | tuple):
+            return None
+        received = self._handle_message(c, response)  # type: ignore[no-untyped-call]
+        if received["type"] not in (b"pmessage", b"message", "pmessage", "message"):
+            return None
+        raw = received["data"]
+        try:
+            message = control.read(raw, LONGEST)
+        except control.Refused as refused:
+            self._control.refuse(str(refused), raw)
+            raise Empty() from None
+        exchange = next(iter(self._fanout_to_queue), None)
+        if exchange is None:
+            raise Empty()
+        return self._deliver_fanout_message(message, exchange)  # type: ignore[no-untyped-call]
+
+    def _put(self, queue: str, message: Any, **options: Any) -> None:
+        """Put a message into a list: in a worker an answer of the remote control, best effort. kombu would try for ever."""
+        if self.engine is None:
+            super()._put(queue, message, **options)  # type: ignore[no-untyped-call]
+            return
+        try:
+            super()._put(queue, message, **options)  # type: ignore[no-untyped-call]
+        except redis_away.AWAY as error:
+            self._control.refuse(f"an answer was not taken: {redis_away.words(error)}")
+
+    def get_table(self, exchange: str) -> Any:
+        """Who is bound to an exchange: nobody, for an answer, while Redis does not say."""
+        try:
+            return super().get_table(exchange)  # type: ignore[no-untyped-call]
+        except redis_away.AWAY:
+            if self.engine is None:
+                raise
+            return []
+
+    def _queue_bind(self, *arguments: Any, **options: Any) -> None:
+        """Enter a queue into Celery's table. A full Redis refuses it, and lets us pop all the same, which makes room.
+        Nothing of ours reads that entry."""
+        with contextlib.suppress(redis.exceptions.OutOfMemoryError):
+            super()._queue_bind(*arguments, **options)  # type: ignore[no-untyped-call]
 
     # -- from other threads
 
@@ -164,4 +225,5 @@ class BatchTransport(redis_transport.Transport):
     """kombu's Redis transport with our channel. `engine` is set by the worker; without one (publishers) it is kombu's."""
 
     Channel = BatchChannel
+    connection_errors = (*redis_transport.Transport.connection_errors, redis.RedisError)
     engine: "Engine | None" = None

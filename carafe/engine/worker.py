@@ -24,10 +24,7 @@ from celery.apps.worker import Worker as CeleryWorker
 from celery.exceptions import ImproperlyConfigured
 from celery.platforms import SecurityWarning
 from celery.worker import state as celery_state
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-from redis.retry import Retry
+from redis.exceptions import ResponseError
 
 from carafe import collector, forks, signals, stacks, tracing
 from carafe.engine import control
@@ -35,6 +32,7 @@ from carafe.engine.engine import Engine
 from carafe.engine.exposed import expose_engine
 from carafe.engine.pool import EnginePool
 from carafe.engine.transport import BatchChannel, BatchTransport
+from carafe.jobs import redis_away
 from carafe.jobs.handlers import handlers
 from carafe.jobs.hints import QUEUE
 from carafe.jobs.modules import load_handlers, load_jobs
@@ -55,13 +53,9 @@ class ConsumerSide:
     """What the engine asks of Celery's side; see `carafe.engine.engine.Consumer`."""
 
     def __init__(self, redis_url: str) -> None:
-        self._redis = Redis.from_url(
-            redis_url,
-            socket_timeout=2,
-            socket_connect_timeout=2,
-            retry=Retry(NoBackoff(), 0),
-            client_name="carafe-worker",
-        )
+        self._redis = redis_away.connect(redis_url, timeout=2, name="carafe-worker")
+        self.away: str | None = "not connected yet"
+        """Why nothing is taken from Redis, in words; None while the consumer takes."""
         self.hub: Any = None
         self.channel: BatchChannel | None = None
 
@@ -70,12 +64,27 @@ class ConsumerSide:
         if self.hub is not None:
             self.hub.call_soon(_nothing)
 
+    def require(self) -> None:
+        """Raises what Redis, or the client, says when hints cannot be popped now. Takes none.
+
+        The pop asks for no message. Redis looks at that last: at the user's rights, its own role and its state before.
+        """
+        try:
+            self._redis.execute_command(  # type: ignore[no-untyped-call]
+                "BLMPOP", 0.01, 1, QUEUE, "RIGHT", "COUNT", 0
+            )
+        except ResponseError as error:
+            if "count should be" not in str(error):
+                raise
+        self._redis.llen(QUEUE)  # that it is a list is seen by looking at it
+
     def push_back(self, messages: Sequence[bytes]) -> None:
         """Return hints to the end they were popped from. When Redis is away they are lost, and the steward repairs it."""
         try:
             self._redis.rpush(QUEUE, *reversed(messages))
-        except (RedisError, OSError) as error:
-            log.warning("hints not pushed back; the steward will push them", count=len(messages), error=type(error).__name__)
+        except redis_away.AWAY as error:
+            reason = redis_away.details(error)
+            log.warning("hints not pushed back; the steward will push them", count=len(messages), error=reason)
 
     def stop_taking(self) -> None:
         """End the outstanding pop at once."""
@@ -89,7 +98,7 @@ class ConsumerSide:
 
     def close(self) -> None:
         """Close the connection."""
-        with contextlib.suppress(RedisError, OSError):
+        with contextlib.suppress(*redis_away.AWAY):
             self._redis.close()
 
 
@@ -175,7 +184,7 @@ class Worker(CeleryWorker):
         control.install(self.engine, self._revoke)
         self._unexpose = expose_engine(self.engine)
         self._drain: threading.Thread | None = None
-        self.probes = ProbeServer(settings.probe_host, settings.probe_port, Checks(self.engine))
+        self.probes = ProbeServer(settings.probe_host, settings.probe_port, Checks(self.engine, self.side))
         # Here and not in on_start, where Celery would turn a port that is taken into a traceback.
         self.probes.start()
 
@@ -268,8 +277,8 @@ class Worker(CeleryWorker):
 class Checks:
     """What the probes ask; no broker, no database."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, side: ConsumerSide) -> None:
+        self._engine, self._side = engine, side
 
     def livez(self) -> str | None:
         """None, or which loop stands still."""
@@ -288,9 +297,14 @@ class Checks:
         return None
 
     def readyz(self) -> str | None:
-        """None, or why no new work comes here. A busy worker is ready."""
+        """None, or why no new work comes here. A busy worker is ready, one that cannot take jobs from Redis is not."""
         if self._engine.draining:
             return "draining"
+        if self._side.away is not None:
+            return f"takes no jobs, Redis cannot be used: {self._side.away}"
+        channel = self._side.channel
+        if channel is not None and QUEUE not in channel.active_queues:
+            return f"takes no jobs: Celery's consumer has left the queue {QUEUE!r}"
         return self.startupz() or self.livez()
 
     def startupz(self) -> str | None:

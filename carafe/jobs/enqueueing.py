@@ -15,7 +15,7 @@ import orjson
 
 from carafe.jobs.definition import Job, dump
 from carafe.jobs.delays import checked_delay, checked_moment
-from carafe.jobs.errors import BulkInvalid, CarafeError, IdempotencyConflict, InvalidOption, PayloadTooLarge
+from carafe.jobs.errors import MAX_FAULTS, BulkInvalid, CarafeError, IdempotencyConflict, InvalidOption, PayloadTooLarge
 from carafe.jobs.hints import Hint
 from carafe.jobs.identifiers import uuid7s
 from carafe.jobs.outcomes import Seconds
@@ -78,7 +78,7 @@ def prepare(
 ) -> Batch:
     """Check a bulk. The first `TRACED_OF_BULK` jobs carry `trace`, the others `trace_of_rest` (None: the same).
 
-    Raises `BulkInvalid` with every fault by index, or `InvalidOption`.
+    Raises `BulkInvalid` with the faults by index (of the first `MAX_FAULTS` jobs that have any), or `InvalidOption`.
     """
     _check_key("idempotency_key", idempotency_key)
     items = list(jobs)
@@ -89,6 +89,7 @@ def prepare(
     rows: list[str] = []
     keys: list[str | None] = []
     faults: list[tuple[int, CarafeError]] = []
+    faulty = 0
     heads: dict[type[Job], str] = {}
     tail = first_tail = _tail(trace, created_by)
     traces = [trace] * len(items)
@@ -120,9 +121,11 @@ def prepare(
             kinds.append(job_class.job_options.kind)
             keys.append(None if new is None else new.unique_key)
         except CarafeError as error:
-            faults.append((index, error))
+            faulty += 1
+            if faulty <= MAX_FAULTS:
+                faults.append((index, error))
     if faults:
-        raise BulkInvalid(faults, len(items))
+        raise BulkInvalid(faults, len(items), count=faulty)
     digest = None
     if idempotency_key is not None:
         # What was asked for: neither the ids made here nor the trace, which differ between two tries of one request.

@@ -9,6 +9,18 @@ from carafe.errors import CarafeError, OutcomeUnknown, Unavailable
 
 __all__ = ["CarafeError", "OutcomeUnknown", "Unavailable"]
 
+MAX_FAULTS = 1_000
+"""Faults of one input that are kept; the others are counted."""
+
+SHOWN_FAULTS = 10
+"""Faults that the text of an error names."""
+
+MAX_PATH = 300
+"""Characters of a fault's path that are shown: names come from the input and may have any length."""
+
+MOST_READ = 10_000
+"""Faults beyond which pydantic's list of them is not even made: it takes a kilobyte for each."""
+
 
 class UnknownKind(CarafeError):
     """No job class with this kind is registered in this process."""
@@ -19,7 +31,7 @@ class UnknownKind(CarafeError):
     def __init__(self, kind: str, known: Sequence[str]) -> None:
         self.kind, self.known = kind, sorted(known)
         names = ", ".join(self.known) or "none"
-        super().__init__(f"unknown kind {kind!r}; JOB_MODULES declares: {names}")
+        super().__init__(f"unknown kind {short(kind)!r}; JOB_MODULES declares: {names}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +41,19 @@ class Fault:
     path: str
     message: str
     type: str = "value_error"
+    count: int = 1
+    """How many faults it stands for: the last of a long list stands for those that were left out."""
+
+
+def short(text: str) -> str:
+    """What is shown of a text that may have any length."""
+    return text if len(text) <= MAX_PATH else text[:MAX_PATH] + "…"
+
+
+def listed(texts: Sequence[str], count: int) -> str:
+    """The first `SHOWN_FAULTS` of them, and how many more of `count` there are."""
+    more = count - min(len(texts), SHOWN_FAULTS)
+    return "; ".join(texts[:SHOWN_FAULTS]) + (f"; and {more:,} more" if more else "")
 
 
 class InvalidArguments(CarafeError):
@@ -39,8 +64,8 @@ class InvalidArguments(CarafeError):
 
     def __init__(self, kind: str, faults: Sequence[Fault]) -> None:
         self.kind, self.faults = kind, tuple(faults)
-        listed = "; ".join(f"{fault.path}: {fault.message}" if fault.path else fault.message for fault in faults)
-        super().__init__(f"arguments of {kind!r} are not valid: {listed}")
+        texts = [f"{short(fault.path)}: {fault.message}".removeprefix(": ") for fault in faults[:SHOWN_FAULTS]]
+        super().__init__(f"arguments of {kind!r} are not valid: {listed(texts, sum(fault.count for fault in faults))}")
 
 
 class PayloadTooLarge(CarafeError):
@@ -74,11 +99,12 @@ class BulkInvalid(CarafeError):
     code = "bulk-invalid"
     status = 422
 
-    def __init__(self, errors: Sequence[tuple[int, CarafeError]], total: int) -> None:
+    def __init__(self, errors: Sequence[tuple[int, CarafeError]], total: int, *, count: int | None = None) -> None:
+        """`count`: how many of the jobs are not valid, where `errors` has not all of them."""
         self.errors, self.total = tuple(errors), total
-        shown = "; ".join(f"[{index}] {error}" for index, error in self.errors[:10])
-        more = f"; and {len(self.errors) - 10} more" if len(self.errors) > 10 else ""
-        super().__init__(f"{len(self.errors)} of {total} jobs are not valid, nothing was stored: {shown}{more}")
+        self.count = len(self.errors) if count is None else count
+        shown = listed([f"[{index}] {error}" for index, error in self.errors[:SHOWN_FAULTS]], self.count)
+        super().__init__(f"{self.count:,} of {total:,} jobs are not valid, nothing was stored: {shown}")
 
 
 class IdempotencyConflict(CarafeError):
@@ -169,8 +195,14 @@ class StaleClaim(CarafeError):
 
 
 def faults_of(error: Any) -> list[Fault]:
-    """The faults of a pydantic ``ValidationError`` without any input value in them."""
-    return [
+    """The faults of a pydantic ``ValidationError`` without any input value in them: `MAX_FAULTS` and one for the rest."""
+    count: int = error.error_count()
+    if count > MOST_READ:
+        return [Fault("", f"{count:,} values are not valid, too many to list them", "too_many_faults", count)]
+    found = [
         Fault(".".join(str(part) for part in item["loc"]), item["msg"], item["type"])
-        for item in error.errors(include_url=False, include_context=False, include_input=False)
+        for item in error.errors(include_url=False, include_context=False, include_input=False)[:MAX_FAULTS]
     ]
+    if count > MAX_FAULTS:
+        found.append(Fault("", f"and {count - MAX_FAULTS:,} more", "too_many_faults", count - MAX_FAULTS))
+    return found

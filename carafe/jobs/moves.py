@@ -4,7 +4,9 @@ A statement that moves jobs returns their rows; the hooks of the states they ent
 commit. One bad hook fails its own job, never the batch it came in: the batch is then done again one by one.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from uuid import UUID
 
@@ -13,10 +15,11 @@ import asyncpg
 from carafe.database import Database, conflict, lost
 from carafe.errors import Unavailable
 from carafe.jobs.errors import CarafeError
-from carafe.jobs.hooks import Change, hooked_kinds, hooks_of
+from carafe.jobs.hooks import Change, Hook, hooked_kinds, hooks_of
 from carafe.jobs.records import as_uuid
 from carafe.jobs.states import State
 from carafe.jobs.stored_json import readable
+from carafe.texts import in_words
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -42,7 +45,7 @@ class HookFailed(CarafeError):
 
     def __init__(self, job_id: UUID, name: str, error: BaseException) -> None:
         self.job_id, self.name, self.error = job_id, name, error
-        super().__init__(f"the hook {name} of job {job_id} failed: {type(error).__name__}: {error}")
+        super().__init__(f"the hook {name} of job {job_id} failed: {in_words(error)}")
 
 
 def hooked(states: Iterable[State]) -> frozenset[str]:
@@ -113,14 +116,28 @@ async def run_hooks(session: "AsyncSession", row: Mapping[str, Any]) -> None:
         error=row.get("error"),
     )
     for hook in found:
-        try:
-            await hook(session, change)
-            await session.flush()
-        except Exception as error:
-            if isinstance(error, asyncpg.InterfaceError | OSError):
-                raise
+        # In a task and a context of its own: what it cancels or sets is nobody else's.
+        error = await asyncio.create_task(_failure_of(hook, session, change), context=Context())
+        if error is None:
+            continue
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError  # it was we who were to stop
+        if issubclass(type(error), asyncpg.InterfaceError | OSError):
+            raise error
+        if issubclass(type(error), Exception):
             if (again := conflict(error)) is not None:
                 raise again from error  # no fault of the hook's either: the transaction is tried again
             if lost(error):
                 raise Unavailable(error) from error  # Postgres went away, which is no fault of the hook's
-            raise HookFailed(change.job_id, f"{hook.__module__}.{hook.__qualname__}", error) from error
+        raise HookFailed(change.job_id, f"{hook.__module__}.{hook.__qualname__}", error) from error
+
+
+async def _failure_of(hook: Hook, session: "AsyncSession", change: Change) -> BaseException | None:
+    """What the hook raises, ``SystemExit`` and the like too: raised in a task they would end the event loop."""
+    try:
+        await hook(session, change)
+        await session.flush()
+    except BaseException as error:
+        return error
+    return None

@@ -4,23 +4,20 @@ A push that does not succeed within the timeout opens a breaker, so that a dead 
 not one a call; the steward pushes what was missed.
 """
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
 
 import structlog
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
 from carafe import metrics
+from carafe.jobs import redis_away
 from carafe.jobs.hints import QUEUE, Hint, encode
+from carafe.jobs.redis_rights import CANCELS, PUSHING, refused
 
 log = structlog.stdlib.get_logger("carafe.queue")
-
-CANCELS = "carafe:cancels"
-"""The pub/sub channel that says: look at your running jobs, somebody wants one cancelled."""
 
 PUSH_AT_ONCE = 1000
 """Hints in one LPUSH."""
@@ -41,14 +38,25 @@ class Queue:
     def redis(self) -> Redis:
         """The client, for other best-effort uses. It neither retries nor waits beyond the timeout."""
         if self._redis is None:
-            self._redis = Redis.from_url(
-                self._url,
-                socket_timeout=self._timeout,
-                socket_connect_timeout=self._timeout,
-                retry=Retry(NoBackoff(), 0),
-                client_name=self._name,
-            )
+            self._redis = redis_away.connect_asynchronously(self._url, timeout=self._timeout, name=self._name)
         return self._redis
+
+    async def require(self) -> None:
+        """Raises what Redis, or the client, says when hints could not be pushed now: it is away, a replica, full, a right
+        is missing, the list is none. Changes nothing."""
+        found = await refused(self.redis, PUSHING)
+        if found:
+            raise found[0].error
+        await self.redis.llen(QUEUE)
+
+    async def trouble(self, *, within: float) -> str | None:
+        """Why hints could not be pushed now, in words (see `redis_away.words`); None when they could. Never raises."""
+        try:
+            async with asyncio.timeout(within):
+                await self.require()
+        except Exception as error:
+            return redis_away.words(error)
+        return None
 
     async def push(self, hints: Sequence[Hint]) -> bool:
         """Push hints, the first to be popped first. False when Redis did not take them all; never raises for Redis."""
@@ -61,7 +69,7 @@ class Queue:
         try:
             for begin in range(0, len(hints), PUSH_AT_ONCE):
                 await self.redis.lpush(QUEUE, *map(encode, hints[begin : begin + PUSH_AT_ONCE]))
-        except (RedisError, OSError, TimeoutError) as error:
+        except redis_away.AWAY as error:
             self._failures += 1
             pause = min(5.0, 0.25 * 2 ** min(self._failures, 5))
             self._closed_until = time.monotonic() + pause
@@ -69,7 +77,7 @@ class Queue:
             log.warning(
                 "hints not pushed; the steward will push them",
                 count=len(hints),
-                error=type(error).__name__,
+                error=redis_away.details(error),
                 pause=pause,
             )
             return False
@@ -80,15 +88,15 @@ class Queue:
         """Drop every hint, of a queue that is paused. False when Redis did not do it; never raises for Redis."""
         try:
             await self.redis.unlink(QUEUE)
-        except (RedisError, OSError, TimeoutError) as error:
-            log.warning("the list of a paused queue is not emptied; the steward will do it", error=type(error).__name__)
+        except redis_away.AWAY as error:
+            log.warning("the list of a paused queue is not emptied; the steward will do it", error=redis_away.details(error))
             return False
         return True
 
     async def announce_cancel(self) -> None:
         """Tell the workers to look for running jobs that somebody wants cancelled. Best effort."""
         if time.monotonic() >= self._closed_until:
-            with contextlib.suppress(RedisError, OSError, TimeoutError):
+            with contextlib.suppress(*redis_away.AWAY):
                 await self.redis.publish(CANCELS, b"")
 
     async def close(self) -> None:

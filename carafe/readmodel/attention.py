@@ -61,7 +61,7 @@ def attention(situation: Situation) -> tuple[Attention, ...]:
 
 def _redis(s: Situation) -> Iterable[Attention]:
     if s.redis is not None:
-        text = f"Redis does not answer ({s.redis}): jobs are accepted and kept, none starts until it is back"
+        text = f"Redis cannot be used ({s.redis}): jobs are accepted and kept, and start when it can be used again"
         yield Attention("redis", "critical", text, "/")
 
 

@@ -1,12 +1,11 @@
-"""What decides whether jobs run, as it stands now: one row of Postgres, and whether Redis answers."""
+"""What decides whether jobs run, as it stands now: one row of Postgres, and whether Redis can be used."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 import orjson
-from redis.exceptions import RedisError
 
-from carafe.database import reachable
+from carafe.jobs import redis_away
 from carafe.jobs.hints import QUEUE, decode, moment_of
 from carafe.jobs.moves import Connection
 from carafe.jobs.queue import Queue
@@ -126,11 +125,10 @@ async def facts(connection: Connection, *, max_replicas: int | None, queue: str 
 
 
 async def redis_trouble(queue: Queue | None) -> str | None:
-    """Why Redis cannot be used, in words; None: it answers, or nobody looks."""
+    """Why Redis cannot be used, in words; None: it can, or nobody looks."""
     if queue is None:
         return None
-    redis = queue.redis
-    return await reachable(redis.ping, within=REDIS_WITHIN)
+    return await queue.trouble(within=REDIS_WITHIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +143,7 @@ async def next_hint(queue: Queue) -> NextHint | None:
     """What a worker takes next; None when Redis does not say."""
     try:
         message = await queue.redis.lindex(QUEUE, -1)
-    except (RedisError, OSError, TimeoutError):
+    except redis_away.AWAY:
         return None
     if message is None:
         return NextHint(True, None)

@@ -61,7 +61,7 @@ class Snapshot:
     replicas_there: int | None
     leader: str | None
     redis: str | None
-    """Why Redis cannot be used, in words; None: it answers."""
+    """Why Redis cannot be used, in words; None: it can."""
     rates: Rates
     drain_seconds: float | None
     """Until the backlog is worked off at the rate of the last minute; None: it does not shrink, or there is none."""

@@ -4,27 +4,24 @@ Guarantees: a process shows these only while it leads and while they are fresh, 
 up, nor those of a former leader stay.
 """
 
+import contextlib
 import time
 from typing import Any, ClassVar
-
-from redis.exceptions import RedisError
 
 from carafe import metrics
 from carafe.database import Database
 from carafe.instruments import Gauge, Readings
+from carafe.jobs import redis_away
 from carafe.jobs.held_back import held_back
 from carafe.jobs.hints import QUEUE
 from carafe.jobs.queue import Queue
+from carafe.jobs.redis_rights import BUSY, RUNNING
 from carafe.jobs.statements import LATEST_GAUGES
 from carafe.steward.lease import Lease
 from carafe.steward.service import Service
 
 FRESH = 60.0
 """Seconds after which what was read is shown no longer."""
-
-RUNNING = "carafe:running"
-BUSY = "carafe:busy"
-"""The keys that the autoscaler counts; carafe.engine.scaling writes them, and a test compares."""
 
 COLUMNS = {
     metrics.JOBS_QUEUED: "queued",
@@ -69,9 +66,11 @@ class Exporter(Service):
         redis: Any = self._queue.redis
         try:
             queued, running, busy = await redis.llen(QUEUE), await redis.zcard(RUNNING), await redis.zcard(BUSY)
-            policy = str((await redis.info("memory")).get("maxmemory_policy", ""))
-        except (RedisError, OSError, TimeoutError):
+        except redis_away.AWAY:
             return  # `carafe_redis_up` says so; these are shown no longer when they are old
+        policy = ""
+        with contextlib.suppress(*redis_away.AWAY):  # a managed Redis may not let everybody ask for it
+            policy = str((await redis.info("memory")).get("maxmemory_policy", ""))
         self._values |= {
             metrics.SCALING_QUEUED: {(QUEUE,): queued},
             metrics.SCALING_RUNNING: {(QUEUE,): running},

@@ -11,10 +11,10 @@ from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 import orjson
-from redis.exceptions import RedisError
 
 from carafe import metrics
 from carafe.database import Database
+from carafe.jobs import redis_away
 from carafe.jobs.hints import QUEUE, decode, moment_of
 from carafe.jobs.queue import Queue
 from carafe.jobs.statements import REPUSH
@@ -62,7 +62,7 @@ class Repairer(Service):
         it has pushed must not count as lost again, however long the round takes."""
         try:
             self._following = await self._stamp_of_the_next_hint()
-        except (RedisError, OSError, TimeoutError):
+        except redis_away.AWAY:
             return  # Redis is away: nothing could be pushed
         self._began, self._after = None, LONG_AGO
         await super().round()

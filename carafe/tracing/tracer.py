@@ -15,7 +15,7 @@ from uuid import uuid4
 import structlog
 
 import carafe
-from carafe.settings import Settings, SettingsError
+from carafe.settings import Settings, SettingsError, redact_url
 from carafe.tracing import NotSending
 from carafe.tracing import conventions as names
 
@@ -111,13 +111,13 @@ def begin(settings: Settings, service: str) -> Tracing | None:
         tracing = Tracing(own, ratio, settings.tracing_max_rate, lambda timeout: None)
     else:
         exporter, endpoint = _exporter(settings)
-        processor = BatchSpanProcessor(_Telling(exporter, endpoint))
+        processor = BatchSpanProcessor(_Telling(exporter, redact_url(endpoint)))
         provider = TracerProvider(
             sampler=ParentBased(root=_Lots(ratio)), resource=_resource(settings, service), shutdown_on_exit=False
         )
         provider.add_span_processor(processor)
         api.set_tracer_provider(provider)
-        log.info("tracing", ratio=ratio, endpoint=endpoint, protocol=settings.otel_exporter_otlp_protocol)
+        log.info("tracing", ratio=ratio, endpoint=redact_url(endpoint), protocol=settings.otel_exporter_otlp_protocol)
         tracing = Tracing(
             provider, ratio, settings.tracing_max_rate, lambda timeout: _shut_down(processor, exporter, timeout)
         )
@@ -142,6 +142,8 @@ def _exporter(settings: Settings) -> tuple[SpanExporter, str]:
     """The exporter, and where it sends. What is no setting of ours (certificates, compression, timeout) it reads from the
     environment itself, and so OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, which is more specific than our setting."""
     headers = _headers(settings)
+    given = settings.otel_exporter_otlp_endpoint
+    general = None if given is None else given.get_secret_value()
     specific = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or None
     # The exporters tell of every try; we tell of the first that fails, and of the first that succeeds again.
     for name in ("opentelemetry.exporter", "opentelemetry.sdk.trace.export", "opentelemetry.sdk._shared_internal"):
@@ -150,12 +152,12 @@ def _exporter(settings: Settings) -> tuple[SpanExporter, str]:
     if settings.otel_exporter_otlp_protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as grpc
 
-        endpoint = specific or settings.otel_exporter_otlp_endpoint or "http://localhost:4317"
+        endpoint = specific or general or "http://localhost:4317"
         exporter = grpc.OTLPSpanExporter(endpoint=endpoint, headers=headers)
     else:
         from opentelemetry.exporter.otlp.proto.http import trace_exporter as http
 
-        base = settings.otel_exporter_otlp_endpoint or "http://localhost:4318"
+        base = general or "http://localhost:4318"
         endpoint = specific or f"{base.rstrip('/')}/v1/traces"
         exporter = http.OTLPSpanExporter(endpoint=endpoint, headers=headers)
     return exporter, endpoint

@@ -3,7 +3,7 @@
 A team that has an application adds jobs to it like this, and runs it with uvicorn as ever, or with ``carafe serve``
 (WEB_APPLICATION):
 
-    settings = load_settings()
+    settings = load_api_settings()
     load_jobs(settings.job_modules)
     client = Client.from_settings(settings)
 
@@ -22,15 +22,17 @@ A team that has an application adds jobs to it like this, and runs it with uvico
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from fastapi import APIRouter, FastAPI
 
 import carafe
 from carafe import tracing
 from carafe.jobs import Client
-from carafe.settings import Settings
+from carafe.settings import Settings, require_api_settings
 from carafe.web import bulk, jobs, operators
+from carafe.web.documentation import serve_documentation
+from carafe.web.headers import ApiHeaders
 from carafe.web.health import HealthCheck, health_router
 from carafe.web.installation import install
 from carafe.web.openapi import complete_document
@@ -63,7 +65,7 @@ def create_web_application(
     title: str = "Carafe",
     prefix: str = "/api/v1",
 ) -> FastAPI:
-    """A whole application: the job API under `prefix`, ``/health``, and the `routers` of the domain.
+    """A whole application: the job API under `prefix`, ``/health``, ``/docs``, and the `routers` of the domain.
 
     Makes a client as the settings say unless one is given. The client is closed when the application ends.
     """
@@ -73,7 +75,11 @@ def create_web_application(
         version=carafe.__version__,
         lifespan=carafe_lifespan(client, settings),
         telemetry=TELEMETRY,
+        docs_url=None,
+        redoc_url=None,
     )
+    app.add_middleware(ApiHeaders, prefixes=("/",))
+    serve_documentation(app)
     mount_jobs_api(app, client, settings, prefix=prefix)
     for router in routers:
         app.include_router(router)
@@ -86,12 +92,15 @@ def mount_jobs_api(
     """Add the job API under `prefix`, and ``/health``.
 
     `problems` makes every error of `app` problem+json; without it, call `install_problem_handlers` yourself or let your
-    own handlers answer `CarafeError` and `ProblemError`.
+    own handlers answer `CarafeError` and `ProblemError`. Raises `SettingsError` in production without API_TOKENS.
     """
+    require_api_settings(settings)
     tracing.require(settings)
     install(app, client, settings)
     if problems:
         install_problem_handlers(app)
+    if not any(cast(object, middleware.cls) is ApiHeaders for middleware in app.user_middleware):
+        app.add_middleware(ApiHeaders, prefixes=(f"{prefix}/", "/health", "/livez"))
     for router, tag in ((jobs.router, "jobs"), (bulk.router, "bulk actions"), (operators.router, "operators")):
         app.include_router(router, prefix=prefix, tags=[tag])
     check = HealthCheck(client, settings)

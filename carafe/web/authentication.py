@@ -2,15 +2,13 @@
 
 Guarantees: comparing takes the same time whichever token is right; *operate* may do all that *view* may.
 Without tokens (development only, the settings see to that) the API is open, but not to a web page of another site:
-unless ALLOW_OPEN_API says otherwise, the request must name this machine as its host (a page that rebinds its own name
-cannot).
+unless ALLOW_OPEN_API is everybody, the request must name this machine as its host (a page that rebinds its own name
+cannot), and a browser must not say that it comes from elsewhere (`carafe.web.origins`).
 """
 
 from dataclasses import dataclass
 from hmac import compare_digest
-from ipaddress import ip_address
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -18,6 +16,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from carafe.jobs.audit import Actor
 from carafe.settings import Settings, hash_token
 from carafe.web.installation import SettingsOf
+from carafe.web.origins import from_another_site, is_loopback
 from carafe.web.problems import ProblemError
 
 
@@ -86,24 +85,14 @@ def _unauthorized(detail: str, challenge: str) -> ProblemError:
 
 
 def _check_is_local(request: Request, settings: Settings) -> None:
-    if settings.allow_open_api:
+    if settings.allow_open_api == "everybody":
         return
-    host = request.headers.get("host", "")
-    if not _is_local(f"//{host}"):
+    if not is_loopback(request.headers.get("host", "")):
         raise ProblemError(
             403,
             "host-not-local",
             "this API has no tokens, so it answers only to localhost; set API_TOKENS (`carafe token NAME ROLE` makes "
-            "one), or ALLOW_OPEN_API=true to let everybody who reaches it do everything",
+            "one), or ALLOW_OPEN_API=everybody to let everybody who reaches it do everything",
         )
-    origin = request.headers.get("origin")
-    if origin is not None and not _is_local(origin):
+    if from_another_site(request):
         raise ProblemError(403, "origin-not-local", "this API has no tokens, so pages of other sites may not use it")
-
-
-def _is_local(url: str) -> bool:
-    try:
-        name = urlsplit(url).hostname or ""
-        return name == "localhost" or name.endswith(".localhost") or ip_address(name).is_loopback
-    except ValueError:
-        return False

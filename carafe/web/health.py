@@ -1,8 +1,8 @@
 """``GET /health`` of a web process: whether it can accept jobs, and what it stands on. ``GET /livez``: that it answers.
 
-200 *ok*; 200 *degraded* while Redis is down, since accepting goes on; 503 *down* when Postgres is away or may not be
-written. Needs no token, so it says no more than a few words about what is wrong, never an address or a message of a server
-(the log has those).
+200 *ok*; 200 *degraded* while Redis cannot be used (away, a replica, full, a right is missing), since accepting goes on; 503
+*down* when Postgres is away or may not be written. Needs no token, so it says no more than a few words about what is wrong,
+never an address or a message of a server (the log has those).
 
 Probes of a cluster belong on ``/livez``, which asks nobody: a web process whose Postgres is away must stay there to say so.
 """
@@ -16,7 +16,7 @@ from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
 from carafe.database import Database, read_only
-from carafe.jobs import Client
+from carafe.jobs import Client, redis_away
 from carafe.logging import get_logger
 from carafe.settings import Settings
 
@@ -44,7 +44,7 @@ class Health(BaseModel):
     """Whether the process can accept jobs."""
 
     status: Literal["ok", "degraded", "down"] = Field(
-        description="degraded: Redis is down, jobs are accepted and start late. down: Postgres is, none are accepted."
+        description="degraded: Redis cannot be used, jobs are accepted and start late. down: Postgres is, none are accepted."
     )
     checks: Checks
 
@@ -64,7 +64,7 @@ class HealthCheck:
     async def __call__(self) -> Health:
         """Ask both at once."""
         postgres, redis = await asyncio.gather(
-            self._ask("postgres", self._database.writable), self._ask("redis", lambda: self._queue.redis.ping())
+            self._ask("postgres", self._database.writable), self._ask("redis", self._queue.require)
         )
         status: Literal["ok", "degraded", "down"] = "ok"
         if postgres.status == "down":
@@ -89,7 +89,10 @@ class HealthCheck:
         except TimeoutError:
             reason = f"no answer within {BOUND:g} s"
         except Exception as error:
-            reason = "may not be written: a standby, or read-only" if read_only(error) else "cannot be reached"
+            if read_only(error):
+                reason = "may not be written: a standby, or read-only"
+            else:
+                reason = "cannot be reached" if redis_away.code(error) is None else redis_away.words(error)
             if self._last.get(name) is None:
                 log.warning("health check failed", check=name, error=f"{type(error).__name__}: {error}")
         self._last[name] = reason
@@ -113,7 +116,7 @@ def health_router(check: HealthCheck) -> APIRouter:
         responses={503: {"description": "Postgres is down.", "model": Health}},
     )
     async def health(response: Response) -> Health:
-        """Checks Postgres and Redis. `degraded` is still 200: accepting goes on while Redis is down."""
+        """Checks Postgres and Redis. `degraded` is still 200: accepting goes on while Redis cannot be used."""
         found = await check()
         response.status_code = 503 if found.status == "down" else 200
         response.headers["Cache-Control"] = "no-store"

@@ -1,12 +1,13 @@
 """Where a request finds the client and the settings: on the application that it came to, put there by `install`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends, FastAPI, Request
 
 from carafe.jobs import Client
 from carafe.settings import Settings
+from carafe.web.large_bodies import LargeBodies
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,7 @@ class Installation:
 
     client: Client
     settings: Settings
+    bodies: LargeBodies = field(default_factory=LargeBodies)
 
 
 def install(app: FastAPI, client: Client, settings: Settings) -> None:
@@ -38,6 +40,11 @@ def get_client(request: Request) -> Client:
 def get_settings(request: Request) -> Settings:
     """Dependency: the application's settings."""
     return installation(cast(FastAPI, request.app)).settings
+
+
+def get_bodies(request: Request) -> LargeBodies:
+    """The application's room for large bodies."""
+    return installation(cast(FastAPI, request.app)).bodies
 
 
 ClientOf = Annotated[Client, Depends(get_client)]

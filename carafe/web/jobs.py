@@ -3,7 +3,9 @@
 202 is answered after the commit (DESIGN.md rule 1). The caller's name scopes idempotency keys and is kept with the job.
 """
 
+import asyncio
 import inspect
+import time
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -11,15 +13,17 @@ import orjson
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 
-from carafe.jobs import BulkInvalid, CarafeError, Enqueued, InvalidOption, Job, JobRecord, NewJob, Page, QueueRecord
+from carafe.jobs import BulkInvalid, CarafeError, Enqueued, InvalidArguments, Job, JobRecord, NewJob, Page, QueueRecord
 from carafe.jobs.audit import LONGEST_REASON
 from carafe.jobs.definition import build, kinds
 from carafe.jobs.enqueueing import MAX_KEY, Limits, prepare
+from carafe.jobs.errors import MAX_FAULTS
 from carafe.jobs.listing import cursor_after
 from carafe.jobs.states import ENDED
 from carafe.jobs.stored_json import written
 from carafe.web.authentication import Operator, Viewer
-from carafe.web.bodies import many_jobs, one_job, reads
+from carafe.web.bodies import many_jobs, one_job, reading, reads
+from carafe.web.bulk_bodies import parse_bulk
 from carafe.web.installation import ClientOf
 from carafe.web.models import (
     AcceptedJob,
@@ -145,13 +149,13 @@ async def enqueue(
 )
 async def enqueue_bulk(
     caller: Operator,
-    bulk: Annotated[BulkRequest, Depends(reads(BulkRequest, many_jobs))],
+    bulk: Annotated[list[EnqueueRequest], Depends(reading(parse_bulk, many_jobs))],
     client: ClientOf,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Accept up to BULK_LIMIT jobs in one commit. With a fault in any, none is stored and all faults are listed."""
     accepted = await client.enqueue_many(
-        _built(bulk, client.limits),
+        await _built(bulk, client.limits),
         idempotency_key=idempotency_key,
         scope=caller.name,
         created_by=caller.name or None,
@@ -333,25 +337,36 @@ def _page(page: Page, ended_only: bool) -> bytes:
     return b'{"jobs":[' + b",".join(jobs) + b'],"next_cursor":' + written(cursor) + b"}"
 
 
-def _built(bulk: BulkRequest, limits: Limits) -> list[NewJob]:
-    """The jobs of a bulk. Raises `BulkInvalid` with the faults of all, also those that only storing would find."""
-    if len(bulk.jobs) > limits.bulk:
-        raise InvalidOption("jobs", f"at most {limits.bulk} at once (got {len(bulk.jobs)}); send several bulks (BULK_LIMIT)")
+BREATH = 0.01
+"""Seconds of validating after which others get the loop."""
+
+
+async def _built(bulk: list[EnqueueRequest], limits: Limits) -> list[NewJob]:
+    """The jobs of a bulk. Raises `BulkInvalid` with the faults, also those that only storing would find."""
     jobs: list[NewJob] = []
     places: list[int] = []
     faults: list[tuple[int, CarafeError]] = []
-    for index, new in enumerate(bulk.jobs):
+    faulty = listed = 0
+    until = time.monotonic() + BREATH
+    for index, new in enumerate(bulk):
         try:
             jobs.append(NewJob(build(new.kind, new.args), new.run_at, new.delay, new.unique_key))
             places.append(index)
         except CarafeError as error:
-            faults.append((index, error))
-    if faults:
+            faulty += 1
+            if listed < MAX_FAULTS:
+                faults.append((index, error))
+                listed += len(error.faults) if isinstance(error, InvalidArguments) else 1
+        if time.monotonic() > until:
+            await asyncio.sleep(0)
+            until = time.monotonic() + BREATH
+    if faulty:
         try:
             prepare(jobs, limits)
         except BulkInvalid as more:
-            faults += [(places[index], error) for index, error in more.errors]
-        raise BulkInvalid(sorted(faults, key=lambda fault: fault[0]), len(bulk.jobs))
+            faulty += more.count
+            faults += [(places[index], error) for index, error in more.errors[: max(0, MAX_FAULTS - listed)]]
+        raise BulkInvalid(sorted(faults, key=lambda fault: fault[0]), len(bulk), count=faulty)
     return jobs
 
 

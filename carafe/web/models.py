@@ -68,6 +68,7 @@ class EditRequest(BaseModel):
     args: dict[str, Any] = Field(description="All arguments of the new job; `GET /jobs/{job_id}` shows the old one's.")
     keep_secrets: list[str] = Field(
         default_factory=list,
+        max_length=1_000,
         description="JSON pointers, such as `/password`, to secret arguments whose stored values are taken over; `args` may "
         "hold anything there.",
     )
@@ -168,7 +169,9 @@ class JobFilter(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    state: list[State] = Field(default_factory=list, description="Any of these; repeat the parameter. Default: all.")
+    state: list[State] = Field(
+        default_factory=list, max_length=100, description="Any of these; repeat the parameter. Default: all."
+    )
     kind: Kind | None = None
     since: Moment | None = Field(None, description="Ended (if only ended states are asked for) or created from then on.")
     until: Moment | None = Field(None, description="Ended or created before then.")
@@ -223,7 +226,7 @@ class BulkFilter(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    states: list[State] | None = Field(None, description="Any of these.")
+    states: list[State] | None = Field(None, max_length=100, description="Any of these.")
     kind: Kind | None = None
     error_class: Annotated[str, Field(min_length=1, max_length=LONGEST)] | None = Field(
         None, description="Of the last failed attempt, such as `ConnectTimeout`."

@@ -16,19 +16,24 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from carafe.jobs.errors import BulkInvalid, CarafeError, Fault, InvalidArguments, InvalidOption, Unavailable
+from carafe.jobs.errors import (
+    MAX_FAULTS,
+    BulkInvalid,
+    CarafeError,
+    Fault,
+    InvalidArguments,
+    InvalidOption,
+    Unavailable,
+    listed,
+    short,
+)
 from carafe.logging import get_logger
+from carafe.web.headers import HEADERS
 
 log = get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 TYPES = "/problems/"
-
-MAX_FAULTS = 1_000
-"""Faults listed at most; `fault_count` counts them all."""
-
-MAX_PATH = 300
-"""Characters of a fault's path at most: names come from the input and may have any length."""
 
 
 class ProblemFault(BaseModel):
@@ -108,8 +113,8 @@ def problem_response(problem: ProblemError) -> Response:
     }
     if problem.faults is not None:
         content["faults"] = [_fault(index, fault) for index, fault in problem.faults[:MAX_FAULTS]]
-        content["fault_count"] = len(problem.faults)
-    return Response(orjson.dumps(content), problem.status, problem.headers, MEDIA_TYPE)
+        content["fault_count"] = sum(fault.count for _, fault in problem.faults)
+    return Response(orjson.dumps(content), problem.status, HEADERS | problem.headers, MEDIA_TYPE)
 
 
 def as_problem(error: CarafeError) -> ProblemError:
@@ -132,6 +137,9 @@ def faults_in(error: CarafeError, prefix: str = "") -> list[tuple[int | None, Fa
                 place = f"jobs.{index}"
                 inside = faults_in(inner, f"{place}.") or [(None, Fault(place, str(inner), inner.code))]
                 found += [(index, fault) for _, fault in inside]
+            if error.count > len(error.errors):
+                more = error.count - len(error.errors)
+                found.append((None, Fault("jobs", f"and of {more:,} more jobs", "too_many_faults", more)))
             return found
         case InvalidArguments():
             return [(None, Fault(f"{prefix}args.{f.path}".rstrip("."), f.message, f.type)) for f in error.faults]
@@ -142,25 +150,21 @@ def faults_in(error: CarafeError, prefix: str = "") -> list[tuple[int | None, Fa
 
 def invalid_request(faults: Iterable[Fault]) -> ProblemError:
     """The request is not of the documented form. A path such as ``jobs.3.kind`` gives its index, too."""
-    listed: list[tuple[int | None, Fault]] = []
+    found: list[tuple[int | None, Fault]] = []
     for fault in faults:
         parts = fault.path.split(".", 2)
         bulk = parts[0] == "jobs" and len(parts) > 1 and parts[1].isdecimal()
-        listed.append((int(parts[1]) if bulk else None, fault))
-    shown = "; ".join(f"{_short(fault.path)}: {fault.message}".removeprefix(": ") for _, fault in listed[:10])
-    more = f"; and {len(listed) - 10} more" if len(listed) > 10 else ""
-    return ProblemError(422, "invalid-request", f"the request is not valid: {shown}{more}", faults=listed)
+        found.append((int(parts[1]) if bulk else None, fault))
+    texts = [f"{short(fault.path)}: {fault.message}".removeprefix(": ") for _, fault in found[:10]]
+    count = sum(fault.count for _, fault in found)
+    return ProblemError(422, "invalid-request", f"the request is not valid: {listed(texts, count)}", faults=found)
 
 
 def _fault(index: int | None, fault: Fault) -> dict[str, Any]:
-    shown: dict[str, Any] = {"path": _short(fault.path), "message": fault.message, "type": fault.type}
+    shown: dict[str, Any] = {"path": short(fault.path), "message": fault.message, "type": fault.type}
     if index is not None:
         shown["index"] = index
     return shown
-
-
-def _short(path: str) -> str:
-    return path if len(path) <= MAX_PATH else path[:MAX_PATH] + "…"
 
 
 # The handlers. FastAPI calls each with the class of error that it was added for.
@@ -192,7 +196,7 @@ async def _of_http(request: Request, error: Exception) -> Response:
     except ValueError:
         phrase = "error"
     details = {
-        404: f"nothing is served at {request.method} {_short(request.url.path)}",
+        404: f"nothing is served at {request.method} {short(request.url.path)}",
         405: f"{request.method} is not possible here",
     }
     detail = str(error.detail) if error.detail and error.detail != phrase else details.get(error.status_code, phrase)

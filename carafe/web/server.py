@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 
@@ -24,6 +24,7 @@ from carafe import collector, forks, signals, stacks
 from carafe.logging import get_logger
 from carafe.probes import metrics_served
 from carafe.settings import Settings
+from carafe.web.connections import Connections, closes_early, with_descriptors
 from carafe.web.stopping import Stopping
 
 log = get_logger(__name__)
@@ -62,17 +63,19 @@ class WebServer:
         self.port: int = self._socket.getsockname()[1]
         forks.keep_to_ourselves([self._socket.fileno()])
         self._stopping = Stopping()
+        connections = Connections(with_descriptors(settings.web_connections), port_setting)
         config = uvicorn.Config(
-            self._stopping.marks(application),
+            closes_early(self._stopping.marks(application)),
             interface="asgi3",
-            http="httptools",
+            # A function, where uvicorn's types want a class.
+            http=cast(type[asyncio.Protocol], connections.protocol),
             ws="none",
             lifespan="on",
             log_config=None,
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE,
-            # The dashboard believes only the proxies that its settings list, and must know the peer itself for that.
-            proxy_headers=port_setting == "PORT",
+            # Anybody can write X-Forwarded-For: the peer is who it is, and the settings say which peers are proxies.
+            proxy_headers=False,
             # After this the rest is cut off; uvicorn wants whole seconds.
             timeout_graceful_shutdown=math.ceil(min(settings.drain_timeout, patience or math.inf)),
         )

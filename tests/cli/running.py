@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -61,11 +61,22 @@ class Running:
 @contextmanager
 def running(*arguments: str, folder: Path, **environment: str) -> Iterator[Running]:
     """The command as a process, killed at the end if it still runs."""
+    with started(
+        [sys.executable, "-m", "carafe", *arguments],
+        folder=folder,
+        environment=bare_environment() | {"PYTHONPATH": str(ROOT)} | environment,
+    ) as process:
+        yield process
+
+
+@contextmanager
+def started(command: Sequence[str], *, folder: Path, environment: Mapping[str, str]) -> Iterator[Running]:
+    """Any command as a process, killed at the end if it still runs."""
     with tempfile.NamedTemporaryFile(suffix=".log") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "carafe", *arguments],
+            command,
             cwd=folder,
-            env=bare_environment() | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | environment,
+            env={"PYTHONUNBUFFERED": "1", **environment},
             stdout=output,
             stderr=subprocess.STDOUT,
         )

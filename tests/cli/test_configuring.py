@@ -71,7 +71,8 @@ def test_a_secret_key_is_one(bare: Command) -> None:
 def test_without_servers_it_says_how_to_get_them(bare: Command, command: list[str]) -> None:
     answer = bare(*command)
     assert (answer.code, answer.out) == (5, "")
-    assert "DATABASE_URL and REDIS_URL: not set, and no `carafe dev` is running" in answer.err
+    names = "DATABASE_URL" if command == ["migrate"] else "DATABASE_URL and REDIS_URL"
+    assert f"error: {names}: not set, and no `carafe dev` is running" in answer.err
     assert "make dev" in answer.err
 
 

@@ -79,7 +79,7 @@ class Deployment:
         }
         patches = [
             _patch("ConfigMap", "carafe", data=config),
-            _patch("Secret", "carafe", stringData={"API_TOKENS": f"tests:operate:{hash_token(self.token)}"}),
+            _patch("Secret", "carafe-web", stringData={"API_TOKENS": f"tests:operate:{hash_token(self.token)}"}),
             _patch("Secret", "carafe-keda", stringData={"address": f"carafe-redis.{self.namespace}.svc:6379"}),
         ]
         if without_redis:

@@ -106,7 +106,7 @@ def test_a_token_is_rotated(deployment: Deployment) -> None:
     entries = f"tests:operate:{hash_token(deployment.token)},rotated:operate:{hash_token(fresh)}"
     headers = {"Authorization": f"Bearer {fresh}"}
     assert deployment.service.ask("GET", KINDS, headers=headers).status_code == 401
-    deployment.kubectl.patch("secret", "carafe", {"stringData": {"API_TOKENS": entries}})
+    deployment.kubectl.patch("secret", "carafe-web", {"stringData": {"API_TOKENS": entries}})
     try:
         deployment.kubectl("rollout", "restart", WEB)
         deployment.wait_for_rollout("carafe-web")

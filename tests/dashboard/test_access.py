@@ -1,5 +1,6 @@
 """Who gets in, who may act, and what an unsafe request has to show."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -362,8 +363,26 @@ async def test_open_on_this_machine_means_asked_for_as_localhost(opened: Open, a
 
 
 async def test_open_to_everybody_is_said_in_so_many_words(opened: Open) -> None:
-    async with opened(**NOBODY, dashboard_open="everybody") as served:
-        assert (await served.visitor(host="ops.example.org").open("/desk")).status_code == 200
+    async with opened(**NOBODY, dashboard_open="everybody", dashboard_hosts="ops.example.org") as served:
+        for host in (
+            "ops.example.org",
+            "OPS.example.org.:81",
+            "10.1.2.3:8081",
+            "[fd00::1]",
+            "carafe-web",
+            "carafe.prod.svc",
+        ):
+            assert (await served.visitor(host=host).open("/desk")).status_code == 200, host
+        # A stranger's page may have pointed its own name here.
+        for host in ("evil.example", "ops.example.org.evil.example", "10.1.2.3.evil.example", "[", ""):
+            refused = await served.visitor(host=host).open("/desk")
+            assert refused.status_code == 403, host
+            assert "DASHBOARD_HOSTS" in refused.text
+    # What came to a listed proxy by https has shown its certificate.
+    async with opened(**NOBODY, dashboard_open="everybody", dashboard_proxy_networks="127.0.0.1") as served:
+        forwarded = {"x-forwarded-host": "ops.example.org", "x-forwarded-proto": "https"}
+        assert (await served.visitor(**forwarded).open("/desk")).status_code == 200
+        assert (await served.visitor(**forwarded | {"x-forwarded-proto": "http"}).open("/desk")).status_code == 403
     async with opened(**NOBODY, dashboard_open="never") as served:
         assert (await served.visitor().open("/desk")).status_code == 403
     # Users are users, whatever is open besides.
@@ -488,6 +507,28 @@ async def test_a_form_is_a_form_and_has_an_end(opened: Open, monkeypatch: pytest
                 "/desk", content=content, headers=headers | {"content-type": media}
             )
             assert sent.status_code == status
+
+
+async def test_a_form_of_nobody_is_small(opened: Open) -> None:
+    async with opened() as served:
+        form, media = b"name=ana&password=" + b"x" * 20_000, {"content-type": "application/x-www-form-urlencoded"}
+
+        async def unannounced() -> AsyncIterator[bytes]:
+            for place in range(0, len(form), 1_000):
+                yield form[place : place + 1_000]
+
+        for content in (form, unannounced()):
+            visitor = served.visitor()
+            await visitor.open("/login")
+            for path in ("/login", "/desk"):
+                sent = await visitor.http.post(path, content=content, headers=media | {"origin": served.web.url})
+                assert sent.status_code == 413, path
+                if content is not form:
+                    break
+        ana = served.visitor()
+        await ana.sign_in("ana", PASSWORDS["ana"])
+        await ana.open("/desk")
+        assert (await ana.send("/desk", what="y" * 20_000)).status_code == 303
 
 
 def test_which_methods_are_safe() -> None:

@@ -78,7 +78,9 @@ async def test_static_files_are_kept_under_the_url_that_names_their_content(open
         assert kept.headers["content-type"].startswith("text/css")
         older = re.sub(r"/static/[^/]+/", "/static/0123/", styles[1])
         assert (await visitor.open(older)).headers["cache-control"] == "no-store"
-        for path in ("../__init__.py", "%2e%2e/__init__.py", "..%2f..%2f__init__.py", "", ".", "/etc/passwd"):
+        unheard_of = ("%00", "dashboard.css%00", "x" * 5_000, "a/" * 2_000, "%ff%fe", "\N{SNOWMAN}", "con", "dashboard.css/")
+        outside = ("../__init__.py", "%2e%2e/__init__.py", "..%2f..%2f__init__.py", "", ".", "/etc/passwd")
+        for path in outside + unheard_of:
             assert (await visitor.open(f"/static/x/{path}")).status_code == 404, path
 
 

@@ -49,6 +49,28 @@ def test_the_worker_asks_the_sample_webhook_that_web_serves_while_it_names_none(
     assert "BRIEFING_WEBHOOK_URL" not in services["web"]["environment"]
 
 
+def test_the_workers_and_the_migrations_are_given_none_of_webs_secrets(services: dict[str, Any]) -> None:
+    for name in ("migrate", "worker"):
+        environment = services[name]["environment"]
+        assert {environment[secret] for secret in ("API_TOKENS", "DASHBOARD_USERS", "DASHBOARD_SECRET_KEYS")} == {""}
+    assert not {"API_TOKENS", "DASHBOARD_USERS", "DASHBOARD_SECRET_KEYS"} & set(services["web"]["environment"])
+
+
+def test_the_servers_ask_for_a_password_which_stands_in_no_argument(services: dict[str, Any]) -> None:
+    """Every account of a machine reaches the addresses of its containers."""
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    (mounted,) = services["redis"]["configs"]
+    assert compose["configs"][mounted["source"]] == {"content": "requirepass ${REDIS_PASSWORD:-carafe}\n"}
+    assert services["redis"]["command"][1] == mounted["target"]
+    assert services["redis"]["environment"] == {"REDISCLI_AUTH": "${REDIS_PASSWORD:-carafe}"}
+    assert services["postgres"]["environment"]["POSTGRES_PASSWORD"] == "${POSTGRES_PASSWORD:-carafe}"
+    for name in OURS:
+        assert services[name]["environment"]["REDIS_URL"] == "redis://:${REDIS_PASSWORD:-carafe}@redis:6379/0"
+        url = "postgresql://carafe:${POSTGRES_PASSWORD:-carafe}@postgres:5432/carafe"
+        assert services[name]["environment"]["DATABASE_URL"] == url
+    assert "PASSWORD" not in " ".join(part for service in services.values() for part in service.get("command", []))
+
+
 def test_ports_are_published_to_this_machine_alone(services: dict[str, Any]) -> None:
     ports = [port for service in services.values() for port in service.get("ports", [])]
     assert {"127.0.0.1:8080:8080", "127.0.0.1:8081:8081"} <= set(ports)
@@ -71,7 +93,7 @@ def test_ours_run_as_restricted_as_in_the_cluster(services: dict[str, Any], name
 
 
 def test_what_was_queued_is_kept(services: dict[str, Any]) -> None:
-    assert services["redis"]["command"][1:] == ["--appendonly", "yes", "--maxmemory-policy", "noeviction"]
+    assert services["redis"]["command"][2:] == ["--appendonly", "yes", "--maxmemory-policy", "noeviction"]
     assert services["redis"]["volumes"] == ["redis:/data"]
     assert services["postgres"]["volumes"] == ["postgres:/var/lib/postgresql"]
 

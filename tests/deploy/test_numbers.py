@@ -8,8 +8,8 @@ import pytest
 
 from carafe.engine import engine, scaling
 from carafe.engine.handler_connections import SPARE, pool_size
-from carafe.jobs import hints
-from carafe.settings import Settings, hash_token
+from carafe.jobs import hints, redis_rights
+from carafe.settings import Settings, hash_token, require_api_settings
 from tests.deploy.manifests import DEPLOY, KUSTOMIZE, OVERLAYS, ROOT, Object, manifests, settings_of, the
 
 BASE = KUSTOMIZE / "base"
@@ -49,7 +49,7 @@ def test_the_dashboard_knows_how_many_workers_keda_starts_at_most(overlay: str) 
 
 
 def test_keda_asks_for_the_keys_that_carafe_writes_and_its_user_may_read_no_other() -> None:
-    keys = {"queued": hints.QUEUE, "running": scaling.RUNNING, "busy": scaling.BUSY}
+    keys = {"queued": hints.QUEUE, "running": redis_rights.RUNNING, "busy": redis_rights.BUSY}
     assert {name: trigger["metadata"]["listName"] for name, trigger in triggers().items()} == keys
     assert set(keys) <= set(re.findall(r"\w+", scaled_object()["advanced"]["scalingModifiers"]["formula"]))
     assert {rule[1:] for rule in redis_users()["keda"] if rule.startswith("~")} == set(keys.values())
@@ -165,7 +165,8 @@ def ports(container: Object) -> dict[str, Any]:
 def test_every_variable_is_a_setting_or_says_where_the_pod_is() -> None:
     known = {name.upper() for name in Settings.model_fields} | {"POD_NAME", "POD_NAMESPACE", "POD_UID", "NODE_NAME"}
     named = {key for overlay in OVERLAYS for key in settings_of(overlay)}
-    named |= set(the("Secret", "carafe", KUSTOMIZE / "overlays/dev")["stringData"])
+    for secret in ("carafe", "carafe-web"):
+        named |= set(the("Secret", secret, KUSTOMIZE / "overlays/dev")["stringData"])
     for item in manifests(KUSTOMIZE):
         if item.pod and item.name != "carafe-postgres":
             named |= {entry["name"] for container in item.pod["containers"] for entry in container.get("env", [])}
@@ -174,9 +175,12 @@ def test_every_variable_is_a_setting_or_says_where_the_pod_is() -> None:
 
 def test_the_development_overlay_starts() -> None:
     """Its settings and secrets fit together, and the tokens are those that its comment names."""
-    environment = settings_of("dev") | the("Secret", "carafe", KUSTOMIZE / "overlays/dev")["stringData"]
+    shared = settings_of("dev") | the("Secret", "carafe", KUSTOMIZE / "overlays/dev")["stringData"]
+    worker = Settings.model_validate({name.lower(): value for name, value in shared.items()})
+    assert (worker.environment, worker.api_tokens, worker.dashboard_users) == ("production", (), ())
+    environment = shared | the("Secret", "carafe-web", KUSTOMIZE / "overlays/dev")["stringData"]
     settings = Settings.model_validate({name.lower(): value for name, value in environment.items()})
-    assert settings.environment == "production"
+    require_api_settings(settings)
     tokens = {token.role: token.digest for token in settings.api_tokens}
     assert tokens == {"operate": hash_token("carafe-development"), "view": hash_token("carafe-development-view")}
     assert settings.redis_url is not None

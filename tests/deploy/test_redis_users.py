@@ -1,17 +1,23 @@
 """The users of Redis may do what they must, on a real server: a worker as `carafe`, the autoscaler's count as `keda`."""
 
+import asyncio
+import subprocess
+import sys
 from collections.abc import Iterator
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError
 
-from carafe.engine.scaling import BUSY, RUNNING
 from carafe.jobs import Client, State
 from carafe.jobs.hints import QUEUE
+from carafe.jobs.postgres_rights import grants
+from carafe.jobs.redis_rights import BUSY, RUNNING, acl
 from tests.deploy.manifests import KUSTOMIZE, the
 from tests.engine.conftest import workers
-from tests.engine.jobs import OnRedis
+from tests.engine.jobs import AsyncDo, NoOp
+from tests.engine.worker_process import ROOT, bare_environment
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.process
@@ -41,10 +47,18 @@ def root(redis_url: str) -> Iterator["Redis"]:
 
 
 def as_user(redis_url: str, name: str, password: str) -> str:
-    return redis_url.replace("redis://", f"redis://{name}:{password}@")
+    return urlunsplit(urlsplit(redis_url)._replace(netloc=f"{name}:{password}@{redis_url.rpartition('@')[2].split('/')[0]}"))
 
 
-async def test_a_worker_and_its_client_need_no_more_than_they_may(
+def test_the_user_of_web_and_workers_may_do_what_the_code_lists_and_no_more() -> None:
+    (rules,) = (line for line in lines() if line.startswith("user carafe "))
+    assert rules.removeprefix("user carafe on >carafe-development ") == acl()
+    document = (ROOT / "docs/deploy.md").read_text()
+    assert f"user carafe on >$redis {acl()}\n" in document
+    assert all(f"{grant};" in document for grant in grants("carafe_worker"))
+
+
+async def test_a_worker_its_steward_and_its_client_need_no_more_than_they_may(
     root: "Redis", redis_url: str, database_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     url = as_user(redis_url, "carafe", "carafe-development")
@@ -55,22 +69,34 @@ async def test_a_worker_and_its_client_need_no_more_than_they_may(
         "HANDLER_MODULES": "tests.engine.handlers",
         "LOG_FORMAT": "json",
         "PROBE_PORT": "0",
+        "DRAIN_TIMEOUT": "1",
     }
     async with (
         workers(environment, tmp_path_factory) as start,
         Client.connect(database_url=database_url, redis_url=url) as client,
     ):
         worker = await start()
-        job = await client.enqueue(OnRedis(gate="gate"))
+        job = await client.enqueue(AsyncDo(what="for ever"))
         await eventually(lambda: root.zcard(RUNNING) == 1)
-        root.lpush("gate", "open")
-
-        async def done() -> bool:
-            return (await client.get(job.id)).state is State.SUCCEEDED
-
-        await eventually(done)
+        asked = [sys.executable, "-m", "celery", "-A", "carafe.engine.application:app", "inspect", "active", "-t", "5"]
+        answer = await asyncio.to_thread(
+            subprocess.run, asked, capture_output=True, text=True, env=bare_environment() | environment, check=False
+        )
+        assert str(job.id) in answer.stdout, answer.stdout + answer.stderr
+        await client.cancel(job.id)
+        assert (await client.wait(job.id, timeout=20)).state is State.CANCELLED
+        await client.pause()
+        await client.resume()
+        # The steward has looked at the list; a wiped one is filled by it.
+        root.delete(QUEUE)
+        again = await client.enqueue(NoOp(), delay=0.2)
+        assert (await client.wait(again.id, timeout=20)).state is State.SUCCEEDED
+        running = await client.enqueue(AsyncDo(what="for ever"))
+        await eventually(lambda: root.zcard(RUNNING) == 1)
         await worker.stop()
+        assert (await client.get(running.id)).state is State.QUEUED
     assert root.acl_log() == []
+    root.delete(QUEUE)
 
 
 def test_keda_counts_and_does_nothing_else(root: "Redis", redis_url: str) -> None:

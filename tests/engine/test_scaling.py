@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from carafe.engine.scaling import BUSY, COUNTS_FOR, RUNNING
+from carafe.engine.scaling import COUNTS_FOR
 from carafe.jobs import Client
+from carafe.jobs.redis_rights import BUSY, RUNNING
 from tests.engine.conftest import Gates, StartWorker
 from tests.engine.jobs import AsyncDo, NoOp
 from tests.waiting import eventually

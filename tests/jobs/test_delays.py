@@ -50,9 +50,9 @@ async def test_every_entry_of_the_client_has_the_bound(carafe_client: Client) ->
     accepted = await carafe_client.enqueue(job)
     for options in ({"delay": 1e12}, {"delay": float("nan")}, {"run_at": beyond}):
         with pytest.raises(InvalidOption, match=r"ten years"):
-            await carafe_client.enqueue(job, **options)  # type: ignore[arg-type]
+            await carafe_client.enqueue(job, **options)
         with pytest.raises(Exception, match=r"ten years"):
-            await carafe_client.enqueue_many([NewJob(job, **options)])  # type: ignore[arg-type]
+            await carafe_client.enqueue_many([NewJob(job, **options)])
     with pytest.raises(InvalidOption, match=r"ten years"):
         await carafe_client.edit_and_run(accepted.id, {"a": 1, "b": 2}, run_at=beyond)
     assert len((await carafe_client.find()).jobs) == 1

@@ -80,9 +80,3 @@ async def test_a_policy_that_evicts_is_told(leader: Steward, carafe_redis_url: s
             connection.config_set("maxmemory-policy", "noeviction")
     await look(leader)
     assert leader.exporter.values(metrics.REDIS_NOEVICTION) == {(): 1}
-
-
-def test_the_keys_are_those_that_workers_write() -> None:
-    from carafe.engine import scaling
-
-    assert (exported.RUNNING, exported.BUSY) == (scaling.RUNNING, scaling.BUSY)

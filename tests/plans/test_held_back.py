@@ -5,6 +5,7 @@ No beat grows dearer by it; and doctor, the attention list and the metrics name 
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -17,7 +18,7 @@ from carafe.jobs.held_back import held_back
 from carafe.readmodel.model import ReadModel
 from carafe.testing.databases import Databases
 from tests.plans.explaining import Cost, cost
-from tests.plans.population import BATCH, LOST, WORKER, WORKERS, ids
+from tests.plans.population import BATCH, LOST, WORKER, WORKERS, fill, ids
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.anyio
@@ -97,6 +98,21 @@ async def test_a_beat_costs_what_the_worker_holds_whatever_it_has_held(databases
             # The way that it was passes every row that was ever its own.
             passes = await cost(connection, BEAT_BY_WORKER, {"id": WORKER}, "generic")
             assert passes.buffers > by_worker.buffers + ENDED / 30
+
+
+async def test_a_look_for_due_jobs_goes_on_behind_those_that_became_due_before(databases: Databases) -> None:
+    with databases.fresh() as url:
+        async with connected(url) as connection, left_open(url):
+            await connection.execute("alter table carafe.jobs set (autovacuum_enabled = false)")
+            await connection.execute(WORKERS, WORKER, LOST)
+            await fill(connection)
+            everything = {"within": 1e9, "after": datetime(1970, 1, 1, tzinfo=UTC), "limit": 10_000}
+            promoted = await connection.fetch(statements.PROMOTE.positional, *statements.PROMOTE.arguments(**everything))
+            assert len(promoted) == 6_000
+            beyond = {**everything, "after": max(row["due_at"] for row in promoted)}
+
+            assert (await cost(connection, statements.PROMOTE, beyond, "generic")).buffers < BATCH
+            assert (await cost(connection, statements.PROMOTE, everything, "generic")).buffers > 3 * BATCH
 
 
 async def test_it_is_told_who_holds_back_vacuum(carafe_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

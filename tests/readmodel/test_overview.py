@@ -100,7 +100,7 @@ async def test_what_needs_attention_is_said_in_words(carafe_client: Client, work
         await queue.close()
         await database.close()
     assert found["redis"].severity == "critical"
-    assert found["redis"].text.startswith("Redis does not answer (ConnectionError")
+    assert found["redis"].text.startswith("Redis cannot be used (it cannot be reached)")
     assert found["leader"].text.startswith("no steward leads")
     assert found["paused"].text == "the queue is paused by ana (maintenance); 1 job waits"
     assert found["paused"].since is not None

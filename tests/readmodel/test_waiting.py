@@ -206,7 +206,7 @@ async def test_redis_down(carafe_client: Client, worker: ByHand) -> None:
     finally:
         await queue.close()
         await database.close()
-    assert text.startswith("Redis is down (ConnectionError")
+    assert text.startswith("Redis cannot be used (it cannot be reached)")
     assert text.endswith("The job is safe in Postgres.")
 
 

@@ -91,14 +91,40 @@ async def test_an_open_api_does_not_answer_to_a_rebound_name(http: httpx.AsyncCl
 
 
 async def test_an_open_api_does_not_serve_pages_of_other_sites(http: httpx.AsyncClient) -> None:
-    refused = await http.post(f"/api/v1/jobs/{ID}/cancel", headers={"Origin": "https://evil.example"})
-    assert (refused.status_code, refused.json()["type"]) == (403, "/problems/origin-not-local")
+    for elsewhere in (
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://localhost.evil.example"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"},
+    ):
+        for refused in (
+            await http.post(f"/api/v1/jobs/{ID}/cancel", headers=elsewhere),
+            await http.get("/api/v1/jobs", headers=elsewhere),
+        ):
+            assert (refused.status_code, refused.json()["type"]) == (403, "/problems/origin-not-local"), elsewhere
+    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    assert (await http.get("/api/v1/jobs", headers=link)).status_code == 200
+    assert (await http.post(f"/api/v1/jobs/{ID}/cancel", headers=link)).status_code == 403
     assert (await http.get("/api/v1/jobs", headers={"Origin": "http://localhost:3000"})).status_code == 200
 
 
 async def test_an_open_api_answers_to_everybody_when_told_so(serve: Serve) -> None:
-    async with serve(allow_open_api=True) as http:
+    async with serve(allow_open_api="everybody") as http:
         assert (await http.get("/api/v1/jobs", headers={"Host": "web.cluster.local"})).status_code == 200
+
+
+async def test_an_open_api_beyond_this_machine_may_still_answer_to_localhost_alone(serve: Serve) -> None:
+    async with serve(allow_open_api="localhost") as http:
+        assert (await http.get("/api/v1/jobs", headers={"Host": "localhost:8080"})).status_code == 200
+        for headers in ({"Host": "evil.example"}, {"Host": "localhost:8080", "Origin": "https://evil.example"}):
+            assert (await http.post("/api/v1/queues/default/pause", headers=headers)).status_code == 403
+
+
+async def test_nobody_is_believed_where_they_come_from(serve: Serve) -> None:
+    forwarded = {"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": "localhost", "Host": "evil.example"}
+    async with serve(allow_open_api="localhost") as http:
+        assert (await http.get("/api/v1/jobs", headers=forwarded)).status_code == 403
 
 
 async def test_the_document_of_an_open_api_says_that_a_token_is_optional(http: httpx.AsyncClient) -> None:

@@ -99,7 +99,9 @@ async def _read(response: "httpx.Response") -> bytes:
 
 def webhook_url(settings: Settings) -> str:
     """The webhook to ask: BRIEFING_WEBHOOK_URL, or else the sample one of the web process on this machine."""
-    return settings.briefing_webhook_url or f"http://127.0.0.1:{settings.port}/sample-webhook"
+    if settings.briefing_webhook_url is not None:
+        return settings.briefing_webhook_url.get_secret_value()
+    return f"http://127.0.0.1:{settings.port}/sample-webhook"
 
 
 def secret_of(settings: Settings) -> str | None:

@@ -18,9 +18,10 @@ from fastapi import Depends, Request
 from carafe.web.dashboard import cookies
 from carafe.web.dashboard.dashboard import get_dashboard
 from carafe.web.dashboard.forms import read_form
-from carafe.web.dashboard.origins import LOOPBACK, from_proxy, host_of, is_loopback, origin_matches, within
+from carafe.web.dashboard.origins import from_proxy, host_of, is_secure, origin_matches
 from carafe.web.dashboard.refusals import Refused, SignInNeeded
 from carafe.web.dashboard.sessions import fingerprint
+from carafe.web.origins import LOOPBACK, cannot_be_rebound, is_loopback, name_of, within
 
 if TYPE_CHECKING:
     from carafe.jobs.audit import Actor
@@ -101,8 +102,16 @@ class Access:
     def _open(self, request: Request) -> Viewer:
         settings = self._settings
         match settings.dashboard_opens_to:
-            case "everybody":
+            case "everybody" if self._is_ours(request):
                 return Viewer("anybody", operates=True)
+            case "everybody":
+                name = name_of(host_of(request))[:300] or "(none)"
+                raise Refused(
+                    403,
+                    "Not under this name",
+                    f"Anybody could have pointed the name {name} at this dashboard, to use it through your browser. "
+                    "If it is yours, list it in DASHBOARD_HOSTS; or use the dashboard's address.",
+                )
             case "localhost" if is_loopback(host_of(request)) and (settings.dashboard_open or _is_here(request)):
                 return Viewer("anybody", operates=True)
             case "localhost":
@@ -119,6 +128,12 @@ class Access:
             "Nobody may use this dashboard yet. Set DASHBOARD_USERS (`carafe dashboard hash-password NAME ROLE` makes an "
             "entry) or DASHBOARD_USER_HEADER; or DASHBOARD_OPEN=localhost where only this machine reaches the port.",
         )
+
+    def _is_ours(self, request: Request) -> bool:
+        """Whether the Host is ours as far as can be known. One that came by https has shown its certificate."""
+        host = host_of(request)
+        listed = {name.strip().lower().rstrip(".") for name in self._settings.dashboard_hosts}
+        return name_of(host) in listed or cannot_be_rebound(host) or is_secure(request)
 
 
 def _is_here(request: Request) -> bool:

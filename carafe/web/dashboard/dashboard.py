@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Depends, Request
 
 from carafe.web.dashboard.shared import Shared
+from carafe.web.large_bodies import LargeBodies
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -72,6 +73,7 @@ class Dashboard:
     reading: "Database | None" = None
     clock: Callable[[], float] = time.time
     shared: Shared = field(default_factory=Shared)
+    bodies: LargeBodies = field(default_factory=LargeBodies)
     _pages: list[Page] = field(default_factory=list)
 
     def nav(self) -> list[Page]:

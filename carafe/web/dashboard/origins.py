@@ -4,32 +4,16 @@ Headers of a proxy (X-Forwarded-Proto, X-Forwarded-Host, X-Forwarded-For, and th
 networks of DASHBOARD_PROXY_NETWORKS; everybody else can write what they like into them.
 """
 
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from fastapi import Request
 
+from carafe.web.origins import within
+
 if TYPE_CHECKING:
     from carafe.settings import Settings
-
-Network = IPv4Network | IPv6Network
-
-LOOPBACK: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
-
-
-def is_loopback(authority: str) -> bool:
-    """Whether a Host names this machine itself: localhost, a name under it, or a loopback address."""
-    try:
-        name = (urlsplit(f"//{authority}").hostname or "").rstrip(".")
-    except ValueError:
-        return False
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def from_proxy(request: Request) -> bool:
@@ -95,16 +79,6 @@ def _plain(authority: str, secure: bool) -> str:
 
 def _last(request: Request, header: str) -> str:
     return request.headers.get(header, "").rpartition(",")[2].strip()
-
-
-def within(address: str, networks: tuple[Network, ...]) -> bool:
-    """Whether an address is in one of these networks (an IPv4 address written as IPv6 too)."""
-    try:
-        found = ip_address(address)
-    except ValueError:
-        return False
-    mapped = getattr(found, "ipv4_mapped", None)
-    return any((mapped or found) in network for network in networks)
 
 
 def _settings(request: Request) -> "Settings":

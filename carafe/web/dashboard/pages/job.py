@@ -20,6 +20,7 @@ from carafe.jobs.job_logs import LogLine
 from carafe.jobs.records import AttemptRecord
 from carafe.jobs.stored_json import written
 from carafe.readmodel.records import JobView
+from carafe.settings import SecretUrl
 from carafe.tracing import parse, trace_url
 from carafe.web.dashboard.access import OperatorOf, Viewer, ViewerOf
 from carafe.web.dashboard.dashboard import Dashboard, DashboardOf
@@ -73,7 +74,7 @@ async def show_job(request: Request, viewer: ViewerOf, dashboard: DashboardOf, j
         group=group_path(job.kind, view.fingerprint) if job.state is State.DEAD and view.fingerprint else None,
         took=_took(job),
         trace=parse(view.trace),
-        trace_link=trace_url(dashboard.settings.trace_url_template, view.trace),
+        trace_link=trace_url(_plain(dashboard.settings.trace_url_template), view.trace),
         topics=f"job:{job_id}" + ("" if job.state.ended or job.state is State.RUNNING else " overview"),
     )
 
@@ -131,6 +132,11 @@ def _newest_lines(lines: Sequence[LogLine]) -> Sequence[LogLine]:
         if left < 0:
             return lines[index + 1 :]
     return lines
+
+
+def _plain(template: SecretUrl | None) -> str | None:
+    # Whoever may see the page may follow its links.
+    return None if template is None else template.get_secret_value()
 
 
 def possible(view: JobView) -> frozenset[str]:

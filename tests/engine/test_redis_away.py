@@ -1,0 +1,158 @@
+"""A Redis that answers and cannot be used is away: the worker says so once, waits, and takes jobs again within a second."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+import redis
+
+from carafe.embedded import EmbeddedValkey, free_port
+from carafe.jobs import Client, State
+from carafe.jobs.hints import QUEUE
+from tests.engine.conftest import States
+from tests.engine.jobs import NoOp
+from tests.engine.worker_process import WorkerProcess
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.process
+
+AWAY = "Redis is away, trying again every second"
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of this module's own, whose role and memory its tests change."""
+    folder: Path = tmp_path_factory.mktemp("own valkey")
+    server = EmbeddedValkey(folder, port=free_port(), persist=False)
+    yield server.start().url
+    server.stop()
+
+
+@contextmanager
+def replica(connection: "redis.Redis") -> Iterator[None]:
+    """The server is the replica of one that is not there."""
+    connection.replicaof("127.0.0.1", str(free_port()))
+    try:
+        yield
+    finally:
+        connection.replicaof("NO", "ONE")
+
+
+@contextmanager
+def without_its_primary(connection: "redis.Redis") -> Iterator[None]:
+    """The same, and it answers nothing but that."""
+    connection.config_set("replica-serve-stale-data", "no")
+    with replica(connection):
+        yield
+    connection.config_set("replica-serve-stale-data", "yes")
+
+
+@contextmanager
+def too_few_replicas(connection: "redis.Redis") -> Iterator[None]:
+    """It refuses writes for want of replicas."""
+    connection.config_set("min-replicas-to-write", 1)
+    try:
+        yield
+    finally:
+        connection.config_set("min-replicas-to-write", 0)
+
+
+@contextmanager
+def no_right_to_pop(connection: "redis.Redis") -> Iterator[None]:
+    """Its user may not pop any more."""
+    connection.acl_setuser("default", commands=["-blmpop"], enabled=True, nopass=True, reset=False)
+    try:
+        yield
+    finally:
+        connection.acl_setuser("default", categories=["+@all"], enabled=True, nopass=True, reset=False)
+
+
+@contextmanager
+def a_key_of_another_kind(connection: "redis.Redis") -> Iterator[None]:
+    """Somebody has put a string where the list was."""
+    connection.set(QUEUE, "not a list")
+    try:
+        yield
+    finally:
+        connection.delete(QUEUE)
+
+
+STATES: dict[str, tuple[Callable[[redis.Redis], AbstractContextManager[None]], str]] = {
+    "READONLY": (replica, "it is a replica"),
+    "MASTERDOWN": (without_its_primary, "it is a replica"),
+    "NOREPLICAS": (too_few_replicas, "it has too few replicas"),
+    "NOPERM": (no_right_to_pop, "its user lacks a right"),
+    "WRONGTYPE": (a_key_of_another_kind, "somebody else uses a key of ours"),
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+async def test_a_worker_waits_in_words_and_takes_jobs_again(
+    client: Client, worker: WorkerProcess, redis_connection: "redis.Redis", becomes: States, state: str
+) -> None:
+    make, words = STATES[state]
+
+    def said() -> list[str]:
+        return [str(line["error"]) for line in worker.events(AWAY) if words in str(line["error"])]
+
+    before = len(said())
+    with make(redis_connection):
+        # Accepted all the same.
+        job = await client.enqueue(NoOp())
+        await eventually(lambda: worker.probe("/readyz")[0] == 503 and words in worker.probe("/readyz")[1])
+        assert worker.probe("/livez")[0] == 200
+        trouble = await client.queue.trouble(within=2)
+        # One right may be missing, and not another.
+        assert words in (trouble or "") or state == "NOPERM"
+        # Asked again every second: said once all the same.
+        asked = redis_connection.info("stats")["total_connections_received"]
+        await eventually(lambda: redis_connection.info("stats")["total_connections_received"] >= asked + 2)
+        assert len(said()) == before + 1
+    await eventually(lambda: worker.probe("/readyz")[0] == 200)
+    await becomes(job.id, State.SUCCEEDED, 20)
+    assert worker.process.poll() is None
+    assert await client.queue.trouble(within=2) is None
+
+
+async def test_a_pop_that_is_ended_with_an_error_ends_no_worker(
+    client: Client, worker: WorkerProcess, redis_connection: "redis.Redis", becomes: States
+) -> None:
+    lost = "lost the connection to Redis"
+    before = len(worker.events(lost))
+
+    def end_it() -> bool:
+        for one in redis_connection.client_list():
+            if one["cmd"] == "blmpop" and "b" in one["flags"]:
+                redis_connection.client_unblock(int(one["id"]), error=True)
+        return len(worker.events(lost)) > before
+
+    await eventually(end_it)
+    assert "it has ended the commands that waited" in worker.events(lost)[-1]["error"]
+    job = await client.enqueue(NoOp())
+    await becomes(job.id, State.SUCCEEDED)
+    assert worker.process.poll() is None
+
+
+async def test_a_full_redis_is_said_and_its_queue_is_worked_off(
+    client: Client, worker: WorkerProcess, redis_connection: "redis.Redis", becomes: States
+) -> None:
+    redis_connection.config_set("maxmemory", 1)
+    try:
+        waiting = await client.enqueue(NoOp())  # accepted; its hint is not taken
+        assert await client.queue.trouble(within=2) == "it is full: raise maxmemory, or let workers empty the queue"
+        # What comes back from an outage meanwhile finds a server that refuses what Celery would enter there, and pops.
+        ready = len(worker.events("lost the connection to Redis"))
+
+        def cut() -> bool:
+            for one in redis_connection.client_list():
+                if one["cmd"] == "blmpop":
+                    redis_connection.client_kill(one["addr"])
+            return len(worker.events("lost the connection to Redis")) > ready
+
+        await eventually(cut)
+        await eventually(lambda: worker.probe("/readyz")[0] == 200)
+    finally:
+        redis_connection.config_set("maxmemory", 0)
+    await becomes(waiting.id, State.SUCCEEDED, 20)
+    assert worker.process.poll() is None

@@ -1,0 +1,69 @@
+"""Texts of objects of others are made whatever the objects do."""
+
+import time
+from typing import Any
+
+import pytest
+
+from carafe.texts import MAX_ERROR, MAX_TRACEBACK, class_name, clean, describe, in_words, reason_of, text_of
+from tests.engine.hostile_handlers import ACTS, HostileText, Liar, NoModule, NoText
+
+
+@pytest.mark.parametrize("what", ACTS)
+def test_every_hostile_exception_is_described_within_its_limits(what: str) -> None:
+    if not what.startswith(("raises", "recurses")):
+        pytest.skip("raises nothing")
+    began = time.monotonic()
+    with pytest.raises(BaseException) as raised:  # noqa: PT011
+        ACTS[what].run()
+    name, message, traceback = describe(raised.value)
+    for text, limit in ((name, 500), (message, MAX_ERROR), (traceback, MAX_TRACEBACK)):
+        assert type(text) is str
+        assert len(text) <= limit
+        assert "\0" not in text
+        text.encode()
+    # A deadline, not a measure: a group of millions took minutes.
+    assert time.monotonic() - began < 30
+
+
+def test_a_traceback_shows_what_an_error_came_from_as_python_does() -> None:
+    try:
+        try:
+            raise LookupError("first")
+        except LookupError as error:
+            raise ValueError("second") from error
+    except ValueError as error:
+        traceback = describe(error)[2]
+    first, second = traceback.split("\nThe above exception was the direct cause of the following exception:\n\n")
+    assert first.endswith("LookupError: first\n")
+    assert second.endswith("ValueError: second\n")
+    assert "test_texts.py" in first
+
+
+def test_names_and_texts_are_by_the_true_type() -> None:
+    assert class_name(Liar("x")) == "tests.engine.hostile_handlers.Liar"
+    assert class_name(NoModule("x")) == "NoModule"
+    assert text_of(HostileText("sly")) == "sly"
+    assert type(text_of(HostileText("sly"))) is str
+    assert in_words(ValueError()) == "ValueError"
+    assert "whose text cannot be made" in in_words(NoText())
+
+
+@pytest.mark.parametrize(
+    ("reason", "text"),
+    [
+        ("why", "why"),
+        (None, "no reason given"),
+        ("", "no reason given"),
+        (5, "5"),
+        (b"\xffx", "\ufffdx"),
+        (ValueError("boom"), "ValueError: boom"),
+    ],
+)
+def test_a_reason_is_text_whatever_is_given(reason: Any, text: str) -> None:
+    assert reason_of(reason) == text
+
+
+def test_a_text_is_what_postgres_can_store() -> None:
+    assert clean("a\0b\ud800", 100) == "a\\0b\\ud800"
+    assert clean("x" * 11, 10) == "x" * 9 + "…"

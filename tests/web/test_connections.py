@@ -1,0 +1,221 @@
+"""The bounds of one connection, each with what is just inside of it. Times are shortened; the rest is as it runs."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import PlainTextResponse
+
+from carafe.settings import Settings
+from carafe.web import connections
+from carafe.web.server import WebServer
+from tests.waiting import eventually
+from tests.web.attacks import get, head, read_answer, status
+
+ECHO = "/echo"
+
+
+def application() -> FastAPI:
+    """Says what it was sent; refuses without reading; answers much."""
+    app = FastAPI()
+
+    @app.post(ECHO)
+    async def echo(request: Request) -> str:
+        return str(len(await request.body()))
+
+    @app.post("/refuse")
+    async def refuse() -> Response:
+        return Response(status_code=401)
+
+    @app.get("/much")
+    async def much() -> Response:
+        return Response(b"x" * 20_000_000)
+
+    @app.get("/livez")
+    async def livez(request: Request) -> PlainTextResponse:
+        assert request.client is not None
+        return PlainTextResponse(request.client.host)
+
+    return app
+
+
+@pytest.fixture
+async def web(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[WebServer]:
+    """A server with ten connections at most, and little patience."""
+    for name, value in (("HEAD_TIME", 0.5), ("BODY_GRACE", 0.5), ("LINGER_TIME", 0.5), ("WRITE_TIME", 0.5), ("SWEEP", 0.02)):
+        monkeypatch.setattr(connections, name, value)
+    server = WebServer(application(), Settings.model_validate({"port": 0, "web_connections": 10}))
+    ready = asyncio.Event()
+    serving = asyncio.create_task(server.serve(ready=ready.set))
+    await ready.wait()
+    yield server
+    server.stop()
+    await serving
+
+
+Opened = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def opened(web: WebServer) -> Opened:
+    """A connection."""
+    return await asyncio.open_connection("127.0.0.1", web.port)
+
+
+async def sent(web: WebServer, data: bytes) -> bytes:
+    """What comes back for these bytes until the server closes the connection, which it must."""
+    reader, writer = await opened(web)
+    writer.write(data)
+    async with asyncio.timeout(30):
+        found = await until_closed(reader)
+    writer.close()
+    return found
+
+
+async def until_closed(reader: asyncio.StreamReader) -> bytes:
+    """What comes until the connection is closed, or reset."""
+    found = b""
+    try:
+        while chunk := await reader.read(65_536):
+            found += chunk
+    except ConnectionError:
+        pass
+    return found
+
+
+async def answered(web: WebServer, data: bytes) -> bytes:
+    """One answer."""
+    reader, writer = await opened(web)
+    writer.write(data)
+    async with asyncio.timeout(30):
+        found = await read_answer(reader)
+    writer.close()
+    return found
+
+
+def padded(size: int) -> bytes:
+    """A head of that many bytes."""
+    start = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX: "
+    return start + b"x" * (size - len(start) - 4) + b"\r\n\r\n"
+
+
+async def test_a_head_of_64_kib_is_read_and_a_larger_one_is_not(web: WebServer) -> None:
+    assert status(await answered(web, padded(60_000))) == "200"
+    for size in (70_000, 500_000):
+        answer = await sent(web, padded(size))
+        assert status(answer) == "431"
+        top, _, body = answer.partition(b"\r\n\r\n")
+        assert json.loads(body)["type"] == "/problems/request-head-too-large"
+        for field in (b"x-content-type-options: nosniff", b"cache-control: no-store", b"connection: close"):
+            assert field in top.lower()
+    assert status(await sent(web, b"GET /" + b"x" * 70_000)) == "431"
+
+
+async def test_a_head_has_128_fields(web: WebServer) -> None:
+    for count, expected in ((120, "200"), (140, "431")):
+        fields = "".join(f"x-{number}: 1\r\n" for number in range(count))
+        assert status(await answered(web, get("/livez", fields))) == expected
+
+
+async def test_fields_after_a_body_count_too(web: WebServer) -> None:
+    body = f"POST {ECHO} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n"
+    assert status(await answered(web, body.encode() + b"A: b\r\n\r\n")) == "200"
+    assert status(await sent(web, body.encode() + b"A: b\r\n" * 200 + b"\r\n")) in ("431", "")
+
+
+async def test_a_head_is_there_in_time(web: WebServer) -> None:
+    assert await sent(web, b"") == b""
+    assert status(await sent(web, b"GET /livez HT")) == "408"
+    reader, writer = await opened(web)
+    writer.write(get("/livez"))
+    assert status(await read_answer(reader)) == "200"
+    # Quiet between two requests is no fault; half a request is.
+    writer.write(b"GET /")
+    assert status(await reader.read()) == "408"
+    writer.close()
+
+
+async def test_a_body_comes_at_some_speed(web: WebServer) -> None:
+    assert status(await answered(web, head(ECHO, 500_000) + b"x" * 500_000)) == "200"
+    assert status(await sent(web, head(ECHO, 500_000) + b"x" * 1_000)) == "408"
+
+
+async def test_chunks_carry_something(web: WebServer) -> None:
+    top = f"POST {ECHO} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    assert status(await answered(web, top + b"64\r\n" + b"x" * 100 + b"\r\n" + b"0\r\n\r\n")) == "200"
+    assert status(await answered(web, top + b"1\r\nx\r\n" * 5_000 + b"0\r\n\r\n")) == "200"
+    assert status(await sent(web, top + b"1\r\nx\r\n" * 50_000)) == "400"
+    assert status(await sent(web, top + b"1;" + b"e" * 90_000)) == "400"
+
+
+async def test_what_is_answered_without_its_body_is_the_last(web: WebServer) -> None:
+    answer = await sent(web, head("/refuse", 2_000_000) + b"x" * 1_000_000)
+    assert status(answer) == "401"
+    assert b"connection: close" in answer.lower()
+    # A whole request, refused or not, leaves the connection as it is.
+    assert b"connection" not in (await answered(web, head("/refuse", 10) + b"x" * 10)).lower()
+
+
+async def test_a_connection_asks_for_so_many_answers_at_once(web: WebServer) -> None:
+    reader, writer = await opened(web)
+    writer.write(get("/livez") * 10)
+    found = b""
+    while found.count(b"127.0.0.1") < 10:
+        found += await reader.read(65_536)
+    writer.close()
+    assert (await sent(web, get("/livez") * 5_000)).count(b"127.0.0.1") < 100
+
+
+async def test_the_longest_silent_goes_and_probes_are_always_answered(web: WebServer) -> None:
+    silent = [await opened(web) for _ in range(10)]
+    assert status(await answered(web, get("/livez"))) == "200"
+    assert await silent[0][0].read() == b""
+    assert not silent[5][0].at_eof()
+    for _, writer in silent:
+        writer.close()
+    # Those that are in the middle of something are not silent.
+    busy = [await opened(web) for _ in range(10)]
+    for _, writer in busy:
+        writer.write(head(ECHO, 1_000_000) + b"x" * 100_000)
+
+    async def full() -> bool:
+        return status(await answered(web, get("/docs"))) == "503"
+
+    await eventually(full)
+    assert status(await answered(web, get("/livez"))) == "200"
+    for _, writer in busy:
+        writer.close()
+
+
+async def test_an_answer_is_taken(web: WebServer) -> None:
+    reader, writer = await opened(web)
+    writer.write(get("/much"))
+    await reader.readuntil(b"\r\n\r\n")
+    # Nothing more is read, until the server has given up.
+    await eventually(lambda: _gone(writer))
+    assert len(await until_closed(reader)) < 20_000_000
+    writer.close()
+
+
+def _gone(writer: asyncio.StreamWriter) -> bool:
+    # A connection that was reset refuses what is written to it.
+    writer.write(b"x")
+    return writer.transport.is_closing()
+
+
+async def test_the_peer_is_who_it_is(web: WebServer) -> None:
+    answer = await answered(web, get("/livez", "X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\n"))
+    assert answer.endswith(b"127.0.0.1")
+
+
+@pytest.mark.parametrize("nonsense", [b"\x16\x03\x01\x02\x00\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"])
+async def test_nonsense_is_a_bad_request(web: WebServer, nonsense: bytes) -> None:
+    assert status(await sent(web, nonsense)) == "400"
+
+
+async def test_nothing_is_upgraded_to(web: WebServer) -> None:
+    fields = "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+    answer = await sent(web, get("/livez", fields) + get("/livez"))
+    assert answer.count(b"HTTP/1.1") == 1
+    assert status(answer) == "200"
