@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from typing import Any
 
 import structlog
@@ -35,6 +36,8 @@ def let_out(job: Letting, ctx: Context | SyncContext) -> Any:
             raise Cancel(said)
         case "cut":
             raise ValueError("x" * (10_000 - 10) + key)
+        case "environment":
+            return sorted(os.environ)
         case "result":
             return {"key": key, password: 1, "text": f"{{{password}}}", "number": 42}
     return None

@@ -6,10 +6,13 @@ import orjson
 import pytest
 from pydantic import SecretStr
 
+from carafe.engine.children import WITHHELD
 from carafe.engine.hiding import Hiding
 from carafe.jobs import Client, State
+from carafe.jobs.job_logs import read
 from carafe.jobs.records import JobRecord
 from carafe.jobs.secret_fields import REDACTED
+from carafe.settings import Settings
 from tests.engine.conftest import ClientWith
 from tests.engine.hiding_jobs import FORBIDDEN, AsyncLetting, Letting, Login, ProcessLetting, ThreadLetting
 from tests.engine.worker_process import WorkerProcess
@@ -76,7 +79,43 @@ def worker_settings() -> dict[str, str]:
         "JOB_MODULES": "tests.engine.hiding_jobs",
         "HANDLER_MODULES": "tests.engine.hiding_handlers",
         "REFUSE_SECRETS": "1",
+        # Web's own, which a worker does not read.
+        **dict.fromkeys(WITHHELD, ""),
+        "PASSWORD_OF_THE_APPLICATION": "its own",
     }
+
+
+KEPT = {
+    "DATABASE_URL",
+    "REDIS_URL",
+    "BRIEFING_WEBHOOK_URL",
+    "BRIEFING_WEBHOOK_SECRET",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "TRACE_URL_TEMPLATE",
+}
+"""Settings with a secret in them that handlers may need (they enqueue, open sessions, call webhooks, send spans), or that
+whoever reads a page knows."""
+
+
+def test_every_secret_setting_is_withheld_from_child_processes_or_known_to_be_needed() -> None:
+    secret = {
+        name.upper()
+        for name, field in Settings.model_fields.items()
+        if any(word in str(field.annotation) for word in ("Secret", "Token", "DashboardUser"))
+    }
+    assert secret == KEPT | set(WITHHELD)
+
+
+@pytest.mark.process
+async def test_a_child_process_does_not_get_the_web_processs_secrets(worker: WorkerProcess, client: Client) -> None:
+    threads, childs = [
+        await client.wait((await client.enqueue(letting(mode, "environment"))).id, timeout=40)
+        for mode in ("thread", "process")
+    ]
+    assert {"DATABASE_URL", "REDIS_URL", "PASSWORD_OF_THE_APPLICATION"} <= set(childs.result)
+    assert not set(WITHHELD) & set(childs.result)
+    assert set(WITHHELD) <= set(threads.result)
 
 
 def letting(mode: str, how: str, key: str = KEY) -> Letting:
@@ -117,9 +156,10 @@ async def test_nothing_that_an_attempt_leaves_shows_a_secret(
     assert records["result"].result == {"key": REDACTED, REDACTED: 1, "text": f"{{{REDACTED}}}", "number": 42}
     assert records["error"].error == f"{{'key': '{REDACTED}', 'password': '{REDACTED}'}}"
     assert records["cut"].error is not None
-    assert records["cut"].error.endswith(f"x{REDACTED}…")
+    assert KEY[:6] not in records["cut"].error
+    assert records["cut"].error.endswith("*…")
     for how, job in jobs.items():
-        lines = [line async for line in client_lines(client, job.id)]
+        lines = await logged(client, job.id)
         assert [line for line in lines if line.startswith(f"plain as ann with '{REDACTED}' and {REDACTED}")], lines
         everything = "\n".join([*lines, await stored(database, job.id), repr(records[how])])
         assert not [secret for secret in SECRETS if secret in everything], (how, everything)
@@ -127,9 +167,17 @@ async def test_nothing_that_an_attempt_leaves_shows_a_secret(
     assert not [secret for secret in SECRETS if secret in worker.log], worker.log
 
 
-async def client_lines(client: Client, job_id: Any) -> Any:
-    for log in (await client.logs(job_id)).lines:
-        yield log.text
+async def logged(client: Client, job_id: Any) -> list[str]:
+    """What is kept of what the job has logged, once there is something."""
+    lines: list[str] = []
+
+    async def written() -> bool:
+        async with client.database.connection() as connection:
+            lines[:] = [line.text for line in await read(connection, job_id)]
+        return len(lines) >= 2
+
+    await eventually(written)
+    return lines
 
 
 @pytest.mark.process
