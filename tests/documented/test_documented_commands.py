@@ -97,23 +97,25 @@ def stack() -> Iterator[Stack]:
         }
         make = ["make", "--file", str(ROOT / "Makefile"), "--old-file", ".venv/stamp", f"BIN={bin_}", "dev"]
         with started(make, folder=folder, environment=environment) as dev:
-            dev.says("Ctrl-C stops everything")
-            url, dashboard = (dev.says(rf"{name}\s+(http://\S+)")[1] for name in ("web", "dashboard"))
-            servers = announced(folder / ".carafe")
-            assert servers is not None
-            environment |= {"DATABASE_URL": servers.database_url, "REDIS_URL": servers.redis_url}
-            with httpx.Client(base_url=url, timeout=30, trust_env=False) as http:
-                http.put("/sample-webhook/behaviour", json={"mode": "fail"}).raise_for_status()
-                failed = http.post("/api/v1/briefings", json={"topic": "tea"}).raise_for_status().json()
-                (job,) = http.get("/api/v1/jobs").raise_for_status().json()["jobs"]
-                made = Stack(dev, folder, url, dashboard, environment, job["id"], failed["id"])
-                assert made.shell(f"carafe jobs wait {job['id']} --timeout 1m").returncode == 6
-                http.put("/sample-webhook/behaviour", json={"mode": "ok"}).raise_for_status()
-            yield made
-            # Ctrl-C in a terminal reaches what make has started.
-            for process in psutil.Process(dev.pid).children():
-                process.send_signal(signal.SIGINT)
-            assert dev.wait() == 0, dev.output
+            try:
+                dev.says("Ctrl-C stops everything")
+                url, dashboard = (dev.says(rf"{name}\s+(http://\S+)")[1] for name in ("web", "dashboard"))
+                servers = announced(folder / ".carafe")
+                assert servers is not None
+                environment |= {"DATABASE_URL": servers.database_url, "REDIS_URL": servers.redis_url}
+                with httpx.Client(base_url=url, timeout=30, trust_env=False) as http:
+                    http.put("/sample-webhook/behaviour", json={"mode": "fail"}).raise_for_status()
+                    failed = http.post("/api/v1/briefings", json={"topic": "tea"}).raise_for_status().json()
+                    (job,) = http.get("/api/v1/jobs").raise_for_status().json()["jobs"]
+                    made = Stack(dev, folder, url, dashboard, environment, job["id"], failed["id"])
+                    assert made.shell(f"carafe jobs wait {job['id']} --timeout 1m").returncode == 6
+                    http.put("/sample-webhook/behaviour", json={"mode": "ok"}).raise_for_status()
+                yield made
+            finally:
+                # Ctrl-C in a terminal reaches what make has started; killed, make would leave it behind.
+                for process in psutil.Process(dev.pid).children():
+                    process.send_signal(signal.SIGINT)
+                assert dev.wait() == 0, dev.output
 
 
 def test_every_command_has_a_form_and_every_form_a_command() -> None:

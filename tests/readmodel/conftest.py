@@ -23,15 +23,10 @@ PATIENT = 60.0
 SIZE = Population(live=12_000, ended=120_000, dead=60_000, kinds=40, days=2, workers=3)
 
 
-def read_only(url: str) -> str:
-    """The same database, for connections that cannot write."""
-    return f"{url}{'&' if '?' in url else '?'}options=-c%20default_transaction_read_only%3Don"
-
-
 @pytest.fixture
 async def model(carafe_client: Client) -> AsyncIterator[ReadModel]:
     """What the pages ask, of the test's own database and Redis."""
-    database = Database(read_only(carafe_client.database.url), pool_size=2)
+    database = Database(carafe_client.database.url, read_only=True, pool_size=2)
     yield ReadModel(database, carafe_client.queue, trying=PATIENT)
     await database.close()
 
@@ -55,6 +50,6 @@ def populated_url(carafe_databases: Databases) -> Iterator[str]:
 @pytest.fixture
 async def populated(populated_url: str) -> AsyncIterator[ReadModel]:
     """What the pages ask, of that database. It has no Redis."""
-    database = Database(read_only(populated_url), pool_size=2)
+    database = Database(populated_url, read_only=True, pool_size=2)
     yield ReadModel(database, trying=PATIENT)
     await database.close()

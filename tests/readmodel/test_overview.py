@@ -18,7 +18,6 @@ from carafe.steward.gauges import Sampler
 from carafe.steward.statistics import Folder
 from tests.jobs.by_hand import ByHand
 from tests.jobs.kinds import Fail, Greet
-from tests.readmodel.conftest import read_only
 from tests.readmodel.test_waiting import KINDS, execute, lead, pod
 from tests.steward.conftest import announce
 
@@ -93,7 +92,7 @@ async def test_what_needs_attention_is_said_in_words(carafe_client: Client, work
         await worker.fail(claim, final=True)
     await carafe_client.enqueue(ADA)
     await carafe_client.pause(by=Actor("ana", "cli"), reason="maintenance")
-    database, queue = Database(read_only(carafe_client.database.url), pool_size=2), Queue("redis://127.0.0.1:1/0")
+    database, queue = Database(carafe_client.database.url, read_only=True, pool_size=2), Queue("redis://127.0.0.1:1/0")
     try:
         found = told(await ReadModel(database, queue).snapshot())
     finally:

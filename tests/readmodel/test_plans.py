@@ -23,7 +23,7 @@ from carafe.readmodel.dead import DeadLetters
 from carafe.readmodel.model import ReadModel
 from carafe.readmodel.walks import Position, Query, walk_of
 from carafe.readmodel.windows import LARGEST
-from tests.readmodel.conftest import PATIENT, read_only
+from tests.readmodel.conftest import PATIENT
 
 pytestmark = pytest.mark.anyio
 
@@ -113,7 +113,7 @@ class Recording:
 
 @pytest.fixture
 async def recorded(populated_url: str) -> AsyncIterator[Recorded]:
-    database = Database(read_only(populated_url), pool_size=2)
+    database = Database(populated_url, read_only=True, pool_size=2)
     yield Recorded(database)
     await database.close()
 

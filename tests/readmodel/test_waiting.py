@@ -16,7 +16,6 @@ from carafe.jobs.statements import LEASE
 from carafe.readmodel.model import ReadModel
 from tests.jobs.by_hand import ByHand, make_due, run
 from tests.jobs.kinds import Greet
-from tests.readmodel.conftest import read_only
 from tests.steward.conftest import announce
 
 pytestmark = pytest.mark.anyio
@@ -113,7 +112,7 @@ async def test_the_maximum_of_replicas_is_reached(carafe_client: Client, worker:
     await worker.claim(jobs[0])
     await pod(carafe_client, "pod-a", "Running", "")
     await sampled(carafe_client, wanted=3)
-    database = Database(read_only(carafe_client.database.url), pool_size=2)
+    database = Database(carafe_client.database.url, read_only=True, pool_size=2)
     try:
         text = await sentence(ReadModel(database, carafe_client.queue, max_replicas=1), jobs[2])
     finally:
@@ -200,7 +199,7 @@ async def test_a_hint_older_than_the_next_one_is_lost_and_a_younger_one_is_not(
 async def test_redis_down(carafe_client: Client, worker: ByHand) -> None:
     await announce(worker, kinds=KINDS)
     job = await carafe_client.enqueue(ADA)
-    database, queue = Database(read_only(carafe_client.database.url), pool_size=2), Queue("redis://127.0.0.1:1/0")
+    database, queue = Database(carafe_client.database.url, read_only=True, pool_size=2), Queue("redis://127.0.0.1:1/0")
     try:
         text = await sentence(ReadModel(database, queue), job.id)
     finally:
