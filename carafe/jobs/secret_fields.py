@@ -89,8 +89,8 @@ def json_with_secrets(model: BaseModel) -> tuple[str, tuple[str, ...]]:
         return custom.text, tuple(custom.places)
     raise SecretNotStorable(
         plain.doubtful[0],
-        "a secret has a serializer of its own, by which its handler would not get it back: leave the serializer out, or read "
-        "in a validator what it writes",
+        "a secret has a serializer of its own, by which its handler would not get it back: leave the serializer out, or "
+        "read in a validator what it writes",
     )
 
 

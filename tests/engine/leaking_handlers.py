@@ -1,6 +1,7 @@
 """The handlers of `tests.engine.leaking_jobs` (HANDLER_MODULES): some do not give back what they take."""
 
 import asyncio
+import gc
 import os
 from typing import Any
 
@@ -46,6 +47,10 @@ async def take(how: str, ctx: Context) -> Any:
             taken = await (await ctx.database.pool()).acquire()
             await taken.execute("select 'leaked'")
             return taken
+        case "collected":
+            await take("session", ctx)
+            gc.collect()
+            return None
         case "task":
             return await asyncio.create_task(take("session", ctx))
     raise AssertionError(how)

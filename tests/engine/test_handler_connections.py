@@ -70,10 +70,11 @@ async def test_what_a_handler_leaves_open_is_closed_and_named(
         assert (line["kind"], line["connections"]) == ("leaking.leak", 1)
 
 
-async def test_the_log_names_kind_and_job(client: Client, worker: WorkerProcess) -> None:
+@pytest.mark.parametrize("how", ["session", "collected"])
+async def test_the_log_names_kind_and_job(how: str, client: Client, worker: WorkerProcess) -> None:
     # At most one line a second and kind, so of some that follow each other one is named.
     async def is_named() -> bool:
-        job = await client.enqueue(Leak(how="session"))
+        job = await client.enqueue(Leak(how=how))
         await client.wait(job.id, timeout=20)
         return bool(named(worker, job.id))
 

@@ -114,7 +114,7 @@ CASES: list[tuple[str, Any, Any, list[str]]] = [
 
 @pytest.mark.parametrize(("name", "type_", "value", "places"), CASES, ids=[case[0] for case in CASES])
 def test_a_secret_is_stored_whole_and_its_place_is_named(name: str, type_: Any, value: Any, places: list[str]) -> None:
-    job_class = type(
+    job_class: Any = type(
         "Given",
         (Job,),
         {"__annotations__": {"field": type_, "plain": str}, "plain": "seen", "__module__": __name__},
@@ -145,7 +145,7 @@ def test_aliases_keep_their_names() -> None:
 
     assert orjson.loads(stored.json) == {"accessToken": WORD, "other": WORD}
     assert set(stored.secrets) == {"/accessToken", "/other"}
-    assert {value for value in secrets_in(load(Named, stored.json, 1))} == {WORD}
+    assert set(secrets_in(load(Named, stored.json, 1))) == {WORD}
 
 
 def test_a_serializer_whose_validator_reads_what_it_writes_is_kept() -> None:
@@ -166,7 +166,7 @@ def test_a_serializer_whose_validator_reads_what_it_writes_is_kept() -> None:
 
     assert orjson.loads(stored.json) == {"token": "b64:" + base64.b64encode(WORD.encode()).decode()}
     assert stored.secrets == ("/token",)
-    assert load(Encoded, stored.json, 1).token.get_secret_value() == WORD
+    assert list(secrets_in(load(Encoded, stored.json, 1))) == [WORD]
 
 
 def test_a_field_that_is_written_in_another_shape_is_hidden_whole() -> None:
@@ -217,12 +217,12 @@ def test_a_secret_is_no_name() -> None:
 def test_kinds_without_secret_fields_are_told_by_their_class() -> None:
     class Plain(Job, kind="secret_fields.none"):
         name: str
-        items: list[dict[str, Any]] = []
+        items: list[dict[str, Any]]
         inner: Point | None = None
 
     class NoneAtAll(Job, kind="secret_fields.none_at_all"):
         name: str
-        items: list[dict[str, Any]] = []
+        items: list[dict[str, Any]]
 
     assert may_hold_secrets(Plain)
     assert not may_hold_secrets(NoneAtAll)
