@@ -32,9 +32,9 @@ from carafe.engine.results import ResultNotUsable, encode_result
 from carafe.jobs.errors import InvalidArguments, PayloadTooLarge
 from carafe.jobs.handlers import handlers
 from carafe.jobs.modules import load_handlers, load_jobs
-from carafe.jobs.outcomes import Cancel, Discard, Outcome, Retry, Snooze
+from carafe.jobs.outcomes import Cancel, Discard, Outcome, Retry, Snooze, delay_of
 from carafe.kubernetes.pod import in_pod
-from carafe.texts import describe
+from carafe.texts import class_name, describe, in_words, reason_of
 
 
 class ChildContext:
@@ -65,36 +65,55 @@ def answer(request: dict[str, Any], answers: "Answers") -> dict[str, Any]:
     deadline = datetime.fromisoformat(request["deadline_at"]) + late
     row = {**request, "id": UUID(request["id"]), "deadline_at": deadline}
     completed = False
+    what: Any
     try:
         job = loaded(handler.job, row, answers)
         if inspect.iscoroutinefunction(handler.function):
-            value, completed = asyncio.run(_run_async(handler.function, job, row, answers.hiding))
+            what, completed = asyncio.run(_run_async(handler.function, job, row, answers.hiding))
         else:
-            value = handler.function(job, ChildContext(row, answers))
+            what = handler.function(job, ChildContext(row, answers))
         if completed:
             return {"completed": True}
-        if isinstance(value, Outcome):
-            raise value
-        result = encode_result(value, request["result_limit"])
-        return {"result": result if result is None or answers.hiding is None else answers.hiding.json(result)}
-    except Retry as outcome:
-        return {"outcome": "retry", "reason": outcome.reason, "after": outcome.after}
-    except Snooze as outcome:
-        return {"outcome": "snooze", "for": outcome.for_}
-    except Discard as outcome:
-        return {"outcome": "discard", "reason": outcome.reason}
-    except Cancel as outcome:
-        return {"outcome": "cancel", "reason": outcome.reason}
-    except (ResultNotUsable, PayloadTooLarge) as error:
-        return {"cause": "result", "error": describe(error)}
-    except InvalidArguments as error:
-        return {"cause": "validation", "error": describe(error)}
+        if not issubclass(type(what), Outcome):  # by its true type: what it says of its class may be anything
+            result = encode_result(what, request["result_limit"])
+            return {"result": result if result is None or answers.hiding is None else answers.hiding.json(result)}
     except BaseException as error:
-        _give_room()
-        name, message, traceback = describe(error)
-        if isinstance(error, MemoryError):
-            message = _out_of_memory(message, request["memory_limit"])
-        return {"cause": "error", "error": (name, message, traceback)}
+        what = error
+    try:
+        return _told(what, request["memory_limit"])
+    except BaseException as failure:
+        text = f"the attempt ended with {class_name(what)}, and its end could not be made: {in_words(failure, 500)}"
+        return {"cause": "error", "error": (class_name(what), text, None)}
+
+
+def _told(what: Any, memory_limit: int | None) -> dict[str, Any]:
+    """The answer for an outcome or an error; its attributes may be anything."""
+    _give_room()
+    if sys.getrecursionlimit() < _RECURSION_LIMIT:
+        sys.setrecursionlimit(_RECURSION_LIMIT)
+    kind = type(what)
+    reason = reason_of(getattr(what, "reason", None)) if issubclass(kind, Outcome) else ""
+    if issubclass(kind, Retry):
+        after = getattr(what, "after", None)
+        delay = None if after is None else delay_of("Retry(after=)", after)
+        return {"outcome": "retry", "reason": reason, "after": delay}
+    if issubclass(kind, Snooze):
+        return {"outcome": "snooze", "for": delay_of("Snooze()", getattr(what, "for_", None))}
+    if issubclass(kind, Discard):
+        return {"outcome": "discard", "reason": reason}
+    if issubclass(kind, Cancel):
+        return {"outcome": "cancel", "reason": reason}
+    name, message, trace = describe(what)
+    if issubclass(kind, ResultNotUsable | PayloadTooLarge):
+        return {"cause": "result", "error": (name, message, trace)}
+    if issubclass(kind, InvalidArguments):
+        return {"cause": "validation", "error": (name, message, trace)}
+    if issubclass(kind, MemoryError):
+        message = _out_of_memory(message, memory_limit)
+    return {"cause": "error", "error": (name, message, trace)}
+
+
+_RECURSION_LIMIT = sys.getrecursionlimit()
 
 
 async def _run_async(function: Any, job: Any, row: dict[str, Any], hiding: Hiding | None) -> tuple[Any, bool]:
