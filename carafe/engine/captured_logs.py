@@ -99,7 +99,7 @@ class Capture(logging.Handler):
     def handle(self, record: logging.LogRecord) -> bool:
         """Without the lock that every other handler takes: most records are no job's."""
         claim = running.get()
-        if claim is not None:
+        if claim is not None and not claim.over:
             add(claim, *line_of(record))
         return claim is not None
 
