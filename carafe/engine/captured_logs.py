@@ -152,7 +152,8 @@ def line_of(record: logging.LogRecord) -> tuple[float, str, str]:
     try:
         text = _text_of(record)
     except BaseException as error:
-        text = f"{text_of(record.msg, MAX_TEXT)} (its values cannot be shown: {class_name(error)})"
+        said = repr(record.msg) if type(record.msg) is str else text_of(record.msg, MAX_TEXT)
+        text = f"{said} (its values cannot be shown: {class_name(error)})"
     at, level = record.created, record.levelname
     return at if type(at) is float else time.time(), text_of(level, 50).lower(), clean(text, MAX_TEXT)
 

@@ -108,7 +108,7 @@ def _taken(held: Held) -> None:
 
 
 def close_what_is_left_open(claim: Claim) -> None:
-    """Close the connections that the attempt has not given back, and say so. On the handlers' loop; total."""
+    """Close the connections that the attempt has not given back, and say so. On the worker's loop; total."""
     taken, claim.connections = claim.connections or [], None
     closed = 0
     for held in taken:

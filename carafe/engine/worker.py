@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 log = structlog.stdlib.get_logger("carafe.worker")
 
 STALE = 30.0
-"""Seconds without a turn of the consumer's, the engine's or the handlers' loop after which `/livez` fails."""
+"""Seconds without a turn of the consumer's or the engine's loop after which `/livez` fails."""
 
 
 class ConsumerSide:

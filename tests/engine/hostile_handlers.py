@@ -323,8 +323,8 @@ ACTS: dict[str, Act] = {
     "returns what cannot be looked at": Act(
         BadResult, "ResultNotUsable the result (tests.engine.hostile_handlers.BadResult)"
     ),
-    "returns NaN": Act(lambda: {"x": [float("nan")]}, "ResultNotUsable the result holds NaN or infinity"),
-    "returns infinity": Act(lambda: float("-inf"), "ResultNotUsable the result holds NaN or infinity"),
+    "returns NaN": Act(lambda: {"x": [float("nan")]}, "ResultNotUsable the result holds NaN or Infinity"),
+    "returns infinity": Act(lambda: float("-inf"), "ResultNotUsable the result holds NaN or Infinity"),
     "returns an integer beyond 64 bits": Act(lambda: 2**64, "ResultNotUsable the result holds an integer beyond 64 bits"),
     "returns a surrogate": Act(lambda: "\ud800", "ResultNotUsable"),
     "returns a deep list": Act(deep_result, "ResultNotUsable"),
