@@ -63,25 +63,24 @@ UNCOUNTED: Sequence[Edit] = (
 UNTRACED: Sequence[Edit] = (
     (
         "carafe/engine/runner.py",
-        """            if tracing is None:
-                job_log.started(claim.id, kind, claim.attempt)
-            else:
-                traced = claim.traced = tracing.begin(claim)
-                job_log.started(claim.id, kind, claim.attempt, None if traced is None else traced.trace_id)
+        """        if self._tracing is None:
+            self._log.started(claim.id, claim.kind, claim.attempt)
+        else:
+            traced = claim.traced = self._tracing.begin(claim)
+            self._log.started(claim.id, claim.kind, claim.attempt, None if traced is None else traced.trace_id)
 """,
-        """            job_log.started(claim.id, kind, claim.attempt)
+        """        self._log.started(claim.id, claim.kind, claim.attempt)
 """,
     ),
     (
         "carafe/engine/runner.py",
-        """            if traced is not None:
-                _end_span(claim, end)
-            if type(end) is Succeeded:
-                trace_id = None if traced is None else traced.trace_id
-                job_log.completed(claim.id, kind, claim.attempt, end.seconds, trace_id)
+        """        if claim.traced is not None:
+            _end_span(claim, end)
+        if type(end) is Succeeded:
+            self._log.completed(claim.id, claim.kind, claim.attempt, end.seconds, claim.trace_id)
 """,
-        """            if type(end) is Succeeded:
-                job_log.completed(claim.id, kind, claim.attempt, end.seconds)
+        """        if type(end) is Succeeded:
+            self._log.completed(claim.id, claim.kind, claim.attempt, end.seconds)
 """,
     ),
     ("carafe/engine/slot.py", "        self.traced: Traced | None = None\n", ""),

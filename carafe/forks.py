@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable
 OURS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1")
 """Signals that carafe, Celery and uvicorn handle."""
 
-_descriptors: set[int] = set()
+_descriptors: dict[int, tuple[int, int]] = {}
+"""With what is behind each: a number that is somebody else's by now is left alone."""
 _afterwards: list[Callable[[], None]] = []
 _installed = _signals = False
 _forking = threading.local()
@@ -23,13 +24,14 @@ _forking = threading.local()
 
 def keep_to_ourselves(descriptors: Iterable[int]) -> None:
     """Close these descriptors in every process that is forked from this one, until `let_go`."""
-    _descriptors.update(descriptors)
+    _descriptors.update({descriptor: _behind(descriptor) for descriptor in descriptors})
     _install()
 
 
 def let_go(descriptors: Iterable[int]) -> None:
     """These descriptors are closed: their numbers may be somebody else's from now on."""
-    _descriptors.difference_update(descriptors)
+    for descriptor in descriptors:
+        _descriptors.pop(descriptor, None)
 
 
 def after_fork(function: Callable[[], None]) -> None:
@@ -44,6 +46,11 @@ def leave_signals_behind() -> None:
     global _signals
     _signals = hasattr(signal, "pthread_sigmask")
     _install()
+
+
+def _behind(descriptor: int) -> tuple[int, int]:
+    found = os.fstat(descriptor)
+    return found.st_dev, found.st_ino
 
 
 def _install() -> None:
@@ -86,9 +93,10 @@ def _forked() -> None:
     with contextlib.suppress(Exception):
         asyncio._set_running_loop(None)
         asyncio.set_event_loop(None)
-    for descriptor in _descriptors:
+    for descriptor, behind in _descriptors.items():
         with contextlib.suppress(OSError):
-            os.close(descriptor)
+            if _behind(descriptor) == behind:
+                os.close(descriptor)
     _descriptors.clear()
     functions = _afterwards[:]
     _afterwards.clear()

@@ -113,9 +113,9 @@ async def _live(rehearsal: _Rehearsal) -> None:
     claimed = await rehearsal.run(CLAIM, {"worker": worker, "ids": [job], "kinds": [KIND]}, keep=True)
     if not claimed:
         return
-    fence, since = claimed[0]["fence"], claimed[0]["started_at"]
+    fence = claimed[0]["fence"]
     held = {"ids": [job], "fences": [fence]}
-    await rehearsal.run(WORKER_BEAT, held | {"id": worker, "state": "running", "claiming": [], "since": since})
+    await rehearsal.run(WORKER_BEAT, held | {"id": worker, "state": "running", "settled": 1})
     await rehearsal.run(PROGRESS, {"id": job, "fence": fence, "fraction": 0.5, "note": KIND}, finds=False)
     for state in ("succeeded", "cancelled"):
         await rehearsal.run(FINISH, held | {"results": [None], "state": state, "reason": None, "bounds": BOUNDS})

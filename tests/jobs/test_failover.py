@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
@@ -177,7 +178,13 @@ async def test_reading_goes_on_where_nothing_may_be_written(url: str) -> None:
 
 async def test_of_several_hosts_the_writable_one_is_taken(url: str, tmp_path: Path) -> None:
     with EmbeddedPostgres(tmp_path, durable=False) as other:
-        both = f"postgresql://postgres@127.0.0.1:{url.rpartition(':')[2].partition('/')[0]},127.0.0.1:{other.port}/postgres"
+        # Two servers of one cluster would have one password.
+        password = urlsplit(url).password
+        connection = await connect(other.url)
+        await connection.execute(f"alter role postgres password '{password}'")
+        await connection.close()
+        second = f"postgresql://postgres:{password}@127.0.0.1:{other.port}/postgres"
+        both = f"postgresql://postgres:{password}@127.0.0.1:{urlsplit(url).port},127.0.0.1:{other.port}/postgres"
 
         async def port(**options: Any) -> int:
             connection = await connect(both, **options)
@@ -190,7 +197,7 @@ async def test_of_several_hosts_the_writable_one_is_taken(url: str, tmp_path: Pa
         assert first != other.port
         await demote(url)
         assert await port() == other.port
-        await demote(other.url)
+        await demote(second)
         with pytest.raises(NotWritable, match="may not be written"):
             await port()
         assert await port(writable=False, server_settings={"default_transaction_read_only": "on"})

@@ -101,8 +101,8 @@ async def test_a_pool_that_is_full_is_no_postgres_that_is_away(
     carafe_database_url: str, carafe_redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("carafe.vitals.INTERVAL", 0.05)
-    monkeypatch.setattr("carafe.database.CONNECT_TIMEOUT", 0.1)
     database, queue = Database(carafe_database_url, pool_size=1), Queue(carafe_redis_url)
+    monkeypatch.setattr(database, "_connect_timeout", 0.1)
     looks = asyncio.Event()
     try:
         async with vitals(database, queue):

@@ -81,7 +81,7 @@ async def test_a_body_that_is_not_json_in_utf8(http: httpx.AsyncClient, body: by
         ({"kind": "web.resize", "args": {"width": "wide"}}, "invalid-arguments", "args.width"),
         ({"kind": "web.resize", "args": {"width": 1, "hight": 2}}, "invalid-arguments", "args.hight"),
         ({"kind": "web.anything", "args": {"value": "a\0b"}}, "invalid-arguments", "args"),
-        ({"kind": "web.anything", "args": {"value": 2**64}}, "invalid-arguments", "args"),
+        ({"kind": "web.anything", "args": {"value": 2**64}}, "invalid-arguments", "args.value"),
     ],
 )
 async def test_a_request_that_is_not_valid(http: httpx.AsyncClient, body: dict[str, Any], code: str, path: str) -> None:
