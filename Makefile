@@ -15,7 +15,7 @@ dev: .venv/stamp ## Web :8080, dashboard, worker, Postgres and Valkey, all in on
 test: lint ## Lint, then every test, against real Postgres and Valkey (ARGS= goes to pytest)
 	@.ci/prometheus
 	@.ci/chromium $(BIN)/python
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(ARGS)
 
 test-cluster: .venv/stamp ## The product on the cluster of KUBECONFIG: everything that can happen to it there (ARGS= goes to pytest)
 	@$(BIN)/python -m pytest -m cluster tests/cluster $(ARGS)
