@@ -63,7 +63,7 @@ STUCK = 0.15
 """Seconds that a claimed job may wait for a slot before it is given back..."""
 
 STUCK_FOR = 1.0
-"""...if all that wait would wait longer than so many seconds, at the rate at which jobs have begun in the last `STUCK`."""
+"""...and all jobs that wait would need more than this many seconds, at the rate at which jobs began in the last `STUCK`."""
 
 STUCK_TICKS = 1 + round(STUCK / TICK)
 
@@ -425,7 +425,7 @@ class Engine:
         self._job_log.flush()
 
     async def _write_now(self, batch: Sequence[End]) -> None:
-        """Write these ends. What an error that nobody foresaw keeps from being written is kept, in hand, and tried again."""
+        """Write these ends. An end that an unforeseen error keeps from being written stays in hand and is tried again."""
         try:
             left = await self.ledger.write(batch)
         except Exception as error:
@@ -545,9 +545,9 @@ class Engine:
                 return
         except IndexError:
             return
-        # By how many have begun of late, not by the wait alone: a process that gets no CPU is not stuck.
-        of_late = self._begun[-1] - self._begun[0]
-        if len(ready) * STUCK <= of_late * STUCK_FOR and not self.intake.held_up:
+        # The rate of begun jobs decides, not the wait alone: a process that gets no CPU is not stuck.
+        begun = self._begun[-1] - self._begun[0]
+        if len(ready) * STUCK <= begun * STUCK_FOR and not self.intake.held_up:
             return
         for _, claim, seconds in self.running():
             self._pace.observe(claim.kind, seconds)
