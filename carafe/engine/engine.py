@@ -141,7 +141,12 @@ class Engine:
             any_timestamp=False,
             by_index=True,
         )
-        self._handlers_database = self._database_of_handlers(settings)
+        self._handlers_database = HandlerDatabase(
+            settings.database_url.get_secret_value(),
+            pool_size=pool_size(settings),
+            name=f"carafe handlers {name}",
+            command_timeout=COMMAND_TIMEOUT,
+        )
         self._settings = settings
         self._ends: list[End] = []
         self._late: list[End] = []
@@ -190,16 +195,6 @@ class Engine:
         self.scaling = Scaling(self, settings)
         self._requests = CancelRequests(settings, self.heartbeat.beat_now)
 
-    def _database_of_handlers(self, settings: "Settings") -> Database:
-        """The handlers' own connections, on their own loop: what they leave open or broken is nobody else's."""
-        assert settings.database_url is not None
-        return HandlerDatabase(
-            settings.database_url.get_secret_value(),
-            pool_size=pool_size(settings),
-            name=f"carafe handlers {self.name}",
-            command_timeout=COMMAND_TIMEOUT,
-        )
-
     @property
     def unwritten(self) -> int:
         """Ends that wait to be written."""
@@ -231,9 +226,13 @@ class Engine:
     def start(self) -> None:
         """Start the loop's thread and the heartbeat. Returns at once; Postgres may be away."""
         self._turning.start()
-        self._turning.call(lambda: asyncio.create_task(self._live(), name="engine"))
+        self._turning.call(self._come_alive)
         self._watch.start()
         self._started.wait()
+
+    def _come_alive(self) -> None:
+        # Held on to: the loop itself knows its tasks weakly.
+        self._life = asyncio.create_task(self._live(), name="engine")
 
     async def _live(self) -> None:
         try:
@@ -540,10 +539,7 @@ class Engine:
         self._begun.append(self.runner.begun)
         if len(self._begun) > STUCK_TICKS:
             self._begun.popleft()
-        try:
-            if now - ready[0].claimed < STUCK:
-                return
-        except IndexError:
+        if not ready or now - ready[0].claimed < STUCK:
             return
         # The rate of begun jobs decides, not the wait alone: a process that gets no CPU is not stuck.
         begun = self._begun[-1] - self._begun[0]
@@ -614,7 +610,7 @@ class Engine:
                 self._lose(job_id, fence)
             for _, claim, _ in self.running():
                 if claim.stop is None and (claim.id, claim.fence) in findings.cancel:
-                    self.runner.stop_attempt(claim, "cancelled")
+                    claim.ask_to_stop("cancelled")
             self.runner.trust_until(findings.sent + TRUST)
             if findings.drain and not self.draining and self.drain_asked is not None:
                 self.drain_asked()
@@ -651,7 +647,7 @@ class Engine:
             self._give_back([claim])
         elif any(slot.claim is claim for slot in self.runner.slots):
             log.warning("a running job is no longer ours, stopping it", job_id=str(job_id))
-            self.runner.stop_attempt(claim, "lost")
+            claim.ask_to_stop("lost")
 
     async def _hand_back(self, ids: Sequence[UUID]) -> None:
         """Rows run under us that we do not hold: a claim whose reply was lost."""

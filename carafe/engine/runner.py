@@ -59,7 +59,7 @@ MAX_REASON = 1_000
 
 
 class Runner:
-    """The slots of one worker. Attempts begin and end on the runner's loop; its owner may live on another."""
+    """The slots of one worker. Everything here happens on one event loop, but for the functions run in threads."""
 
     def __init__(
         self,
@@ -115,8 +115,6 @@ class Runner:
             await asyncio.wait(tasks, timeout=1)
         self._threads.stop()
 
-    # -- from any one thread, the engine's
-
     def offer(self, claims: Sequence[Claim]) -> list[Claim]:
         """Give claimed jobs to the slots, in order. Returns suspects that there is no place for."""
         suspects = [claim for claim in claims if claim.suspect]
@@ -126,33 +124,28 @@ class Runner:
             self._suspects.extend(suspects[:place])
             suspects = suspects[place:]
         self.ready.extend(claims)
-        self._wake()
+        self._go_on()
         return suspects
-
-    def _wake(self) -> None:
-        """Let free slots look for a job. A slot says that it is free before it looks, so that none is missed here."""
-        if not self._woken and self._loop is not None and self.free:
-            self._woken = True
-            with contextlib.suppress(RuntimeError):  # the loop is closed: the engine makes another
-                self._loop.call_soon_threadsafe(self._begin_what_can)
 
     def withdraw(self) -> list[Claim]:
         """Take back the jobs that no slot has begun."""
-        return [*_taken(self.ready), *_taken(self._suspects)]
+        claims = [*self.ready, *self._suspects]
+        self.ready.clear()
+        self._suspects.clear()
+        return claims
 
     def withdraw_suspects(self, before: float) -> list[Claim]:
         """Take back suspects that wait for another since before that monotonic time."""
-        try:
-            if self._suspects[0].claimed > before:
-                return []
-        except IndexError:
+        if not self._suspects or self._suspects[0].claimed > before:
             return []
-        return _taken(self._suspects)
+        claims = list(self._suspects)
+        self._suspects.clear()
+        return claims
 
     def forget(self, claim: Claim) -> bool:
         """Take one back that no slot has begun; False when it does not wait here."""
         for waiting in (self.ready, self._suspects):
-            with contextlib.suppress(ValueError):
+            if claim in waiting:
                 waiting.remove(claim)
                 return True
         return False
@@ -160,26 +153,17 @@ class Runner:
     def trust_until(self, moment: float) -> None:
         """Jobs may be started until that monotonic time; what waits for trust goes on."""
         self._trusted_until = moment
-        if self.ready or self._suspects:
-            self._wake()
+        self._go_on()
 
     def running(self) -> list[Slot]:
         """The slots that run a job."""
         return [slot for slot in self.slots if slot.claim is not None]
 
-    def stop_attempt(self, claim: Claim, why: Stop) -> None:
-        """Tell one that runs to stop."""
-        if claim.stop_with is not None:
-            claim.ask_to_stop(why)
-        elif self._loop is not None:
-            with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(claim.ask_to_stop, why)
-
     def ask_all_to_stop(self) -> None:
         """Tell everything that runs to stop, for a drain."""
         for slot in self.slots:
             if (claim := slot.claim) is not None:
-                self.stop_attempt(claim, "drain")
+                claim.ask_to_stop("drain")
 
     @property
     def free(self) -> int:
@@ -192,7 +176,7 @@ class Runner:
             claim = slot.claim
             if claim is not None and now >= claim.deadline:
                 claim.deadline = now + INSIST_EVERY
-                self.stop_attempt(claim, "timeout")
+                claim.ask_to_stop("timeout")
 
     def overrun(self, now: float) -> bool:
         """Whether every slot is held by a job that has outlasted its timeout by over `OVERRUN` seconds (functions in
@@ -205,8 +189,6 @@ class Runner:
     def dead(self) -> int:
         """Slots whose job's task or thread has ended without an end; `revive` gives them one."""
         return sum(1 for slot in self.slots if (claim := slot.claim) is not None and _has_died(claim))
-
-    # -- on the runner's loop
 
     def revive(self) -> None:
         """Give attempts an end whose task or thread has ended without one, so that their slots go on: a task that was
@@ -242,9 +224,8 @@ class Runner:
             self._begins_some = False
 
     def _go_on(self) -> None:
-        if not self._begins_some and not self._woken:
+        if not self._begins_some and not self._woken and self._loop is not None:
             self._woken = True
-            assert self._loop is not None
             self._loop.call_soon(self._begin_what_can, context=self._own)
 
     def _begin_next(self, slot: Slot) -> bool:
@@ -281,14 +262,10 @@ class Runner:
         """The next job to begin, if there is one and this worker may begin any."""
         if now >= self._trusted_until:
             return None
-        try:
-            if self._suspects and not self._suspect_runs:
-                claim = self._suspects.popleft()
-                self._suspect_runs = True
-                return claim
-            return self.ready.popleft() if self.ready else None
-        except IndexError:  # the engine has just taken it back
-            return None
+        if self._suspects and not self._suspect_runs:
+            self._suspect_runs = True
+            return self._suspects.popleft()
+        return self.ready.popleft() if self.ready else None
 
     async def _attempt(self, slot: Slot, claim: Claim, handler: Handler) -> None:
         """One attempt of an ``async def`` handler, the whole life of its task."""
@@ -321,7 +298,7 @@ class Runner:
     def _over(self, slot: Slot, claim: Claim, end: End) -> None:
         """An attempt has its end: tell it, and begin the next. The only place where a slot comes free."""
         if claim.over:
-            return  # given back by a drain that could not wait, or abandoned
+            return  # given back by a drain that could not wait
         if sys.getrecursionlimit() < self._recursion_limit:
             sys.setrecursionlimit(self._recursion_limit)  # a handler's; ours needs its own
         claim.over = True
@@ -521,15 +498,6 @@ def _nothing(why: Stop) -> None:
 
 def _has_died(claim: Claim) -> bool:
     return claim.task is not None and claim.task.done() and not claim.over
-
-
-def _taken(waiting: deque[Claim]) -> list[Claim]:
-    """All that wait, one by one: the slots take from the same end meanwhile."""
-    claims = []
-    with contextlib.suppress(IndexError):
-        while True:
-            claims.append(waiting.popleft())
-    return claims
 
 
 class Completed(End):
