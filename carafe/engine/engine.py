@@ -420,15 +420,18 @@ class Engine:
             await self._write_now(batch)
         finally:
             self._writes.release()
-            self._writing -= len(batch)
         self._job_log.flush()
 
     async def _write_now(self, batch: Sequence[End]) -> None:
-        """Write these ends. An end that an unforeseen error keeps from being written stays in hand and is tried again."""
+        """Write these ends, counted by `_writing` so far. An end that an unforeseen error keeps from being written stays in
+        hand and is tried again."""
         try:
             left = await self.ledger.write(batch)
         except Exception as error:
             left = [(end, error) for end in batch]
+        finally:
+            # Before they are settled: counted twice at that moment, they would make the consumer take too much.
+            self._writing -= len(batch)
         if left:
             self._keep(left)
             kept = {id(end) for end, _ in left}
@@ -474,8 +477,6 @@ class Engine:
                 except asyncio.CancelledError:
                     self._late += batch  # the engine stops: tried for the last time by `_write_rest`; twice is harmless
                     raise
-                finally:
-                    self._writing -= len(batch)
             pause = min(LATE_PAUSES[1], pause * 2) if self._late else LATE_PAUSES[0]
 
     async def _write_rest(self) -> None:
@@ -483,11 +484,13 @@ class Engine:
         while self._ends or self._writing:
             batch, self._ends = self._ends, []
             if batch:
+                self._writing += len(batch)
                 await self._write_now(batch)
             else:
                 await asyncio.sleep(0.01)
         batch, self._late = self._late, []
         if batch:
+            self._writing += len(batch)
             await self._write_now(batch)
         if self._late:
             jobs = [str(end.id) for end in self._late]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from carafe.engine.ledger import Hinted
-from carafe.engine.pace import HORIZON, Pace
+from carafe.engine.pace import HORIZON, ROUNDING, Pace
 from carafe.engine.slot import Slot
 
 MAX_POP = 1000
@@ -97,7 +97,7 @@ class Intake:
             return 0
         free, budget = self._prospect()
         waiting = self._waiting(free)
-        budget -= self._pace.total(waiting)
+        budget += ROUNDING - self._pace.total(waiting)
         free = max(0, free - waiting)
         # Kinds that are not ours are left to others at no cost.
         costs = {kind: self._pace.cost(kind) if kind in self._known else 0.0 for kind in {hint.kind for hint in batch}}

@@ -14,7 +14,10 @@ FLOOR = HORIZON / 2500
 """Seconds that a job costs at least, all slots together: bounds what is in hand to 2,500 no-ops (about 100 ms of them)."""
 
 WEIGHT = 0.1
-"""The weight of the newest run in a kind's moving average; a longer run counts at once, a shorter one slowly."""
+"""The weight of the newest run in a kind's moving average; a much longer run counts at once, a shorter one slowly."""
+
+ROUNDING = 1e-6
+"""Seconds by which sums of times may be off: what fits exactly must not be refused for the last digit."""
 
 
 class Pace:
@@ -32,7 +35,8 @@ class Pace:
         if average is None or seconds > 4 * average + HORIZON / 4:
             average = seconds
         else:
-            average += WEIGHT * (seconds - average)
+            # One run that the other thread held up for a moment is no reason to take jobs for longer than the shortest.
+            average += WEIGHT * min(seconds - average, average + self._floor)
         self._average[kind] = average
         self._typical += WEIGHT * (average - self._typical)
 
@@ -57,7 +61,7 @@ class Pace:
 
     def count(self, budget: float) -> int:
         """About how many jobs of the recent mix fit into `budget` seconds."""
-        return int(budget / max(self._typical, self._floor))
+        return int((budget + ROUNDING) / max(self._typical, self._floor))
 
     def total(self, count: int) -> float:
         """Seconds of slot time that `count` jobs of the recent mix take."""

@@ -318,7 +318,8 @@ class Runner:
         if claim.left is not None:
             name_what_is_left(claim)
         self._ended(end)
-        self._go_on()
+        if not self._begins_some:
+            self._go_on()
 
     def _unusual(self, claim: Claim, context: AttemptContext | None, what: Any, seconds: float) -> End:
         """The end of an attempt that did not simply return. Total: whatever it was, an end comes out."""
