@@ -249,10 +249,12 @@ async def world(
         supervisor = asyncio.create_task(made.supervise())
         yield made
     finally:
+        # Nothing is awaited before all has ended: an interrupt would end the wait, and leave the processes.
         if supervisor is not None:
             supervisor.cancel()
-            await asyncio.gather(supervisor, return_exceptions=True)
         made.end()
         if not keep:
             for data in ("postgres", "valkey"):
                 shutil.rmtree(folder / data, ignore_errors=True)
+        if supervisor is not None:
+            await asyncio.gather(supervisor, return_exceptions=True)
