@@ -323,8 +323,9 @@ host replication all {ADDRESS}/32 scram-sha-256
 class EmbeddedPostgres(_EmbeddedServer):
     """PostgreSQL 18 in `data_dir`: UTF-8, C locale, user and database `postgres`.
 
-    `durable=False` turns fsync and synchronous commit off: for tests, whose data nobody misses. `binaries`: the folder of
-    another installation's programs (``/usr/lib/postgresql/15/bin``), for tests and measurements of other versions.
+    `durable=False` turns fsync off: for tests, whose data nobody misses after a power cut. What was committed outlives the
+    server itself all the same, however it ends (`stop` kills one that is slow to end). `binaries`: the folder of another
+    installation's programs (``/usr/lib/postgresql/15/bin``), for tests and measurements of other versions.
     """
 
     name = "Postgres"
@@ -363,7 +364,7 @@ class EmbeddedPostgres(_EmbeddedServer):
             "log_timezone": "UTC",
         }
         if not self.durable:
-            settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+            settings |= {"fsync": "off", "full_page_writes": "off"}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return [str(self._binary("postgres")), "-D", str(self._files()), "-p", str(port), *options]
 

@@ -101,6 +101,19 @@ def test_without_durability_they_start_as_well(tmp_path: Path) -> None:
         assert kept(servers) == ("kept", "kept")
 
 
+def test_without_durability_a_killed_postgres_has_lost_nothing_either(tmp_path: Path) -> None:
+    with EmbeddedPostgres(tmp_path, durable=False) as server:
+        with psycopg.connect(server.url, autocommit=True) as database:
+            database.execute("create table words (word int)")
+            for word in range(100):
+                database.execute("insert into words values (%s)", (word,))
+        pid, *_ = (tmp_path / "data" / "postmaster.pid").read_text().splitlines()
+        os.kill(int(pid), signal.SIGQUIT)
+        server.stop()
+        with psycopg.connect(server.start().url) as database:
+            assert database.execute("select count(*) from words").fetchone() == (100,)
+
+
 def test_servers_of_a_killed_owner_are_adopted(killed_owner: tuple[Path, str, str]) -> None:
     folder, database_url, redis_url = killed_owner
     left = serving(folder)

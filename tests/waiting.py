@@ -13,6 +13,13 @@ from typing import Any, TypeVar, overload
 T = TypeVar("T")
 
 _INTERVAL = 0.01
+"""Seconds between two looks at least."""
+
+_REST = 3.0
+"""And this many times what the last look took, so that a wait leaves the processor to what is waited for."""
+
+_SELDOM = 0.25
+"""But no more than this."""
 
 
 @overload
@@ -28,6 +35,7 @@ async def eventually(check: Callable[[], Any], within: float = 10.0) -> Any:
     deadline = time.monotonic() + within
     while True:
         last: object
+        began = time.monotonic()
         try:
             answer = check()
             value = await answer if inspect.isawaitable(answer) else answer
@@ -36,6 +44,7 @@ async def eventually(check: Callable[[], Any], within: float = 10.0) -> Any:
             last = value
         except AssertionError as not_yet:
             last = not_yet
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now > deadline:
             raise AssertionError(f"not within {within:g} s: {inspect.getsource(check).strip()}; last: {last!r}")
-        await asyncio.sleep(_INTERVAL)
+        await asyncio.sleep(min(max(_INTERVAL, _REST * (now - began)), _SELDOM))

@@ -33,10 +33,7 @@ class Application(Celery):
     """A Celery application that knows its settings."""
 
     def __init__(self, settings: "Settings", **options: Any) -> None:
-        if settings.redis_url is None:
-            raise ImproperlyConfigured("REDIS_URL is not set")
-        self.carafe_settings = settings
-        super().__init__("carafe", broker=settings.redis_url.get_secret_value(), set_as_current=True, **options)
+        super().__init__("carafe", set_as_current=True, **options)
         self.conf.update(
             broker_transport="carafe.engine.transport:BatchTransport",
             broker_transport_options={
@@ -53,7 +50,6 @@ class Application(Celery):
             broker_connection_max_retries=None,
             worker_pool="carafe.engine.pool:EnginePool",
             worker_consumer="carafe.engine.consumer:Consumer",
-            worker_concurrency=settings.worker_concurrency,
             worker_hijack_root_logger=False,
             worker_redirect_stdouts=False,
             worker_cancel_long_running_tasks_on_connection_loss=False,
@@ -68,12 +64,26 @@ class Application(Celery):
             control_queue_ttl=60.0,
             timezone="UTC",
         )
+        self.configure(settings)
         self.steps["worker"].add("carafe.engine.worker:EngineStep")
 
         @self.task(name=TASK, base=HintOnly)
         def run() -> None:
             """Run a job: only as a hint, claimed in Postgres."""
             raise ImproperlyConfigured(REFUSED)
+
+    def configure(self, settings: "Settings") -> None:
+        """Work on these settings from now on, whatever it was made on. Raises ``ImproperlyConfigured`` without REDIS_URL."""
+        if settings.redis_url is None:
+            raise ImproperlyConfigured("REDIS_URL is not set")
+        self.carafe_settings = settings
+        self.conf.update(broker_url=settings.redis_url.get_secret_value(), worker_concurrency=settings.worker_concurrency)
+        self._after_fork()  # forgets the pools, whose connections lead to the broker of before
+
+    def _connection(self, url: str, **options: Any) -> Any:
+        # There is one broker. Celery would prefer CELERY_BROKER_URL, which may be that of another application.
+        assert self.carafe_settings.redis_url is not None
+        return super()._connection(self.carafe_settings.redis_url.get_secret_value(), **options)
 
     @cached_property
     def Worker(self) -> Any:
@@ -113,7 +123,7 @@ def application_of(settings: "Settings") -> Any:
         raise ImproperlyConfigured(
             f"WORKER_APPLICATION: {settings.worker_application!r} is no carafe.engine.application.Application"
         )
-    application.carafe_settings = settings
+    application.configure(settings)
     return application
 
 

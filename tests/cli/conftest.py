@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import pytest
 
 from carafe.cli import main
 from carafe.settings import Settings
+from tests.forked import CARAFE, run
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -96,13 +96,11 @@ def carafe(bare: Command, database_url: str, redis_url: str) -> Command:
 
 def process(*arguments: str, folder: Path, **environment: str) -> Answer:
     """The command as a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "carafe", *arguments],
-        cwd=folder,
-        env=bare_environment() | {"PYTHONPATH": str(ROOT)} | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+    return Answer(
+        *run(
+            [*CARAFE, *arguments],
+            folder=folder,
+            environment=bare_environment() | {"PYTHONPATH": str(ROOT)} | environment,
+            within=60,
+        )
     )
-    return Answer(done.returncode, done.stdout, done.stderr)

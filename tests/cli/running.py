@@ -3,7 +3,6 @@
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,12 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.cli.conftest import ROOT, bare_environment
+from tests.forked import CARAFE, Process, start
 
 
 class Running:
     """A process of the command, and what it has said so far (both streams)."""
 
-    def __init__(self, process: subprocess.Popen[bytes], output: Path) -> None:
+    def __init__(self, process: Process, output: Path) -> None:
         self._process, self._output = process, output
 
     @property
@@ -62,7 +62,7 @@ class Running:
 def running(*arguments: str, folder: Path, **environment: str) -> Iterator[Running]:
     """The command as a process, killed at the end if it still runs."""
     with started(
-        [sys.executable, "-m", "carafe", *arguments],
+        [*CARAFE, *arguments],
         folder=folder,
         environment=bare_environment() | {"PYTHONPATH": str(ROOT)} | environment,
     ) as process:
@@ -73,13 +73,7 @@ def running(*arguments: str, folder: Path, **environment: str) -> Iterator[Runni
 def started(command: Sequence[str], *, folder: Path, environment: Mapping[str, str]) -> Iterator[Running]:
     """Any command as a process, killed at the end if it still runs."""
     with tempfile.NamedTemporaryFile(suffix=".log") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env={"PYTHONUNBUFFERED": "1", **environment},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+        process = start(command, folder=folder, environment={"PYTHONUNBUFFERED": "1", **environment}, output=output)
         try:
             yield Running(process, Path(output.name))
         finally:

@@ -1,29 +1,20 @@
 """A worker that cannot do its work ends at start, with one message that says what to change."""
 
 import socket
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.engine.worker_process import SERVE, bare_environment
+from tests.forked import run
 
 pytestmark = pytest.mark.process
 
 
 def start(environment: dict[str, str], folder: Path, **settings: str) -> tuple[int, str]:
     """Exit code and everything that was written."""
-    done = subprocess.run(
-        SERVE,
-        cwd=folder,
-        env=bare_environment() | environment | settings,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    return done.returncode, done.stdout
+    code, output, errors = run(SERVE, folder=folder, environment=bare_environment() | environment | settings, within=60)
+    return code, output + errors
 
 
 @pytest.mark.parametrize(

@@ -4,18 +4,17 @@ import http.client
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from carafe.settings import Settings
+from tests.forked import CARAFE, start
 from tests.waiting import eventually
 
 ROOT = Path(__file__).parent.parent.parent
 
-SERVE = (sys.executable, "-m", "carafe", "serve", "--worker")
+SERVE = (*CARAFE, "serve", "--worker")
 
 
 def bare_environment() -> dict[str, str]:
@@ -31,14 +30,7 @@ class WorkerProcess:
     def __init__(self, environment: Mapping[str, str], folder: Path, command: Sequence[str] = SERVE) -> None:
         self._log = folder / "worker.log"
         with open(self._log, "wb") as log:
-            self.process = subprocess.Popen(
-                command,
-                cwd=folder,
-                env={**bare_environment(), **environment},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+            self.process = start(command, folder=folder, environment={**bare_environment(), **environment}, output=log)
         self._port: int | None = None
 
     @property

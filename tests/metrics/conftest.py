@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import httpx
 import pytest
 
+from carafe.metrics import LED
 from tests.metrics.processes import Process
 from tests.waiting import eventually
 
@@ -48,8 +49,11 @@ async def start(environment: dict[str, str], tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="module")
 async def web(start: Start) -> Process:
-    """The web process, which carries the steward."""
-    return await start("serve")
+    """The web process, which carries the steward: it leads, and shows what the leader has found."""
+    web = await start("serve")
+    led = {metric.name for metric in LED}
+    await eventually(lambda: led <= {name for name, _ in web.samples()}, 60)
+    return web
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.engine.worker_process import WorkerProcess
+from tests.waiting import eventually
 
 SERVE_WEB = ("serve",)
 STEWARD = ("steward",)
@@ -54,6 +55,19 @@ class Process(WorkerProcess):
     def samples(self) -> Samples:
         """Carafe's own samples."""
         return samples_of(self.metrics())
+
+    async def at_rest(self) -> Samples:
+        """A worker's samples, once it has counted the end of all that it has started: it counts when it has committed,
+        so what is read in the tables may not be counted yet."""
+
+        def over() -> Samples | None:
+            samples = self.samples()
+            finished = total(samples, "carafe_jobs_finished_total")
+            return samples if finished == total(samples, "carafe_jobs_started_total") > 0 else None
+
+        found = await eventually(over, 30)
+        assert found is not None
+        return found
 
 
 def samples_of(text: str) -> Samples:
