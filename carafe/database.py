@@ -275,6 +275,17 @@ class Database:
                 raise
             raise Refused(f"{type(error).__name__}: {error}") from error
 
+    async def _connect_for_sessions(self) -> "asyncpg.Connection[Record]":
+        connection = await self._connect()
+        if self._any_timestamp:
+            # The system's own statements run on these too, where a kind has hooks.
+            try:
+                await read_any(connection)
+            except BaseException:
+                connection.terminate()
+                raise
+        return connection
+
     async def _prepare(self, connection: "asyncpg.Connection[Record]") -> None:
         if self._any_timestamp:
             await read_any(connection)
@@ -382,7 +393,7 @@ class Database:
 
             self._engine = create_async_engine(
                 "postgresql+asyncpg://",
-                async_creator=self._connect,
+                async_creator=self._connect_for_sessions,
                 pool_size=self._pool_size,
                 max_overflow=0,
                 pool_timeout=2 * self._connect_timeout,

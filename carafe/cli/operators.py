@@ -9,6 +9,7 @@ from carafe.cli.output import moment, show_json, show_table, span
 from carafe.jobs.stored_json import written
 from carafe.readmodel.model import ReadModel
 from carafe.readmodel.records import WorkerView
+from carafe.readmodel.workforce import LISTED
 
 
 def workers(*, as_json: bool) -> Exit:
@@ -20,6 +21,8 @@ def workers(*, as_json: bool) -> Exit:
         if as_json:
             show_json(found)
             return Exit.OK
+        if found.cut:
+            say(f"these are not all: {LISTED} are listed")
         if not found.live:
             say("no worker is alive")
             return Exit.OK

@@ -108,13 +108,13 @@ class Sending(logging.Handler):
     """The handler inside a child process: everything that is logged there is the job's, and goes to the parent at once,
     since the last lines before a crash are the ones that are looked for."""
 
-    def __init__(self, send: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, send: Callable[[float, str, str], None]) -> None:
         super().__init__()
         self._send = send
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._send({"log": line_of(record)})
+            self._send(*line_of(record))
         except Exception:  # the parent is gone, or memory is short: nobody to tell
             pass
 

@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -29,10 +29,11 @@ from carafe.engine.attempts import AttemptContext, progress_values
 from carafe.engine.captured_logs import Sending
 from carafe.engine.hiding import Hiding, loaded
 from carafe.engine.results import ResultNotUsable, encode_result
+from carafe.jobs.delays import delay_of
 from carafe.jobs.errors import InvalidArguments, PayloadTooLarge
 from carafe.jobs.handlers import handlers
 from carafe.jobs.modules import load_handlers, load_jobs
-from carafe.jobs.outcomes import Cancel, Discard, Outcome, Retry, Snooze, delay_of
+from carafe.jobs.outcomes import Cancel, Discard, Outcome, Retry, Snooze
 from carafe.kubernetes.pod import in_pod
 from carafe.texts import class_name, describe, in_words, reason_of
 
@@ -54,7 +55,7 @@ class ChildContext:
     def progress(self, fraction: float, note: str = "") -> None:
         """Say how far the attempt is."""
         values = progress_values(fraction, note)
-        self._answers.say({"progress": [values["fraction"], values["note"] or ""]})
+        self._answers.say({"progress": [values["fraction"], self._answers.shown(values["note"] or "")]})
 
 
 def answer(request: dict[str, Any], answers: "Answers") -> dict[str, Any]:
@@ -80,19 +81,19 @@ def answer(request: dict[str, Any], answers: "Answers") -> dict[str, Any]:
     except BaseException as error:
         what = error
     try:
-        return _told(what, request["memory_limit"])
+        return _told(what, request["memory_limit"], answers.shown)
     except BaseException as failure:
         text = f"the attempt ended with {class_name(what)}, and its end could not be made: {in_words(failure, 500)}"
-        return {"cause": "error", "error": (class_name(what), text, None)}
+        return {"cause": "error", "error": answers.shown((class_name(what), text, None))}
 
 
-def _told(what: Any, memory_limit: int | None) -> dict[str, Any]:
-    """The answer for an outcome or an error; its attributes may be anything."""
+def _told(what: Any, memory_limit: int | None, shown: Callable[[Any], Any]) -> dict[str, Any]:
+    """The answer for an outcome or an error; its attributes may be anything. `shown` gives a text as it may be shown."""
     _give_room()
     if sys.getrecursionlimit() < _RECURSION_LIMIT:
         sys.setrecursionlimit(_RECURSION_LIMIT)
     kind = type(what)
-    reason = reason_of(getattr(what, "reason", None)) if issubclass(kind, Outcome) else ""
+    reason = shown(reason_of(getattr(what, "reason", None))) if issubclass(kind, Outcome) else ""
     if issubclass(kind, Retry):
         after = getattr(what, "after", None)
         delay = None if after is None else delay_of("Retry(after=)", after)
@@ -104,13 +105,14 @@ def _told(what: Any, memory_limit: int | None) -> dict[str, Any]:
     if issubclass(kind, Cancel):
         return {"outcome": "cancel", "reason": reason}
     name, message, trace = describe(what)
+    cause = "error"
     if issubclass(kind, ResultNotUsable | PayloadTooLarge):
-        return {"cause": "result", "error": (name, message, trace)}
-    if issubclass(kind, InvalidArguments):
-        return {"cause": "validation", "error": (name, message, trace)}
-    if issubclass(kind, MemoryError):
+        cause = "result"
+    elif issubclass(kind, InvalidArguments):
+        cause = "validation"
+    elif issubclass(kind, MemoryError):
         message = _out_of_memory(message, memory_limit)
-    return {"cause": "error", "error": (name, message, trace)}
+    return {"cause": cause, "error": shown((name, message, trace))}
 
 
 _RECURSION_LIMIT = sys.getrecursionlimit()
@@ -132,21 +134,30 @@ async def _run_async(function: Any, job: Any, row: dict[str, Any], hiding: Hidin
 
 
 class Answers:
-    """The pipe to the parent: messages, a line each. Any of the handler's threads may say something."""
+    """The pipe to the parent: messages, a line each. Any of the handler's threads may say something.
+
+    A message has words of ours, by which the parent reads it, and texts of the handler's: these go through `shown`.
+    """
 
     def __init__(self, descriptor: int) -> None:
         os.set_inheritable(descriptor, False)
         self._descriptor = descriptor
         self._saying = threading.Lock()
         self.hiding: Hiding | None = None
-        """What none of the messages shows."""
+        """What none of the messages shows, from when it is known."""
         forks.keep_to_ourselves(descriptors=[descriptor])
         forks.after_fork(self._be_silent)
 
+    def shown(self, value: Any) -> Any:
+        """A text, or a value with texts in it, as the parent may be told: without the job's secrets."""
+        return value if self.hiding is None else self.hiding.value(value)
+
+    def log(self, at: float, level: str, text: str) -> None:
+        """Pass on a line that was logged; see `captured_logs.line_of`. Raises as `say`."""
+        self.say({"log": [at, level, self.shown(text)]})
+
     def say(self, message: dict[str, Any]) -> None:
         """Send a message. Raises `OSError` when the parent is gone, or the handler has closed the pipe."""
-        if self.hiding is not None:
-            message = self.hiding.value(message)
         data = memoryview(orjson.dumps(message) + b"\n")
         with self._saying:
             while data and self._descriptor >= 0:
@@ -183,7 +194,7 @@ def _trace(request: dict[str, Any], answers: Answers) -> None:
 
         place = parse(trace)
         assert place is not None
-        begin_in_child(place, answers.say)
+        begin_in_child(place, answers.say, answers.shown)
 
 
 def _asked(descriptor: int) -> dict[str, Any] | None:
@@ -251,7 +262,7 @@ def main() -> None:
         return
     threading.Thread(target=_end_with_parent, args=(asking,), daemon=True).start()
     _limit_memory(request["memory_limit"])
-    logging.getLogger().addHandler(Sending(answers.say))
+    logging.getLogger().addHandler(Sending(answers.log))
     _name_in_log(request, answers)
     _trace(request, answers)
     answers.say({"begun": True})

@@ -230,10 +230,20 @@ class Child:
         until = time.monotonic() + GRACE
         while _any_of(self._process.pid) and time.monotonic() < until:
             time.sleep(0.001)  # the kernel ends them in its own time
+        self._wait_for_end()
         with self._lock:
-            code = self._process.wait()
+            code = self._process.wait()  # returns at once: it has ended
             self._gone = True
         return code
+
+    def _wait_for_end(self) -> None:
+        """Until it has exited, however long the kernel takes; not yet reaped. Holds no lock: whoever kills never waits."""
+        if hasattr(os, "waitid"):
+            with suppress(ChildProcessError):
+                os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+            return
+        while self._process.poll() is None:
+            time.sleep(LOOK)
 
     def _wait_for_group(self, until: float) -> None:
         pause = 0.001

@@ -526,9 +526,10 @@ class Engine:
         """From the watching thread: for how long the loop has not turned."""
         self.intake.held_up = seconds > STUCK
 
-    def blocked(self, now: float) -> float:
-        """Seconds for which a handler has blocked the event loop, as far as they are worth a word; from any thread."""
-        return self._watch.seconds(now)
+    def blocked(self, now: float) -> tuple[float, str]:
+        """Seconds for which a handler has blocked the event loop, as far as they are worth a word, and whose; from any
+        thread."""
+        return self._watch.standing(now)
 
     def dead_slots(self, now: float) -> int:
         """Slots that have been dead for longer than it takes to give their jobs an end; from any thread."""

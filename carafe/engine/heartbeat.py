@@ -5,6 +5,7 @@ Each beat brings back what must be stopped: jobs that somebody wants cancelled a
 whether somebody wants the worker itself to drain. It costs what the worker holds. Rows that run under it which it does not
 hold are looked for after the beat, seldom when that has become dear. A worker that could not beat for a while starts nothing
 (`Engine.trust`).
+Guarantees: no error ends it, foreseen or not; `tried` tells when it tried last, so that its end would be seen (`/livez`).
 """
 
 import asyncio
@@ -120,11 +121,16 @@ class Heartbeat:
         self._unheld = Seldom(SHARE, LONGEST)
         self._doubts, self._looks = 0, AFTER_DOUBT
         self._deferred = True
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._complaint = ""
+        self.tried = time.monotonic()
+        """When a beat was tried last, whatever came of it, in monotonic seconds."""
         self._thread = threading.Thread(target=self._main, name="carafe heartbeat", daemon=True)
         self.announced = threading.Event()
 
     def start(self) -> None:
         """Start beating; returns at once."""
+        self.tried = time.monotonic()
         self._thread.start()
 
     def beat_now(self) -> None:
@@ -141,46 +147,62 @@ class Heartbeat:
             self._thread.join(3)
 
     def _main(self) -> None:
-        asyncio.run(self._beat())
+        try:
+            asyncio.run(self._beat())
+        except BaseException:
+            log.critical("the heartbeat has ended, others will take this worker's jobs", exc_info=True)
 
     async def _beat(self) -> None:
         self._loop, self._end, self._now = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
-        connection: asyncpg.Connection[asyncpg.Record] | None = None
-        complaint = ""
         while not self._end.is_set():
+            self.tried = time.monotonic()
             try:
-                # Bounded as a whole: a silent network must not stop the beating for longer than it lasts.
-                async with asyncio.timeout(ANSWER):
-                    if connection is None or connection.is_closed():
-                        connection = await self._connect()
-                    if not self.announced.is_set():
-                        await self._announce(connection)
-                    await self._once(connection)
-                if complaint:
-                    log.info("heartbeat goes on")
-                complaint = ""
-            except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.UndefinedColumnError):
-                said = "the database has no tables of this release yet: run `carafe migrate`; waiting for it"
-                if complaint != said:
-                    log.error(said)
-                complaint = said
-            except (*DISCONNECTED, asyncpg.PostgresError) as error:
-                if not complaint:
-                    log.warning("heartbeat failed, Postgres cannot be used", error=type(error).__name__)
-                complaint = "away"
-                self._engine.missed(error)
-                if connection is not None:
-                    connection.terminate()
-                    connection = None
+                await self._try()
+            except Exception:
+                # Nobody foresaw it. Told once, until a beat succeeds: meanwhile no job is begun (`Engine.trust`).
+                if self._complaint != "unforeseen":
+                    log.exception("heartbeat failed for no foreseen reason, trying again")
+                self._complaint = "unforeseen"
+                self._disconnect()
             await self._pause(INTERVAL)
-        await self._goodbye(connection)
+        await self._goodbye()
+
+    async def _try(self) -> None:
+        try:
+            # Bounded as a whole: a silent network must not stop the beating for longer than it lasts.
+            async with asyncio.timeout(ANSWER):
+                if self._connection is None or self._connection.is_closed():
+                    self._connection = await self._connect()
+                if not self.announced.is_set():
+                    await self._announce(self._connection)
+                await self._once(self._connection)
+            if self._complaint:
+                log.info("heartbeat goes on")
+            self._complaint = ""
+        except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.UndefinedColumnError):
+            said = "the database has no tables of this release yet: run `carafe migrate`; waiting for it"
+            if self._complaint != said:
+                log.error(said)
+            self._complaint = said
+        except (*DISCONNECTED, asyncpg.PostgresError) as error:
+            if not self._complaint:
+                log.warning("heartbeat failed, Postgres cannot be used", error=type(error).__name__)
+            self._complaint = "away"
+            self._disconnect()
+            self._engine.missed(error)
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
 
     async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
         connection = await connect(self._url, name=f"carafe heartbeat {self._engine.name}")
         await plan_by_index(connection)
         return connection
 
-    async def _goodbye(self, connection: "asyncpg.Connection[asyncpg.Record] | None") -> None:
+    async def _goodbye(self) -> None:
+        connection = self._connection
         if connection is None or connection.is_closed():
             return
         try:

@@ -28,6 +28,7 @@ class LoopWatch:
     def __init__(self, loop: WorkerLoop, stalled: Callable[[float], None]) -> None:
         self._loop, self._stalled = loop, stalled
         self._since: float | None = None
+        self._holder: Claim | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="carafe watch", daemon=True)
 
@@ -39,10 +40,12 @@ class LoopWatch:
         """End it; returns at once."""
         self._stop.set()
 
-    def seconds(self, now: float) -> float:
-        """Seconds for which the loop has not turned, as far as they are worth a word; from any thread."""
-        since = self._since
-        return 0.0 if since is None else now - since
+    def standing(self, now: float) -> tuple[float, str]:
+        """Seconds for which the loop has not turned, as far as they are worth a word, and whose job holds it, in words; from
+        any thread."""
+        since, claim = self._since, self._holder
+        whose = "a handler" if claim is None else f"the handler of job {claim.id} ({claim.kind})"
+        return (0.0 if since is None else now - since), whose
 
     def _run(self) -> None:
         last = time.monotonic()
@@ -66,8 +69,8 @@ class LoopWatch:
         standing = self._loop.standing(now)
         self._stalled(standing)
         if standing > BLOCKED and self._since is None:
-            self._since = now - standing
             claim, stack = self._loop.blocker()
+            self._holder, self._since = claim, now - standing
             log.warning(
                 "a handler blocks the event loop: nothing else of this worker goes on until it awaits something",
                 seconds=round(standing, 1),
@@ -76,7 +79,7 @@ class LoopWatch:
             )
         elif standing < BLOCKED and self._since is not None:
             log.info("the event loop turns again", seconds=round(now - self._since, 1))
-            self._since = None
+            self._since = self._holder = None
 
 
 def named(claim: Claim | None) -> dict[str, object]:

@@ -35,9 +35,10 @@ from carafe.engine.threads import Threads
 from carafe.engine.worker_loop import GuardedTask, SharedLoop
 from carafe.job_log import JobLog
 from carafe.jobs.backoff import backoff
+from carafe.jobs.delays import delay_of
 from carafe.jobs.errors import InvalidArguments, PayloadTooLarge
 from carafe.jobs.handlers import Handler
-from carafe.jobs.outcomes import Cancel, Discard, Outcome, Retry, Snooze, delay_of
+from carafe.jobs.outcomes import Cancel, Discard, Outcome, Retry, Snooze
 from carafe.texts import MAX_ERROR, MAX_TRACEBACK, class_name, clean, describe, in_words, reason_of, text_of
 
 if TYPE_CHECKING:

@@ -84,7 +84,7 @@ class Scaling:
         self._redis = redis_away.connect(settings.redis_url.get_secret_value(), timeout=2, name="carafe-scaling")
         self._said: set[str] = set()
         self._was_busy = False
-        self._away = False
+        self._away = self._failed = False
         self._cost = _cost_of_this_pod()
         self._wake = threading.Event()
         self._ending = threading.Event()
@@ -110,7 +110,14 @@ class Scaling:
         while not self._ending.is_set():
             self._wake.wait(INTERVAL)
             self._wake.clear()
-            self._round([] if self._ending.is_set() else self._engine.running())
+            try:
+                self._round([] if self._ending.is_set() else self._engine.running())
+                self._failed = False
+            except Exception:
+                # Nobody foresaw it, and the autoscaler must not be left without a word for good. Told once, until it works.
+                if not self._failed:
+                    log.exception("the autoscaler is not told what runs, for no foreseen reason; trying again")
+                self._failed = True
         self._redis.close()
 
     def _round(self, running: Sequence[tuple[Slot, Claim, float]]) -> None:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 log = structlog.stdlib.get_logger("carafe.worker")
 
 STALE = 30.0
-"""Seconds without a turn of the consumer's or the engine's loop after which `/livez` fails."""
+"""Seconds without a turn of the consumer's or the engine's loop, or without a try of a beat, after which `/livez` fails."""
 
 
 class ConsumerSide:
@@ -289,11 +289,15 @@ class Checks:
             return f"{dead} of {self._engine.concurrency} slots have ended under their jobs"
         if self._engine.runner.overrun(now):
             return "every slot is held by a function that outlasts its timeout and cannot be stopped"
+        # Before the loop itself, which then does not turn either: the reader wants to know whose fault it is.
+        standing, whose = self._engine.blocked(now)
+        if standing > STALE:
+            return f"{whose} has blocked the event loop for {standing:.0f} s"
         for name, tick in (("engine", self._engine.loop_tick), ("consumer", self._engine.consumer_tick)):
             if now - tick > STALE:
                 return f"the {name}'s loop has not turned for {now - tick:.0f} s"
-        if (standing := self._engine.blocked(now)) > STALE:
-            return f"a handler has blocked the event loop for {standing:.0f} s"
+        if (silent := now - self._engine.heartbeat.tried) > STALE:
+            return f"the heartbeat has tried no beat for {silent:.0f} s"
         return None
 
     def readyz(self) -> str | None:

@@ -14,7 +14,6 @@ from uuid import UUID
 import asyncpg
 import orjson
 
-from carafe.database import committed
 from carafe.jobs.audit import Actor, checked_reason, record
 from carafe.jobs.errors import BulkActionEnded, BulkActionNotFound, InvalidOption
 from carafe.jobs.filters import JobFilter
@@ -143,31 +142,30 @@ async def start(
     reason: str | None,
     by: Actor,
 ) -> BulkActionRecord:
-    """See `Client.start_bulk`. Raises `InvalidOption`."""
+    """See `Client.start_bulk`; in the caller's transaction. Raises `InvalidOption`."""
     wanted = narrow(action, wanted)
     rate = checked_rate(rate)
     needed = "it is kept with each job, for those who find it later" if action == "discard" else ""
     reason = checked_reason(reason, needed=needed)
-    async with committed(connection):
-        cutoff = await connection.fetchval("select now()")
-        matched = Count(len(wanted.ids)) if wanted.ids else await _matching(connection, action, wanted, cutoff)
-        if action == "retry" and rate is None and matched.number > RATED_ABOVE:
-            rate = DEFAULT_RATE
-        arguments = BULK_START.arguments(
-            id=uuid7(),
-            action=action,
-            filter=orjson.dumps(wanted.to_json()).decode(),
-            cutoff=cutoff,
-            rate=rate,
-            actor=by.name,
-            via=by.via,
-            reason=reason,
-            matched=matched.number,
-            estimated=matched.estimated,
-        )
-        started = bulk_record(await connection.fetchrow(BULK_START.positional, *arguments))
-        details = {"action": action, "filter": started.filter, "rate": rate, "matched": matched.number}
-        await record(connection, by, "bulk start", str(started.id), reason=reason, details=details)
+    cutoff = await connection.fetchval("select now()")
+    matched = Count(len(wanted.ids)) if wanted.ids else await _matching(connection, action, wanted, cutoff)
+    if action == "retry" and rate is None and matched.number > RATED_ABOVE:
+        rate = DEFAULT_RATE
+    arguments = BULK_START.arguments(
+        id=uuid7(),
+        action=action,
+        filter=orjson.dumps(wanted.to_json()).decode(),
+        cutoff=cutoff,
+        rate=rate,
+        actor=by.name,
+        via=by.via,
+        reason=reason,
+        matched=matched.number,
+        estimated=matched.estimated,
+    )
+    started = bulk_record(await connection.fetchrow(BULK_START.positional, *arguments))
+    details = {"action": action, "filter": started.filter, "rate": rate, "matched": matched.number}
+    await record(connection, by, "bulk start", str(started.id), reason=reason, details=details)
     return started
 
 
@@ -192,14 +190,16 @@ Move = Literal["bulk pause", "bulk resume", "bulk cancel"]
 
 
 async def steer(connection: Connection, bulk_id: UUID, move: Move, *, by: Actor) -> BulkActionRecord:
-    """Pause, resume or cancel it, after the batch that is under way. Raises `BulkActionNotFound`, `BulkActionEnded`."""
-    async with committed(connection):
-        row = await connection.fetchrow(BULK_STEER.positional, *BULK_STEER.arguments(id=bulk_id, state=_MOVES[move]))
-        if row is not None:
-            moved = bulk_record(row)
-            counts = {"done": moved.done, "skipped": moved.skipped, "failed": moved.failed}
-            await record(connection, by, move, str(bulk_id), details=counts)
-            return moved
+    """Pause, resume or cancel it, after the batch that is under way; in the caller's transaction.
+
+    Raises `BulkActionNotFound`, `BulkActionEnded`.
+    """
+    row = await connection.fetchrow(BULK_STEER.positional, *BULK_STEER.arguments(id=bulk_id, state=_MOVES[move]))
+    if row is not None:
+        moved = bulk_record(row)
+        counts = {"done": moved.done, "skipped": moved.skipped, "failed": moved.failed}
+        await record(connection, by, move, str(bulk_id), details=counts)
+        return moved
     raise BulkActionEnded(bulk_id, (await get(connection, bulk_id)).state)
 
 

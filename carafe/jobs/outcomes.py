@@ -6,12 +6,10 @@ the job retries while attempts are left, else it is ``dead``.
 A `reason` is kept as text, whatever is given: an exception becomes its class and message, bytes are read as UTF-8.
 """
 
-import math
 from datetime import timedelta
 from typing import Any
 
-from carafe.jobs.delays import MAX_DELAY
-from carafe.jobs.errors import InvalidOption
+from carafe.jobs.delays import delay_of
 from carafe.texts import reason_of
 
 Seconds = float | int | timedelta
@@ -20,24 +18,6 @@ Seconds = float | int | timedelta
 def seconds(value: Seconds) -> float:
     """A duration in seconds, from a number of seconds or a timedelta."""
     return value.total_seconds() if isinstance(value, timedelta) else float(value)
-
-
-def delay_of(option: str, value: Any) -> float:
-    """Seconds until a job runs again, at most ten years as for any job; what is past already is now.
-
-    Raises `InvalidOption` for what is no such number (``nan`` and ``inf`` included).
-    """
-    try:
-        delay = max(0.0, seconds(value)) if not _is_nan(value) else math.nan
-    except (TypeError, ValueError, OverflowError):
-        delay = math.nan
-    if not delay <= MAX_DELAY:
-        raise InvalidOption(option, f"must be a number of seconds up to ten years (got {reason_of(value)[:100]})")
-    return delay
-
-
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and math.isnan(value)
 
 
 class Outcome(Exception):

@@ -31,9 +31,13 @@ class SecretNotStorable(ValueError):
 
 
 def may_hold_secrets(model: type[BaseModel]) -> bool:
-    """Whether a field of this class is secret, at any depth."""
+    """Whether a field of this class is secret, at any depth. True as long as nobody can tell: its annotations name what is
+    not defined yet."""
     known = _kinds.get(model)
     if known is None:
+        # Built late (`defer_build`, forward references), it has a schema only now; by its own module's names, not by ours.
+        if model.model_rebuild(raise_errors=False, _parent_namespace_depth=0) is False:
+            return True
         known = _kinds[model] = _mentions_secret(model.__pydantic_core_schema__)
     return known
 
@@ -47,6 +51,8 @@ def _mentions_secret(schema: Any) -> bool:
             if id(node) not in seen:
                 seen.add(id(node))
                 waiting += node.values() if isinstance(node, dict) else node
+        elif isinstance(node, Mapping):
+            return True  # in the place of a schema that is not built yet
         elif isinstance(node, type):
             if issubclass(node, _CLASSES):
                 return True

@@ -245,11 +245,12 @@ class PodView:
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """Live workers, those that went in the last hour, and pods that are not there yet."""
+    """Live workers, those that went in the last hour, and pods that are not there yet; `cut`: there are more workers."""
 
     live: tuple[WorkerView, ...]
     gone: tuple[WorkerView, ...]
     pods: tuple[PodView, ...]
+    cut: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,20 +9,29 @@ from carafe.readmodel.records import PodView, Running, Workers, WorkerView
 from carafe.readmodel.statements import WORKERS
 from carafe.steward.pods import KnownPod, pods
 
+LISTED = 500
+"""Workers that are listed: the newest, those that live first."""
+
 RUNNING = 100
 """Jobs of one worker that are listed."""
 
 
 async def workers(connection: Connection) -> Workers:
-    """All of them now. Raises what the database raises."""
-    found = [_worker(row) for row in await connection.fetch(WORKERS.positional, *WORKERS.arguments(limit=RUNNING))]
+    """All of them now, as far as they are listed. Raises what the database raises."""
+    arguments = WORKERS.arguments(workers=LISTED + 1, limit=RUNNING)
+    rows = await connection.fetch(WORKERS.positional, *arguments)
+    found = [_worker(row) for row in rows[:LISTED]]
     live = tuple(worker for worker in found if worker.state in ("running", "draining"))
     at_work = {worker.pod for worker in live}
-    missing = [pod for pod in await pods(connection) if not pod.deleting and pod.name not in at_work]
+    cut = len(rows) > LISTED
+    # Whether a pod has a worker cannot be said when not all are here.
+    there = [] if cut and len(live) == LISTED else await pods(connection)
+    missing = [pod for pod in there if not pod.deleting and pod.name not in at_work]
     return Workers(
         live=live,
         gone=tuple(worker for worker in found if worker.state not in ("running", "draining")),
         pods=tuple(_pod(pod) for pod in missing),
+        cut=cut,
     )
 
 

@@ -125,6 +125,12 @@ class Steward:
                 if not complained:
                     log.warning("lease not renewed", error=type(error).__name__)
                 complained = True
+            except Exception:
+                # Nobody foresaw it: without this loop the process would never lead again.
+                self.leading.clear()
+                if not complained:
+                    log.exception("lease not renewed for no foreseen reason, trying again")
+                complained = True
             await asyncio.sleep((RENEW if held else FOLLOW) * random.uniform(0.8, 1.0))
 
     async def _serve(self, service: Service) -> None:

@@ -1,6 +1,6 @@
 """Between our text of a trace and OpenTelemetry's contexts, and spans as data that a child process hands to its parent."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from opentelemetry import trace as api
@@ -47,21 +47,22 @@ def place_of(span: SpanContext) -> Trace:
     )
 
 
-def packed(span: ReadableSpan) -> dict[str, Any]:
-    """An ended span as plain data, but for its resource, which is that of whoever unpacks it."""
+def packed(span: ReadableSpan, shown: Callable[[Any], Any]) -> dict[str, Any]:
+    """An ended span as plain data, but for its resource, which is that of whoever unpacks it. `shown` gives what the
+    application has said in it as it may be shown."""
     scope = span.instrumentation_scope
     assert span.context is not None
     return {
-        "name": span.name,
+        "name": shown(span.name),
         "context": _pack(span.context),
         "parent": None if span.parent is None else _pack(span.parent),
         "kind": span.kind.name,
         "start": span.start_time,
         "end": span.end_time,
-        "attributes": _plain(span.attributes),
-        "events": [[event.name, event.timestamp, _plain(event.attributes)] for event in span.events],
-        "links": [[_pack(link.context), _plain(link.attributes)] for link in span.links],
-        "status": [span.status.status_code.name, span.status.description],
+        "attributes": shown(_plain(span.attributes)),
+        "events": [[shown(event.name), event.timestamp, shown(_plain(event.attributes))] for event in span.events],
+        "links": [[_pack(link.context), shown(_plain(link.attributes))] for link in span.links],
+        "status": [span.status.status_code.name, shown(span.status.description)],
         "scope": None if scope is None else [scope.name, scope.version, scope.schema_url],
     }
 

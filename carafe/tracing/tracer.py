@@ -242,25 +242,26 @@ def _shut_down(processor: SpanProcessor, exporter: SpanExporter, timeout: float)
 class _ToParent(SpanProcessor):
     """In a child process: hands each ended span to the parent, which has the exporter."""
 
-    def __init__(self, say: Callable[[dict[str, Any]], None]) -> None:
-        self._say = say
+    def __init__(self, say: Callable[[dict[str, Any]], None], shown: Callable[[Any], Any]) -> None:
+        self._say, self._shown = say, shown
 
     def on_end(self, span: ReadableSpan) -> None:
         if span.context is not None and span.context.trace_flags.sampled:
             try:
-                self._say({"span": packed(span)})
+                self._say({"span": packed(span, self._shown)})
             except Exception:  # the parent is gone, or memory is short: nobody to tell
                 pass
 
 
-def begin_in_child(parent: "Trace", say: Callable[[dict[str, Any]], None]) -> None:
-    """In a child process, for its one job: the handler's spans belong to the attempt's, and go to the worker."""
+def begin_in_child(parent: "Trace", say: Callable[[dict[str, Any]], None], shown: Callable[[Any], Any]) -> None:
+    """In a child process, for its one job: the handler's spans belong to the attempt's, and go to the worker. `shown` gives
+    the handler's texts as they may be shown."""
     from opentelemetry.context import attach
 
     from carafe.logging import annotate
 
     provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(_ToParent(say))
+    provider.add_span_processor(_ToParent(say, shown))
     api.set_tracer_provider(provider)
     attach(context_of(parent))
     annotate("tracing", Tracing(provider, 1.0, 1, lambda timeout: None).log_context)

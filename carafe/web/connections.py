@@ -170,7 +170,12 @@ class Connections:
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
         for connection in list(self.all):
-            connection.look(now)
+            try:
+                connection.look(now)
+            except Exception:
+                # Nobody foresaw it: that connection goes, and the bounds hold for all others.
+                log.exception("a connection could not be looked at, it is closed", port=self._name)
+                connection.leave_at_once()
         for what, count in list(self._untold.items()):
             if now - self._told[what] >= FLOOD:
                 del self._untold[what]

@@ -361,10 +361,11 @@ class WorkerModel(BaseModel):
 
 
 class WorkerList(BaseModel):
-    """Workers: those alive, and those that went in the last hour."""
+    """Workers: those alive, and those that went in the last hour, the newest first."""
 
     live: list[WorkerModel]
     gone: list[WorkerModel]
+    cut: bool = Field(description="Whether there are more: 500 are listed, or as many as fit into a megabyte.")
 
 
 class DrainModel(BaseModel):

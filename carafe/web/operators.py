@@ -3,13 +3,15 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
 from carafe.jobs import Client
+from carafe.jobs.stored_json import written
 from carafe.readmodel.model import ReadModel
+from carafe.readmodel.records import Workers
 from carafe.web.authentication import Operator, Viewer
 from carafe.web.installation import ClientOf
-from carafe.web.jobs import Reason
+from carafe.web.jobs import PAGE_BYTES, Reason
 from carafe.web.models import AuditList, AuditModel, DrainModel, WorkerList, WorkerModel
 from carafe.web.openapi import problems
 
@@ -29,13 +31,27 @@ def _model(client: Client) -> ReadModel:
     response_model=WorkerList,
     responses=problems(401, 403, 503),
 )
-async def workers(caller: Viewer, client: ClientOf) -> WorkerList:
-    """Workers that are alive, with what they run, and those that went in the last hour."""
-    found = await _model(client).workers()
-    return WorkerList(
-        live=[WorkerModel.model_validate(worker) for worker in found.live],
-        gone=[WorkerModel.model_validate(worker) for worker in found.gone],
-    )
+async def workers(caller: Viewer, client: ClientOf) -> Response:
+    """Workers that are alive, with what they run (up to 100 jobs each), and those that went in the last hour.
+
+    The newest 500, or as many as fit into a megabyte, the live ones first; `cut` says that there are more.
+    """
+    return Response(_listed(await _model(client).workers()), media_type="application/json")
+
+
+def _listed(found: Workers) -> bytes:
+    """Workers as JSON, as many as fit; written directly, since five hundred models would hold the loop."""
+    lists: dict[str, list[bytes]] = {"live": [], "gone": []}
+    size, cut = 0, found.cut
+    for name, worker in [*(("live", worker) for worker in found.live), *(("gone", worker) for worker in found.gone)]:
+        text = written({field: getattr(worker, field) for field in WorkerModel.model_fields})
+        size += len(text)
+        if size > PAGE_BYTES:
+            cut = True
+            break
+        lists[name].append(text)
+    parts = [b'"%s":[%s]' % (name.encode(), b",".join(texts)) for name, texts in lists.items()]
+    return b'{%s,"cut":%s}' % (b",".join(parts), written(cut))
 
 
 @router.post(

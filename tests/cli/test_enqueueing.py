@@ -102,6 +102,7 @@ def test_an_idempotency_key_makes_one_job_of_two_requests(carafe: Command) -> No
         (["cli.greet", "name=Ada", "--run-at", "tomorrow"], ["--run-at takes a time with its zone"]),
         (["cli.greet", "name=Ada", "--run-at", "2100-01-31T12:00:00"], ["--run-at takes a time with its zone"]),
         (["cli.greet", "name=Ada", "--delay", "soon"], ["--delay takes seconds"]),
+        (["cli.greet", "name=Ada", "--delay", "nan"], ["--delay takes seconds"]),
         (["cli.greet", "name=Ada", "--delay", "5m", "--run-at", "2100-01-01T00:00:00Z"], ["not both"]),
         (["cli.greet", "name=Ada", "--unique-key", ""], ["unique_key"]),
         (["cli.greet", "name=" + "x" * 300_000], ["JOB_ARGS_LIMIT"]),

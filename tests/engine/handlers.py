@@ -132,6 +132,9 @@ async def do_async(job: AsyncDo, ctx: Context) -> Any:
         case "hold in thread":
             await runs_async(ctx, "begun")
             await asyncio.to_thread(pass_gate, job.gate)
+        case "block":
+            pass_gate(job.gate)  # on the loop, as no handler should
+            return None
         case "for ever":
             await asyncio.Event().wait()
         case "swallow":

@@ -1,15 +1,20 @@
-"""A child process begins its job only while there is a parent to answer to."""
+"""A child process begins its job only while there is a parent to answer to, and is ended without waiting."""
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 
 import orjson
 import pytest
 
+from carafe.engine import children
+from carafe.engine.children import Child
 from carafe.jobs.identifiers import uuid7
 from tests.engine.jobs import ProcessDo
 from tests.engine.worker_process import ROOT, bare_environment
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.process
 
@@ -52,3 +57,35 @@ def test_a_child_whose_parent_died_while_it_started_begins_nothing(parent: str, 
     if parent == "waits":
         os.close(request)
     os.close(reading)
+
+
+async def test_whoever_kills_never_waits_for_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a process that the kernel takes long to end."""
+    monkeypatch.setattr(children, "GRACE", 0.0)
+    child = Child(orjson.dumps([["tests.engine.jobs"], [], [], []]).decode())
+    held = []
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "killpg", lambda *arguments: held.append(arguments))
+        closing = threading.Thread(target=child.close, daemon=True)
+        closing.start()
+
+        def waits_for_the_end() -> bool:
+            frame = sys._current_frames().get(closing.ident or 0)
+            names = set()
+            while frame is not None:
+                names.add(frame.f_code.co_name)
+                frame = frame.f_back
+            return bool(names & {"_wait_for_end", "_try_wait"})
+
+        await eventually(waits_for_the_end)
+        killing = threading.Thread(target=child.kill, daemon=True)
+        killing.start()
+        await eventually(lambda: not killing.is_alive())
+    assert held == [(child._process.pid, signal.SIGKILL)] * 2
+    child.kill()
+    await eventually(lambda: not closing.is_alive())
+
+    # Its number may be another's from now on.
+    monkeypatch.setattr(os, "killpg", lambda *arguments: held.append(arguments))
+    child.kill()
+    assert len(held) == 2

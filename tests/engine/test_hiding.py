@@ -1,12 +1,13 @@
 """The values of secret fields stand in nothing that an attempt leaves, however it ends and wherever it runs."""
 
+import random
 from typing import Any
 
 import orjson
 import pytest
 from pydantic import SecretStr
 
-from carafe.engine.hiding import Hiding
+from carafe.engine.hiding import SHORTEST, Hiding, overlap
 from carafe.jobs import Client, State
 from carafe.jobs.job_logs import read
 from carafe.jobs.records import JobRecord
@@ -70,6 +71,66 @@ def test_what_cannot_be_looked_through_is_left_out() -> None:
     endless.append(endless)
     assert hiding.value(Hostile()) == REDACTED
     assert hiding.value(endless) == REDACTED
+
+
+class Counted(str):
+    """A text that counts how often one of its characters is looked at."""
+
+    __slots__ = ()
+    looks = 0
+
+    def __getitem__(self, key: Any) -> str:
+        Counted.looks += 1
+        return super().__getitem__(key)
+
+
+@pytest.mark.parametrize("length", [100, 10_000])
+def test_a_cut_value_is_found_in_steps_that_grow_with_the_lengths_alone(length: int) -> None:
+    form, tail = Counted("ab" * length + "c"), "ab" * (length // 2) + "b" + "ab" * length
+    Counted.looks = 0
+    assert overlap(form, tail) == 2 * length
+    assert Counted.looks < 5 * (len(form) + len(tail))
+
+
+def test_a_cut_value_is_found_as_by_trying_every_length() -> None:
+    lots = random.Random(13)
+    for _ in range(2_000):
+        form, tail = ("".join(lots.choices("ab", k=lots.randint(SHORTEST, 14))) for _ in range(2))
+        tried = [n for n in range(SHORTEST, len(form) + 1) if tail.endswith(form[:n])]
+        assert overlap(form, tail) == max(tried, default=0), (form, tail)
+
+
+def test_a_huge_text_with_many_values_is_looked_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[int] = []
+
+    def counted(form: str, tail: str) -> int:
+        looked_at.append(len(form) + len(tail))
+        return overlap(form, tail)
+
+    monkeypatch.setattr("carafe.engine.hiding.overlap", counted)
+    secret = "ab" * 20_000
+    hiding = Hiding.of([secret])
+    assert hiding is not None
+    text = f"{secret}, " * 50
+    assert hiding.text(f"{text}{secret[:-1]}…") == f"{REDACTED}, " * 50 + f"{REDACTED}…"
+    assert sum(looked_at) < 5 * len(text)
+    assert len(looked_at) <= 2 * len(hiding._all_forms())
+
+
+def test_a_secret_of_any_kind_has_texts() -> None:
+    class Hostile:
+        __slots__ = ()
+
+        def __str__(self) -> str:
+            raise LookupError("no")
+
+    class Endless:
+        def __init__(self) -> None:
+            self.own, self.word = self, KEY
+
+    hiding = Hiding.of([Hostile(), Endless()])
+    assert hiding is not None
+    assert hiding.text(f"with {KEY}") == f"with {REDACTED}"
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +228,33 @@ async def test_nothing_that_an_attempt_leaves_shows_a_secret(
         assert not [secret for secret in SECRETS if secret in everything], (how, everything)
     await eventually(lambda: len(worker.events("structured")) > 0)
     assert not [secret for secret in SECRETS if secret in worker.log], worker.log
+
+
+PROTOCOL = {
+    "result": "result",
+    "completed": "result",
+    "outcome": "discard",
+    "reason": "cancel",
+    "discard": "discard",
+    "cancel": "cancel",
+    "warning": "error",
+}
+"""Words by which a child process and its worker understand each other, and an end that says them."""
+
+
+@pytest.mark.process
+async def test_a_secret_that_is_a_word_of_ours_costs_no_job_its_end(
+    worker: WorkerProcess, client_with: ClientWith, client: Client
+) -> None:
+    once = client_with(max_retries=0)
+    jobs = {word: await once.enqueue(letting("process", how, key=word)) for word, how in PROTOCOL.items()}
+    for word, how in PROTOCOL.items():
+        record = await client.wait(jobs[word].id, timeout=60)
+        assert record.state is HOW[how], (word, record)
+        said = str(record.result) if how == "result" else str(record.error)
+        assert REDACTED in said, (word, record)
+        assert "died" not in said
+        assert "exited" not in said
 
 
 async def logged(client: Client, job_id: Any) -> list[str]:

@@ -36,6 +36,7 @@ from tests.jobs.by_hand import ByHand, row_of, run
 from tests.jobs.kinds import Greet, Login
 
 ANA = Actor("ana", "dashboard")
+ODD_TIMES = ("infinity", "-infinity", "30000-01-01 00:00+00")
 
 
 class Guarded(Job, kind="tests.guarded", max_retries=0):
@@ -350,3 +351,18 @@ def test_the_synchronous_client_does_the_same(carafe_sync_client: SyncClient, ca
     with psycopg.connect(carafe_database_url) as connection:
         [[count]] = connection.execute("select count(*) from carafe.audit").fetchall()
     assert count == 8
+
+
+@pytest.mark.parametrize("by", [None, ANA], ids=["nobody", "somebody"])
+async def test_an_action_with_hooks_reads_any_time(carafe_client: Client, by: Actor | None) -> None:
+    """Its record is read over the connection of the hooks' session, before the commit."""
+    for time in ODD_TIMES:
+        job = await carafe_client.enqueue(Greet(name="odd"))
+        async with carafe_client.database.connection() as connection:
+            await connection.execute(
+                "update carafe.jobs set created_at = $2::text::timestamptz, started_at = created_at where id = $1",
+                job.id,
+                time,
+            )
+        assert (await carafe_client.cancel(job.id, by=by)).state is State.CANCELLED
+        assert (await carafe_client.get(job.id)).state is State.CANCELLED

@@ -7,14 +7,16 @@ from typing import Any
 import asyncpg
 import pytest
 
+from carafe.database import CONFLICTS, retried
 from carafe.jobs import Client, OutcomeUnknown, State
 from carafe.jobs.audit import Actor
-from carafe.jobs.errors import Unavailable
+from carafe.jobs.filters import JobFilter
 from carafe.jobs.queue import Queue
 from carafe.web.transactions import transaction
 from tests.jobs.by_hand import ByHand, row_of
 from tests.jobs.kinds import Greet
 from tests.proxy import Proxy, proxy_to
+from tests.waiting import eventually
 
 OPS = Actor("ops", "api")
 
@@ -82,15 +84,9 @@ Act = Callable[[Client, Any], Awaitable[Any]]
 ACTIONS: dict[str, Act] = {
     "cancel": lambda client, job: client.cancel(job.id, by=OPS),
     "pause": lambda client, job: client.pause(by=OPS),
-    "start a bulk": lambda client, job: client.start_bulk("cancel", _everything(), by=OPS),
+    "start a bulk": lambda client, job: client.start_bulk("cancel", JobFilter(), by=OPS),
     "edit": lambda client, job: client.edit_and_run(job.id, {"name": "edited"}, by=OPS),
 }
-
-
-def _everything() -> Any:
-    from carafe.jobs.filters import JobFilter
-
-    return JobFilter()
 
 
 @pytest.mark.parametrize("action", ACTIONS)
@@ -106,15 +102,77 @@ async def test_an_action_whose_commit_is_lost_is_not_known(
         assert proxy.cut.is_set()
 
 
-async def test_a_conflict_is_tried_again(carafe_database_url: str, carafe_redis_url: str, carafe_modules: None) -> None:
+async def test_what_is_lost_before_the_commit_of_a_bulk_action_is_not_called_unknown(
+    proxy: Proxy, carafe_redis_url: str, carafe_modules: None
+) -> None:
+    """It is one transaction with one commit: no savepoint within is taken for that."""
+    async with Client.connect(database_url=proxy.url, redis_url=carafe_redis_url, pool_size=1) as client:
+        job = await client.enqueue(Greet(name="one"))
+        proxy.cut_at(b"RELEASE", "after")
+        bulk = await client.start_bulk("cancel", JobFilter(ids=(job.id,)), by=OPS)
+        assert (await client.pause_bulk(bulk.id, by=OPS)).state == "paused"
+        assert not proxy.cut.is_set()
+
+
+THEIRS = (
+    "insert into carafe.jobs (id, kind, state, args, version, max_attempts, timeout, unique_key, created_at, due_at)"
+    " select gen_random_uuid(), kind, state, args, 1, 1, 60, 'k', now(), now() from carafe.jobs"
+)
+TRANSACTIONS: dict[str, tuple[str, Act]] = {
+    "cancel": ("update carafe.jobs set progress = 0.5", lambda client, job: client.cancel(job.id, by=OPS)),
+    "pause": ("update carafe.queues set paused_reason = 'theirs'", lambda client, job: client.pause(by=OPS)),
+    "enqueue": (THEIRS, lambda client, job: client.enqueue(Greet(name="two"), unique_key="k", by=OPS)),
+}
+"""What another has changed and not committed, and an action that waits for that commit, which comes too late for it."""
+
+
+@pytest.mark.parametrize("what", TRANSACTIONS)
+async def test_a_conflict_is_tried_again(
+    carafe_database_url: str, carafe_redis_url: str, carafe_modules: None, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    conflicts: list[BaseException] = []
+
+    async def watched(work: Callable[[], Awaitable[Any]]) -> Any:
+        async def once() -> Any:
+            try:
+                return await work()
+            except CONFLICTS as error:
+                conflicts.append(error)
+                raise
+
+        return await retried(once)
+
+    for module in ("client", "actions"):
+        monkeypatch.setattr(f"carafe.jobs.{module}.retried", watched)
+    theirs, act = TRANSACTIONS[what]
     url = f"{carafe_database_url}?options=-c%20default_transaction_isolation%3Dserializable"
     async with Client.connect(database_url=url, redis_url=carafe_redis_url) as client:
-        jobs = [await client.enqueue(Greet(name=str(number)), unique_key=f"k{number}") for number in range(8)]
-        answers = await asyncio.gather(
-            *(client.cancel(job.id, by=OPS) for job in jobs),
-            *(client.enqueue(Greet(name="again"), unique_key=f"k{number}", by=OPS) for number in range(8)),
-            return_exceptions=True,
-        )
-        # Postgres lets some of them fail with 40001: none of these is told to the caller as an error of ours.
-        assert not [one for one in answers if isinstance(one, BaseException) and not isinstance(one, Unavailable)], answers
-        assert {(await row_of(client.database, job.id))["state"] for job in jobs} <= {"cancelled", "queued"}
+        job = await client.enqueue(Greet(name="one"))
+        await client.pause()
+        await client.resume()
+        other = await asyncpg.connect(carafe_database_url)
+        try:
+            transaction = other.transaction()
+            await transaction.start()
+            await other.execute(theirs)
+            acting: asyncio.Future[Any] = asyncio.ensure_future(act(client, job))
+
+            async def waits_for_it() -> bool:
+                async with client.database.connection() as connection:
+                    waiting = "select count(*) from pg_stat_activity where $1 = any(pg_blocking_pids(pid))"
+                    return bool(await connection.fetchval(waiting, other.get_server_pid()))
+
+            await eventually(waits_for_it)
+            await transaction.commit()
+            answer = await acting
+        finally:
+            await other.close()
+        # Postgres has let it fail, and the caller hears nothing of that.
+        assert [type(error) for error in conflicts] == [asyncpg.SerializationError]
+        match what:
+            case "cancel":
+                assert (await row_of(client.database, job.id))["state"] == "cancelled"
+            case "pause":
+                assert answer.paused_at is not None
+            case _:
+                assert answer.existing

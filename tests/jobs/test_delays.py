@@ -1,13 +1,22 @@
 """How far ahead a job may be put off: the same bound for every way in."""
 
+import re
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from carafe.jobs import Client, InvalidOption, NewJob
+import carafe.jobs
+from carafe.jobs import Client, InvalidOption, NewJob, Retry, Snooze, State
 from carafe.jobs.delays import MAX_DELAY, checked_delay, checked_moment
+from carafe.jobs.identifiers import uuid7
+from carafe.jobs.statements import CLAIM, FAIL, SNOOZE
+from carafe.jobs.statistics import BOUNDS
 from tests.jobs.kinds import Add
+
+SQL = Path(carafe.jobs.__file__).parent / "sql"
 
 DELAYS: list[Any] = [
     float("nan"),
@@ -56,3 +65,72 @@ async def test_every_entry_of_the_client_has_the_bound(carafe_client: Client) ->
     with pytest.raises(InvalidOption, match=r"ten years"):
         await carafe_client.edit_and_run(accepted.id, {"a": 1, "b": 2}, run_at=beyond)
     assert len((await carafe_client.find()).jobs) == 1
+
+
+NO_NUMBERS: list[Any] = [
+    float("nan"),
+    Decimal("nan"),
+    Decimal("sNaN"),
+    "nan",
+    "-nan",
+    float("inf"),
+    Decimal("inf"),
+    "inf",
+    10**400,
+]
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS, ids=lambda value: f"{type(value).__name__} {value}"[:20])
+def test_what_is_no_number_is_none_whatever_type_says_it(value: Any) -> None:
+    with pytest.raises(InvalidOption, match=r"Snooze\(\): must be a number of seconds up to ten years"):
+        Snooze(value)
+    with pytest.raises(InvalidOption, match=r"Retry\(after=\): must be a number of seconds up to ten years"):
+        Retry(after=value)
+    with pytest.raises(InvalidOption, match="delay: must be from 0 seconds to ten years"):
+        checked_delay(value)
+
+
+def test_what_is_past_is_now() -> None:
+    past: Any = Decimal(-5)
+    assert (Snooze(past).for_, Snooze(-1e300).for_, Retry(after=1.5).after) == (0.0, 0.0, 1.5)
+
+
+def test_the_bound_is_the_same_where_a_statement_adds_a_delay() -> None:
+    adding = [path for path in SQL.glob("*.sql") if re.search(r"\bdue_at\b.*\+|\+ .*\bdelay\b", path.read_text())]
+    assert {path.name for path in adding} >= {"enqueue.sql", "fail.sql", "snooze.sql"}
+    for path in adding:
+        assert f"{MAX_DELAY:.0f}) * interval" in " ".join(path.read_text().replace("\n", " ").split()), path.name
+
+
+@pytest.mark.parametrize("given", [float("inf"), float("nan"), 1e300, -1e300], ids=str)
+async def test_no_statement_stores_a_time_beyond_whatever_it_is_given(carafe_client: Client, given: float) -> None:
+    """The callers check; this is the last net, without which one row would fail its whole batch."""
+    jobs = [await carafe_client.enqueue(Add(a=1, b=2)) for _ in range(2)]
+    ids, none = [job.id for job in jobs], [None, None]
+    async with carafe_client.database.connection() as connection:
+        await connection.execute("update carafe.jobs set timeout = 'infinity' where id = any($1)", ids)
+        worker = uuid7()
+        claim = CLAIM.arguments(worker=worker, ids=ids, kinds=[Add.job_options.kind])
+        fences = [row["fence"] for row in await connection.fetch(CLAIM.positional, *claim)]
+        assert fences == [1, 1]
+        failed = {"causes": "error", "error_classes": "X", "errors": "x", "tracebacks": None, "fingerprints": "x"}
+        fail = FAIL.arguments(
+            **{name: [value] for name, value in failed.items()},
+            ids=ids[:1],
+            fences=fences[:1],
+            delays=[given],
+            finals=[False],
+            traces=none[:1],
+            worker=worker,
+            worker_name="x",
+            bounds=BOUNDS,
+        )
+        await connection.fetch(FAIL.positional, *fail)
+        snooze = SNOOZE.arguments(ids=ids[1:], fences=fences[1:], delays=[given], traces=none[1:])
+        await connection.fetch(SNOOZE.positional, *snooze)
+    for job, state in zip(jobs, (State.RETRYING, State.SCHEDULED), strict=True):
+        record = await carafe_client.get(job.id)
+        assert record.state is state
+        ahead = (record.due_at - datetime.now(UTC)).total_seconds()
+        assert -60 <= ahead <= MAX_DELAY
+        assert given < 0 or ahead > MAX_DELAY - 60

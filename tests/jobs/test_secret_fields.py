@@ -226,3 +226,31 @@ def test_kinds_without_secret_fields_are_told_by_their_class() -> None:
 
     assert may_hold_secrets(Plain)
     assert not may_hold_secrets(NoneAtAll)
+
+
+def test_a_class_that_is_built_late_is_looked_at_once_it_is_whole() -> None:
+    class Deferred(Job, kind="secret_fields.deferred"):
+        model_config = ConfigDict(defer_build=True)
+        token: SecretStr
+
+    class DeferredPlain(Job, kind="secret_fields.deferred_plain"):
+        model_config = ConfigDict(defer_build=True)
+        name: str
+
+    assert may_hold_secrets(Deferred)
+    assert not may_hold_secrets(DeferredPlain)
+
+
+def test_a_class_that_cannot_be_looked_at_may_hold_secrets_until_it_can() -> None:
+    class Forward(Job, kind="secret_fields.forward"):
+        inner: "ToBeDefined"  # type: ignore[name-defined]  # noqa: F821
+
+    class ForwardPlain(Job, kind="secret_fields.forward_plain"):
+        inner: "ToBeDefined"  # type: ignore[name-defined]  # noqa: F821
+
+    assert may_hold_secrets(Forward)
+    assert may_hold_secrets(ForwardPlain)
+    Forward.model_rebuild(_types_namespace={"ToBeDefined": Inner})
+    ForwardPlain.model_rebuild(_types_namespace={"ToBeDefined": int})
+    assert may_hold_secrets(Forward)
+    assert not may_hold_secrets(ForwardPlain)

@@ -4,6 +4,8 @@ import asyncio
 import sys
 from asyncio.subprocess import PIPE
 
+import pytest
+
 from carafe.jobs import Client
 from carafe.jobs.identifiers import uuid7
 from carafe.steward import Steward
@@ -93,3 +95,22 @@ async def test_a_steward_leads_works_and_hands_over_when_it_stops(carafe_client:
 
     async with carafe_client.database.connection() as connection:
         assert await connection.fetchval("select count(*) from carafe.leases where expires_at > now()") == 0
+
+
+async def test_an_error_that_nobody_foresaw_ends_no_lead(carafe_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    renew, stumbles = Lease.renew, [True]
+
+    async def once(self: Lease) -> bool:
+        if stumbles:
+            stumbles.pop()
+            raise KeyError("a fault of ours")
+        return await renew(self)
+
+    monkeypatch.setattr(Lease, "renew", once)
+    monkeypatch.setattr("carafe.steward.steward.FOLLOW", 0.01)
+    steward = Steward(carafe_client.database, carafe_client.queue, name="stumbles")
+    steward.start()
+    try:
+        await asyncio.wait_for(steward.leading.wait(), 20)
+    finally:
+        await steward.stop()

@@ -74,6 +74,23 @@ async def test_a_jobs_attempts_are_bounded_and_the_newest_are_there(http: httpx.
     assert job["attempts"][0]["traceback"] is None
 
 
+@pytest.mark.parametrize(("number", "cut"), [(200, []), (201, ["attempts"])])
+async def test_no_attempt_is_called_cut_where_all_are_shown(
+    http: httpx.AsyncClient, database: Database, number: int, cut: list[str]
+) -> None:
+    accepted = await http.post("/api/v1/jobs", json={"kind": Anything.job_options.kind, "args": {"value": 1}})
+    async with database.connection() as connection:
+        await connection.execute(
+            "insert into carafe.attempts (job_id, kind, attempt, fence, cause, error)"
+            " select $1::text::uuid, 'web.anything', i, i, 'error', 'e' from generate_series(1, $2::integer) i",
+            accepted.json()["id"],
+            number,
+        )
+    job = (await http.get(f"/api/v1/jobs/{accepted.json()['id']}")).json()
+    assert job["cut"] == cut
+    assert [attempt["attempt"] for attempt in job["attempts"]] == list(range(number - 199, number + 1))
+
+
 async def test_times_are_written_as_ever(http: httpx.AsyncClient, many: None) -> None:
     job = (await http.get("/api/v1/jobs?state=dead&limit=1")).json()["jobs"][0]
     assert job["ended_at"] == (await http.get(f"/api/v1/jobs/{job['id']}")).json()["ended_at"]
@@ -102,3 +119,30 @@ async def test_lists_of_actions_on_thousands_of_selected_jobs_are_bounded(
     audit = await http.get("/api/v1/audit?limit=500")
     assert len(audit.content) < 50_000
     assert audit.json()["rows"][0]["details"]["filter"] == {"ids": "10000 jobs"}
+
+
+async def test_the_list_of_workers_is_bounded_and_says_so(http: httpx.AsyncClient, database: Database) -> None:
+    insert = (
+        "insert into carafe.workers (id, name, host, pid, incarnation, version, kinds, concurrency, state, started_at,"
+        " beat_at, stopped_at)"
+        " select gen_random_uuid(), 'w' || i, 'h', i, 'x', '1', array_fill(repeat('k', 100), array[$1::integer]),"
+        " 5, case when i <= $3 then 'running' else 'stopped' end, now() - (i || ' minutes')::interval, now(), now()"
+        " from generate_series(1, $2::integer) i"
+    )
+    try:
+        for kinds, number, live, listed in ((1, 700, 400, (400, 100)), (50, 700, 400, None), (1, 450, 400, (400, 50))):
+            async with database.connection() as connection:
+                await connection.execute("delete from carafe.workers")
+                await connection.execute(insert, kinds, number, live)
+            answer = await http.get("/api/v1/workers")
+            assert len(answer.content) <= PAGE + 100_000
+            found = answer.json()
+            assert found["cut"] == (number > 500)
+            if listed is None:
+                assert (0 < len(found["live"]) < 400, found["gone"]) == (True, [])
+            else:
+                assert (len(found["live"]), len(found["gone"])) == listed
+            assert [worker["name"] for worker in found["live"][:3]] == ["w1", "w2", "w3"]
+    finally:
+        async with database.connection() as connection:
+            await connection.execute("delete from carafe.workers")

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
+from structlog.testing import capture_logs
 
 from carafe.settings import Settings
 from carafe.web import connections
@@ -134,6 +135,27 @@ async def test_a_head_is_there_in_time(web: WebServer) -> None:
     writer.write(b"GET /")
     assert status(await reader.read()) == "408"
     writer.close()
+
+
+async def test_a_look_that_fails_costs_one_connection_and_no_bound(web: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    look = connections.Connection.look
+    faulty: list[connections.Connection] = []
+
+    def stumbles(self: connections.Connection, now: float) -> None:
+        faulty.extend([] if faulty else [self])
+        if self in faulty:
+            raise KeyError("a fault of ours")
+        look(self, now)
+
+    monkeypatch.setattr(connections.Connection, "look", stumbles)
+    reader, writer = await opened(web)
+    with capture_logs() as logged:
+        async with asyncio.timeout(30):
+            assert await until_closed(reader) == b""
+    writer.close()
+    assert [line["event"] for line in logged] == ["a connection could not be looked at, it is closed"]
+    # The looks go on: half a head is refused as ever.
+    assert status(await sent(web, b"GET /livez HT")) == "408"
 
 
 async def test_a_body_comes_at_some_speed(web: WebServer) -> None:

@@ -3,7 +3,7 @@
 -- Rows are found by their ids through the primary key alone (see docs/plans.md): no other index serves a condition here.
 update carafe.jobs
 set state = 'running', fence = fence + 1, worker = :worker, started_at = now(),
-    deadline_at = now() + timeout * interval '1 second', progress = null, progress_note = null
+    deadline_at = now() + least(timeout, 316224000) * interval '1 second', progress = null, progress_note = null
 where id = any(:ids::uuid[])
     and state || '' = 'queued'
     and kind = any(:kinds::text[])

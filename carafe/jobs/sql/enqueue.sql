@@ -8,7 +8,7 @@ with given as (
 ),
 timed as (
     select given.*, greatest(statement_timestamp(), coalesce(run_at, statement_timestamp()
-        + coalesce(delay, 0) * interval '1 second')) as due_at
+        + least(greatest(delay, 0), 316224000) * interval '1 second')) as due_at
     from given
 )
 insert into carafe.jobs (id, kind, state, args, secrets, version, max_attempts, timeout, unique_key, created_at, due_at,

@@ -12,7 +12,8 @@ told as materialized (
 retrying as (
     update carafe.jobs j
     set state = 'retrying', attempt = j.attempt + 1, worker = null, deadline_at = null,
-        due_at = now() + cast((select words from told) -> (j.id || ' ' || j.fence) ->> 0 as float8) * interval '1 second',
+        due_at = now() + least(greatest(cast((select words from told) -> (j.id || ' ' || j.fence) ->> 0 as float8), 0), 316224000)
+            * interval '1 second',
         trace = coalesce((select words from told) -> (j.id || ' ' || j.fence) ->> 1, j.trace)
     where j.id = any(:ids::uuid[]) and j.state || '' = 'running'
         and ((j.id, j.fence) in (select id, fence from given where not final)) is true

@@ -7,7 +7,8 @@ with told as materialized (
 snoozed as (
     update carafe.jobs j
     set state = 'scheduled', worker = null, started_at = null, deadline_at = null, snoozes = j.snoozes + 1,
-        due_at = now() + cast((select words from told) -> (j.id || ' ' || j.fence) ->> 0 as float8) * interval '1 second',
+        due_at = now() + least(greatest(cast((select words from told) -> (j.id || ' ' || j.fence) ->> 0 as float8), 0), 316224000)
+            * interval '1 second',
         trace = coalesce((select words from told) -> (j.id || ' ' || j.fence) ->> 1, j.trace)
     where j.id = any(:ids::uuid[]) and j.state || '' = 'running' and j.cancel_requested_at is null
         and (select words from told) -> (j.id || ' ' || j.fence) is not null

@@ -1,4 +1,5 @@
--- Workers that are there and those that went in the last hour, with what each runs (at most `limit`) and its pod.
+-- Workers that are there and, after them, those that went in the last hour: the newest `workers` of them, with what each runs
+-- (at most `limit`) and its pod.
 select w.id, w.name, w.host, w.pid, w.version, w.kinds, w.concurrency, w.state, w.started_at, w.stopped_at,
     w.drain_requested_at is not null as drain_requested,
     cast(extract(epoch from now() - greatest(least(w.beat_at, now()), timestamptz '2000-01-01 00:00+00')) as float8) as heartbeat_age,
@@ -18,5 +19,5 @@ cross join lateral (
     ) as first
 ) as r
 where w.state in ('running', 'draining') or w.stopped_at > now() - interval '1 hour'
-order by w.started_at desc, w.id
-limit 2000
+order by w.state not in ('running', 'draining'), w.started_at desc, w.id
+limit :workers
