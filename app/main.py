@@ -8,14 +8,14 @@ from fastapi.responses import RedirectResponse
 
 from app import briefings, dashboard, sample_webhook
 from carafe.jobs.modules import load_jobs
-from carafe.settings import Settings, load_api_settings
+from carafe.settings import Settings, load_settings
 from carafe.web.application import create_web_application
 from carafe.web.dashboard import add_page
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application. It connects at its first request; DATABASE_URL and REDIS_URL must be set."""
-    settings = settings or load_api_settings()
+    settings = settings or load_settings()
     load_jobs(settings.job_modules)
     app = create_web_application(settings, routers=[briefings.router], title="Briefings")
     add_page(app, "Briefings", dashboard.router, path="/briefings", order=15, templates=dashboard.TEMPLATES)

@@ -8,10 +8,13 @@ Must never: log a job's arguments or result, a URL with its query, a token or a 
 a faster way, `carafe.job_log`, and look the same.
 """
 
+import asyncio
+import contextlib
 import json
 import logging
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, TextIO
 
@@ -63,7 +66,7 @@ def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
         )
     )
-    handler.addFilter(_failed_requests_only)
+    handler.addFilter(_FailedRequests())
     root = logging.getLogger()
     for old in root.handlers[:]:
         if old.__class__.__module__.partition(".")[0] != "_pytest":  # a test's caplog stays
@@ -126,16 +129,48 @@ def open_job_log(settings: Settings, stream: TextIO | None = None) -> JobLog:
     return JobLog(stream if stream is not None else sys.stderr, settings.log_format, settings.log_level)
 
 
-def _failed_requests_only(record: logging.LogRecord) -> bool:
-    """Drops uvicorn's access lines, except for a request that the server failed: one line, without its query."""
-    if record.name != "uvicorn.access":
-        return True
-    match record.args:
-        case (_, method, path, _, int(status)) if status >= 500:
-            record.levelno, record.levelname = logging.ERROR, "ERROR"
-            record.msg, record.args = "request failed: %s %s answered %s", (method, str(path).partition("?")[0], status)
+FAILURES = 5
+"""Lines about failed requests of one status in `FAILURES_TIME`; the others are counted."""
+
+FAILURES_TIME = 10.0
+"""Seconds."""
+
+
+class _FailedRequests:
+    """Of uvicorn's access lines only those of requests that the server failed, without their query. A flood of them (anybody
+    can ask again and again while Postgres is away) is a few lines and, `FAILURES_TIME` after the first, their number."""
+
+    def __init__(self) -> None:
+        self._lines: Counter[int] = Counter()
+        self._until: dict[int, float] = {}
+
+    def __call__(self, record: logging.LogRecord) -> bool:
+        if record.name != "uvicorn.access":
             return True
-    return False
+        match record.args:
+            case (_, method, path, _, int(status)) if status >= 500:
+                if self._is_one_too_many(status):
+                    return False
+                record.levelno, record.levelname = logging.ERROR, "ERROR"
+                record.msg, record.args = "request failed: %s %s answered %s", (method, str(path).partition("?")[0], status)
+                return True
+        return False
+
+    def _is_one_too_many(self, status: int) -> bool:
+        now = time.monotonic()
+        if now >= self._until.get(status, now):
+            self._tell(status)
+            self._until[status] = now + FAILURES_TIME
+        self._lines[status] += 1
+        if self._lines[status] == FAILURES + 1:
+            with contextlib.suppress(RuntimeError):  # no loop: told before the next line
+                asyncio.get_running_loop().call_later(FAILURES_TIME, self._tell, status)
+        return self._lines[status] > FAILURES
+
+    def _tell(self, status: int) -> None:
+        more = self._lines.pop(status, 0) - FAILURES
+        if more > 0:
+            get_logger(__name__).error(f"{more:,} more requests failed: answered {status}")
 
 
 def _whose(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

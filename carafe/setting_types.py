@@ -142,11 +142,17 @@ def upper_case(value: object) -> object:
 
 
 def open_to(value: object) -> object:
-    """Who may come without a token; true and false are what this setting knew at first."""
-    if isinstance(value, bool):
+    """Who may come without a token. At first this setting was true or false, in any word for either."""
+    if isinstance(value, (bool, int)):
         value = str(value)
-    words = {"true": "everybody", "false": "never"}
-    return words.get(value.strip().lower(), value.strip().lower()) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    word = value.strip().lower()
+    return "everybody" if word in _TRUE else "never" if word in _FALSE else word
+
+
+_TRUE, _FALSE = frozenset({"true", "t", "yes", "y", "on", "1"}), frozenset({"false", "f", "no", "n", "off", "0"})
+"""What pydantic takes for a bool."""
 
 
 def lower_case(value: object) -> object:

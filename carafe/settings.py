@@ -66,9 +66,11 @@ __all__ = [
     "SettingsError",
     "hash_token",
     "load_api_settings",
+    "load_dashboard_settings",
     "load_settings",
     "redact_url",
     "require_api_settings",
+    "require_dashboard_settings",
     "settings_markdown",
 ]
 
@@ -76,6 +78,9 @@ ENV_FILE = "env.local"
 DAY = 86_400.0  # seconds
 
 Source = Literal["default", "environment", "env.local", "argument"]
+
+Served = Literal["api", "dashboard"]
+"""What a process may serve. Its settings are asked of no other process: those do not have its secrets."""
 
 
 class SettingsError(ValueError):
@@ -324,7 +329,11 @@ class _Values(BaseSettings):
         description="From which role on the dashboard shows arguments and results of jobs. Secret fields are never shown.",
     )
     dashboard_streams: int = Field(
-        100, ge=1, le=10_000, description="Open pages of one process that are told of changes at once; the others poll."
+        100,
+        ge=1,
+        le=10_000,
+        description="Open pages of one process that are told of changes at once; of one address a quarter of them, at least "
+        "6. The others poll.",
     )
     dashboard_pool_size: int = Field(
         4, ge=1, le=100, description="Connections to Postgres, read-only, with which one process reads for the dashboard."
@@ -408,14 +417,20 @@ def load_settings(**overrides: object) -> Settings:
 
 
 def load_api_settings(**overrides: object) -> Settings:
-    """`load_settings` for a process that serves the HTTP API: in production it must have API_TOKENS.
+    """`load_settings` for a process that serves the HTTP API, and the dashboard beside it where DASHBOARD says so: it must
+    have their secrets.
 
     No other process needs them, or should have them. Raises SettingsError with one line for every fault.
     """
-    return _load(Settings, overrides, serves_api=True)
+    return _load(Settings, overrides, serves="api")
 
 
-def _load(made: type[Settings], overrides: Mapping[str, object], *, serves_api: bool = False) -> Settings:
+def load_dashboard_settings(**overrides: object) -> Settings:
+    """`load_settings` for a process that serves the dashboard alone. Raises SettingsError with one line for every fault."""
+    return _load(Settings, overrides, serves="dashboard")
+
+
+def _load(made: type[Settings], overrides: Mapping[str, object], *, serves: Served | None = None) -> Settings:
     fields = Settings.model_fields
     faults: list[tuple[str, str]] = []
     values: dict[str, object] = {}
@@ -451,7 +466,7 @@ def _load(made: type[Settings], overrides: Mapping[str, object], *, serves_api: 
     rest = _Values(**{name: value for name, value in values.items() if name not in faulty})  # type: ignore[arg-type]
     faults += [
         (name, f"{name.upper()}: {text}")
-        for name, text in _faults_between(rest, made.required) + (_api_faults(rest) if serves_api else [])
+        for name, text in _faults_between(rest, made.required) + (_faults_of(rest, serves) if serves else [])
         if not faulty & {name, *_RESTS_ON.get(name, ())}  # else it may only come from the other one being wrong
     ]
     if faults:
@@ -507,7 +522,7 @@ _RESTS_ON = {
 
 
 def _faults_between(settings: _Values, required: Container[str]) -> list[tuple[str, str]]:
-    """(field, what is wrong) of values that are right by themselves and do not fit together."""
+    """(field, what is wrong) of values that are right by themselves and do not fit together, whatever process has them."""
     faults: list[tuple[str, str]] = []
     if settings.environment == "production":
         if settings.database_url is None and "database_url" in required:
@@ -516,18 +531,19 @@ def _faults_between(settings: _Values, required: Container[str]) -> list[tuple[s
             )
         if settings.redis_url is None and "redis_url" in required:
             faults.append(("redis_url", "is required in production, such as redis://:password@host:6379/0"))
-    elif not settings.api_tokens and settings.allow_open_api == "never" and not _is_loopback(settings.host):
-        faults.append(
-            (
-                "host",
-                f"{settings.host!r} is reachable from other machines while API_TOKENS is empty; {_CLOSE_OR_OPEN}",
-            )
-        )
-    faults += _dashboard_faults(settings)
     if settings.job_retry_cap < settings.job_retry_base:
         faults.append(("job_retry_cap", f"must be JOB_RETRY_BASE ({settings.job_retry_base:g} s) or more"))
+    return faults
+
+
+def _faults_of(settings: _Values, serves: Served) -> list[tuple[str, str]]:
+    """The same for the process that serves this, on its own ports."""
+    shows = serves == "dashboard" or settings.dashboard
+    faults = _api_faults(settings) if serves == "api" else []
+    faults += _dashboard_faults(settings) if shows else []
+    listens = [*(["port"] if serves == "api" else []), *(["dashboard_port"] if shows else []), "metrics_port"]
     taken: dict[int, str] = {}
-    for name in ("port", "dashboard_port", "metrics_port"):
+    for name in listens:
         number: int = getattr(settings, name)
         if number and number in taken:
             faults.append((name, f"must differ from {taken[number]} (both {number})"))
@@ -536,15 +552,28 @@ def _faults_between(settings: _Values, required: Container[str]) -> list[tuple[s
 
 
 def _api_faults(settings: _Values) -> list[tuple[str, str]]:
-    """What is wrong for a process that serves the API. Others are to be given none of its secrets."""
-    if settings.environment == "production" and not settings.api_tokens:
+    if settings.api_tokens:
+        return []
+    if settings.environment == "production":
         return [("api_tokens", "is required in production; `carafe token NAME ROLE` makes a token and its entry")]
+    if settings.allow_open_api == "never" and not _is_loopback(settings.host):
+        said = f"{settings.host!r} is reachable from other machines while API_TOKENS is empty; {_CLOSE_OR_OPEN}"
+        return [("host", said)]
     return []
 
 
 def require_api_settings(settings: Settings) -> None:
-    """Raises SettingsError where the API would be open in production."""
-    if faults := _api_faults(settings):
+    """Raises SettingsError where whoever reaches the API would be let in, and nobody has said so."""
+    _require(_api_faults(settings))
+
+
+def require_dashboard_settings(settings: Settings) -> None:
+    """Raises SettingsError where the dashboard lacks what lets people in."""
+    _require(_dashboard_faults(settings))
+
+
+def _require(faults: list[tuple[str, str]]) -> None:
+    if faults:
         raise SettingsError(f"{name.upper()}: {text}" for name, text in faults)
 
 

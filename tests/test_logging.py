@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import structlog
 
+import carafe.logging
 from carafe.job_log import JobLog
-from carafe.logging import configure_logging, get_logger
+from carafe.logging import FAILURES, FAILURES_TIME, configure_logging, get_logger
 from carafe.settings import Settings
+from tests.waiting import eventually
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +70,39 @@ def test_a_failed_request_is_one_line_without_its_query() -> None:
         access.info('%s - "%s %s HTTP/%s" %d', "10.0.0.1:1", "GET", "/jobs?token=secret", "1.1", status)
     (line,) = lines(stream)
     assert (line["level"], line["event"]) == ("error", "request failed: GET /jobs answered 503")
+
+
+async def test_a_flood_of_failed_requests_is_a_few_lines_and_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(carafe.logging, "FAILURES_TIME", 0.2)
+    stream = io.StringIO()
+    configure_logging(Settings(log_format="json", log_level="WARNING"), stream)
+    access = logging.getLogger("uvicorn.access")
+    for status in [503] * 100 + [500] + [503] * 100:
+        access.info('%s - "%s %s HTTP/%s" %d', "10.0.0.1:1", "GET", "/jobs", "1.1", status)
+
+    def all_told() -> bool:
+        told = [line["event"] for line in lines(stream)]
+        numbers = [int(event.partition(" ")[0]) for event in told if event.endswith("more requests failed: answered 503")]
+        assert len(told) < 30
+        return len(told) - len(numbers) + sum(numbers) == 201
+
+    await eventually(all_told)
+
+
+def test_a_flood_is_counted_where_no_loop_can_tell_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    configure_logging(Settings(log_format="json", log_level="WARNING"), stream)
+    access = logging.getLogger("uvicorn.access")
+    now = 100.0
+    monkeypatch.setattr("carafe.logging.time.monotonic", lambda: now)
+    for _ in range(20):
+        access.info('%s - "%s %s HTTP/%s" %d', "10.0.0.1:1", "GET", "/jobs", "1.1", 503)
+    now += FAILURES_TIME
+    access.info('%s - "%s %s HTTP/%s" %d', "10.0.0.1:1", "GET", "/jobs", "1.1", 503)
+    assert [line["event"] for line in lines(stream)][FAILURES:] == [
+        "15 more requests failed: answered 503",
+        "request failed: GET /jobs answered 503",
+    ]
 
 
 def test_the_level_holds_and_a_second_call_replaces_the_first() -> None:

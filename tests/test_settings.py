@@ -3,8 +3,11 @@
 import re
 from pathlib import Path
 
+import httpx
 import pytest
 
+from app.main import create_app
+from carafe.jobs import Client
 from carafe.settings import (
     ApiToken,
     Settings,
@@ -12,11 +15,13 @@ from carafe.settings import (
     _is_secret,
     hash_token,
     load_api_settings,
+    load_dashboard_settings,
     load_settings,
     redact_url,
     settings_markdown,
 )
 from carafe.web.application import create_web_application
+from carafe.web.dashboard import create_dashboard
 
 ROOT = Path(__file__).parent.parent
 PASSWORD = "hunter2-the-password"
@@ -88,16 +93,20 @@ def test_an_open_api_beyond_loopback_needs_so_many_words() -> None:
     assert fault.startswith("HOST: '0.0.0.0' is reachable from other machines while API_TOKENS is empty")
     assert "ALLOW_OPEN_API=localhost" in fault
     assert "ALLOW_OPEN_API=everybody" in fault
-    for words, means in (("true", "everybody"), ("Everybody", "everybody"), ("localhost", "localhost")):
-        assert load_settings(host="0.0.0.0", allow_open_api=words).allow_open_api == means
-    assert faults(HOST="0.0.0.0", ALLOW_OPEN_API="false") == [fault]
+    yes = ("true", "1", "yes", "ON", "t", "y", " Everybody ")
+    for words, means in ((yes, "everybody"), (("localhost",), "localhost")):
+        for word in words:
+            assert load_api_settings(host="0.0.0.0", allow_open_api=word).allow_open_api == means, word
+    assert load_api_settings(host="0.0.0.0", allow_open_api=True).allow_open_api == "everybody"
+    for word in ("false", "0", "no", "off", "F", "n", "never"):
+        assert faults(HOST="0.0.0.0", ALLOW_OPEN_API=word) == [fault], word
     assert faults(ALLOW_OPEN_API="maybe") == ["ALLOW_OPEN_API: must be one of never, localhost, everybody (got 'maybe')"]
-    assert load_settings(host="0.0.0.0", api_tokens=f"ci:operate:{hash_token('t')}").host == "0.0.0.0"
+    assert load_api_settings(host="0.0.0.0", api_tokens=f"ci:operate:{hash_token('t')}").host == "0.0.0.0"
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.2", "::1"])
 def test_loopback_needs_none(host: str) -> None:
-    assert load_settings(host=host).host == host
+    assert load_api_settings(host=host).host == host
 
 
 def test_production_listens_everywhere_and_logs_json() -> None:
@@ -155,21 +164,46 @@ def test_settings_of_the_dashboard_that_need_each_other() -> None:
         "redis_url": "redis://b",
         "api_tokens": f"a:view:{hash_token('t')}",
     }
-    assert load_settings(**production).dashboard_closed
+    assert load_api_settings(**production).dashboard_closed
     for opened in (
         {"dashboard_users": f"ana:view:{ARGON2}"},
         {"dashboard_user_header": "X-User", "dashboard_proxy_networks": "10.0.0.0/8"},
         {"dashboard_open": "everybody"},
     ):
-        with pytest.raises(SettingsError, match=r"^DASHBOARD_SECRET_KEYS: is required in production with DASHBOARD_\w+"):
-            load_settings(**production, **opened)
-        assert not load_settings(**production, **opened, dashboard_secret_keys="k" * 32).dashboard_closed
-        assert load_settings(**opened).dashboard_secret_keys == ()
+        for load in (load_api_settings, load_dashboard_settings):
+            with pytest.raises(SettingsError, match=r"^DASHBOARD_SECRET_KEYS: is required in production with DASHBOARD_\w+"):
+                load(**production, **opened)
+            assert not load(**production, **opened, dashboard_secret_keys="k" * 32).dashboard_closed
+            assert load(**opened).dashboard_secret_keys == ()
+        # Where it is said that none is served, and where the settings were not loaded but made.
+        assert load_api_settings(**production, **opened, dashboard=False).dashboard_secret_keys == ()
+        made = Settings.model_validate({**production, **opened})
+        with pytest.raises(SettingsError, match=r"^DASHBOARD_SECRET_KEYS: is required"):
+            create_dashboard(made, Client.from_settings(made))
     with pytest.raises(SettingsError) as refused:
-        load_settings(dashboard_user_header="X-User")
+        load_api_settings(dashboard_user_header="X-User")
     assert refused.value.faults[0].startswith("DASHBOARD_PROXY_NETWORKS: is required with DASHBOARD_USER_HEADER")
     with pytest.raises(SettingsError, match=r"^DASHBOARD_OPERATORS: goes with DASHBOARD_USER_HEADER"):
-        load_settings(dashboard_operators="ana")
+        load_dashboard_settings(dashboard_operators="ana")
+
+
+def test_a_process_is_asked_only_for_what_it_serves() -> None:
+    """Workers, migrations, canaries and child processes share the web's settings, and have none of its secrets."""
+    production = {"environment": "production", "database_url": DATABASE, "redis_url": REDIS}
+    shared: dict[str, str] = {"dashboard_user_header": "X-User", "dashboard_operators": "ana", "port": "8083"}
+    assert load_settings(**production, **shared).metrics_port == 8083
+    assert load_settings(host="0.0.0.0", port="8081").dashboard_port == 8081
+    for load, asked in (
+        (load_api_settings, ["METRICS_PORT", "API_TOKENS", "DASHBOARD_SECRET_KEYS", "DASHBOARD_PROXY_NETWORKS"]),
+        (load_dashboard_settings, ["DASHBOARD_SECRET_KEYS", "DASHBOARD_PROXY_NETWORKS"]),
+    ):
+        with pytest.raises(SettingsError) as refused:
+            load(**production, **shared)
+        assert [fault.partition(":")[0] for fault in refused.value.faults] == asked
+    assert faults(PORT="8081", DASHBOARD="false", METRICS_PORT="8081") == ["METRICS_PORT: must differ from PORT (both 8081)"]
+    # The dashboard alone is of the same application, and serves no API.
+    alone = load_dashboard_settings(**production, port="8081")
+    assert create_app(alone).state.carafe.settings is alone
 
 
 def test_a_driver_in_the_url_is_dropped() -> None:
@@ -281,13 +315,20 @@ def test_no_secret_shows_wherever_it_was_put() -> None:
             assert SECRET not in shown, name
 
 
-def test_only_a_process_that_serves_the_api_needs_its_tokens() -> None:
+async def test_only_a_process_that_serves_the_api_needs_its_tokens() -> None:
     production = {"environment": "production", "database_url": DATABASE, "redis_url": REDIS}
     settings = load_settings(**production)
     assert settings.api_tokens == ()
-    for refuse in (lambda: load_api_settings(**production), lambda: create_web_application(settings)):
-        with pytest.raises(SettingsError, match=r"^API_TOKENS: is required in production"):
-            refuse()
+    with pytest.raises(SettingsError, match=r"^API_TOKENS: is required in production"):
+        load_api_settings(**production)
+    app = create_web_application(settings)
+    with pytest.raises(SettingsError, match=r"^API_TOKENS: is required in production"):
+        async with app.router.lifespan_context(app):
+            pass
+    # A server that tells nobody of its start lets nobody in either.
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as http:
+        refused = await http.get("/api/v1/jobs")
+    assert (refused.status_code, "API_TOKENS" in refused.json()["detail"]) == (401, True)
 
 
 def test_the_environment_wins_over_env_local_which_only_development_reads(monkeypatch: pytest.MonkeyPatch) -> None:

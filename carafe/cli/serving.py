@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from carafe import tracing
 from carafe.development import with_servers
-from carafe.settings import Settings, load_api_settings, load_settings
+from carafe.settings import Settings, load_api_settings, load_dashboard_settings, load_settings
 
 
 def serve_worker() -> int:
@@ -63,7 +63,7 @@ def serve_web() -> int:
 
 def serve_dashboard() -> int:
     """The dashboard alone, until SIGTERM or Ctrl-C: DASHBOARD does not matter, it is what was asked for."""
-    settings = with_servers(load_settings())
+    settings = with_servers(load_dashboard_settings())
     from carafe.logging import configure_logging
 
     configure_logging(settings)

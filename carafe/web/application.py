@@ -3,7 +3,7 @@
 A team that has an application adds jobs to it like this, and runs it with uvicorn as ever, or with ``carafe serve``
 (WEB_APPLICATION):
 
-    settings = load_api_settings()
+    settings = load_settings()
     load_jobs(settings.job_modules)
     client = Client.from_settings(settings)
 
@@ -33,8 +33,9 @@ from carafe.settings import Settings, require_api_settings
 from carafe.web import bulk, jobs, operators
 from carafe.web.documentation import serve_documentation
 from carafe.web.headers import ApiHeaders
-from carafe.web.health import HealthCheck, health_router
+from carafe.web.health import PROBED, HealthCheck, health_router
 from carafe.web.installation import install
+from carafe.web.lifespans import around
 from carafe.web.openapi import complete_document
 from carafe.web.problems import install_problem_handlers
 
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
     from fastapi.telemetry import TelemetryConfig
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
-
-PROBED = frozenset({"/health", "/livez"})
 
 TELEMETRY: "TelemetryConfig" = {
     # FastAPI's own spans of requests, once `carafe.tracing` or the application has set up OpenTelemetry; metrics are ours.
@@ -92,9 +91,9 @@ def mount_jobs_api(
     """Add the job API under `prefix`, and ``/health``.
 
     `problems` makes every error of `app` problem+json; without it, call `install_problem_handlers` yourself or let your
-    own handlers answer `CarafeError` and `ProblemError`. Raises `SettingsError` in production without API_TOKENS.
+    own handlers answer `CarafeError` and `ProblemError`. `app` does not start in production without API_TOKENS: not here,
+    since a process may load the application for its dashboard alone, and has none of them.
     """
-    require_api_settings(settings)
     tracing.require(settings)
     install(app, client, settings)
     if problems:
@@ -106,7 +105,17 @@ def mount_jobs_api(
     check = HealthCheck(client, settings)
     app.state.carafe_health = check
     app.include_router(health_router(check))
+    around(app, _asking_for_tokens(settings))
     complete_document(app, open_api=not settings.api_tokens)
+
+
+def _asking_for_tokens(settings: Settings) -> Callable[[Any], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def served(_: Any) -> AsyncIterator[None]:
+        require_api_settings(settings)
+        yield
+
+    return served
 
 
 def carafe_lifespan(client: Client, settings: Settings, inner: Lifespan | None = None) -> Lifespan:

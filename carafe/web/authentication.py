@@ -1,7 +1,7 @@
 """Who calls, and what they may do: bearer tokens with a role, of which the settings keep digests (API_TOKENS).
 
 Guarantees: comparing takes the same time whichever token is right; *operate* may do all that *view* may.
-Without tokens (development only, the settings see to that) the API is open, but not to a web page of another site:
+Without tokens the API answers nobody in production. In development it is open, but not to a web page of another site:
 unless ALLOW_OPEN_API is everybody, the request must name this machine as its host (a page that rebinds its own name
 cannot), and a browser must not say that it comes from elsewhere (`carafe.web.origins`).
 """
@@ -16,7 +16,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from carafe.jobs.audit import Actor
 from carafe.settings import Settings, hash_token
 from carafe.web.installation import SettingsOf
-from carafe.web.origins import from_another_site, is_loopback
+from carafe.web.origins import from_another_site, is_local_origin, is_loopback
 from carafe.web.problems import ProblemError
 
 
@@ -47,6 +47,8 @@ def get_caller(
 ) -> Caller:
     """Dependency: who calls. Raises ProblemError 401 or, for an open API reached from elsewhere, 403."""
     if not settings.api_tokens:
+        if settings.environment == "production":  # an application that starts asks for them; not all servers start one
+            raise _unauthorized("this API has no tokens (API_TOKENS), so it answers nobody", 'Bearer realm="carafe"')
         _check_is_local(request, settings)
         return Caller("", operates=True)
     if credentials is None:
@@ -94,5 +96,5 @@ def _check_is_local(request: Request, settings: Settings) -> None:
             "this API has no tokens, so it answers only to localhost; set API_TOKENS (`carafe token NAME ROLE` makes "
             "one), or ALLOW_OPEN_API=everybody to let everybody who reaches it do everything",
         )
-    if from_another_site(request):
+    if from_another_site(request, ours=is_local_origin):
         raise ProblemError(403, "origin-not-local", "this API has no tokens, so pages of other sites may not use it")

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from carafe.jobs.errors import faults_of
 from carafe.settings import Settings
 from carafe.web.installation import get_bodies, get_settings
-from carafe.web.large_bodies import RETRY_AFTER, Place, TooBusy
+from carafe.web.large_bodies import RETRY_AFTER, Place, TooBusy, TooLarge
 from carafe.web.problems import ProblemError, invalid_request
 
 M = TypeVar("M", bound=BaseModel)
@@ -73,7 +73,11 @@ def reading(parse: Callable[[bytes, Settings], M], limit: Limit) -> Callable[[Re
 
 async def _read(request: Request, place: Place, limit: int, parse: Callable[[bytes], M]) -> M:
     # In a function of its own, so that the bytes are gone while the request goes on.
-    body = await _bounded(request, place, limit)
+    try:
+        body = await place.read(request, limit)
+    except TooLarge:
+        said = f"the body is over {limit:,} bytes; send less at once (JOB_ARGS_LIMIT and BULK_LIMIT give the bound)"
+        raise ProblemError(413, "payload-too-large", said) from None
     return await place.work(len(body), lambda: parse(body))
 
 
@@ -106,27 +110,6 @@ def _check_type(content_type: str | None) -> None:
             "send the body with the header Content-Type: application/json",
             headers={"Accept": "application/json"},
         )
-
-
-async def _bounded(request: Request, place: Place, limit: int) -> bytes:
-    too_large = ProblemError(
-        413,
-        "payload-too-large",
-        f"the body is over {limit:,} bytes; send less at once (JOB_ARGS_LIMIT and BULK_LIMIT give the bound)",
-    )
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal():
-        # Longer numbers are not looked at: Python refuses to read them.
-        if len(declared) > 15 or int(declared) > limit:
-            raise too_large
-        await place.announce(int(declared))
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise too_large
-        place.grow(len(body))
-    return bytes(body)
 
 
 def malformed(body: bytes, fault: str) -> ProblemError:

@@ -10,8 +10,9 @@ uvicorn's protocol reads what comes for as long as it comes. Here
 4. what is answered before its body has come (401, 413) closes the connection: the rest is thrown away unparsed for
    `LINGER_TIME` at most, so that the peer gets the answer;
 5. a connection asks for at most `PIPELINED` answers at once;
-6. beyond WEB_CONNECTIONS the connection that has been silent for the longest is closed; while none is silent, a request is
-   answered 503, but for those of probes.
+6. beyond WEB_CONNECTIONS one that has its last answer and lingers is closed, else the one that has been silent for the
+   longest: since it opened, or had its last answer whole. While none is, a request is answered 503, but for those of
+   probes, and beyond `SPARE` more nobody comes in.
 
 All of it is one look at the connections every `SWEEP` seconds, not a timer each; what is refused is logged by the flood.
 The bounds are those of RFC 9110 servers at large (nginx, Apache's mod_reqtimeout), tightened: this is an API of small heads.
@@ -20,6 +21,7 @@ The bounds are those of RFC 9110 servers at large (nginx, Apache's mod_reqtimeou
 import asyncio
 import contextlib
 from collections import Counter
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, cast
 
 import httptools
@@ -28,6 +30,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from carafe.logging import get_logger
 from carafe.web.headers import HEADERS as SECURITY_HEADERS
+from carafe.web.health import PROBED
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -84,11 +87,11 @@ FLOOD = 60.0
 OTHER_FILES = 256
 """Files that a web process has open beside its connections: those to Postgres and Redis, modules, its own listeners."""
 
-PROBED = frozenset({b"/livez", b"/health"})
-"""Paths that are answered however many connections there are: a process that has much to do is not dead."""
+SPARE = 32
+"""Connections beyond WEB_CONNECTIONS, for requests of probes while all others are busy: a process that has much to do is not
+dead."""
 
-CYCLE = "carafe.cycle"
-"""Where a request's scope has uvicorn's object of it (`closes_early`)."""
+_PROBED = frozenset(path.encode() for path in PROBED)
 
 
 class Refused(Exception):
@@ -105,10 +108,13 @@ class Connections:
     def __init__(self, limit: int, name: str) -> None:
         self.limit, self._name = limit, name
         self.all: set[Connection] = set()
-        self.fresh: dict[Connection, None] = {}
-        """Those that have not sent a whole head yet, the oldest first."""
-        self.idle: dict[Connection, None] = {}
-        """Those that wait for another request, the one that has waited for the longest first."""
+        # Those that do nothing, by the time since when, the longest first. Whoever is in none of these is busy.
+        self._fresh: dict[Connection, float] = {}
+        """Those that have not sent a whole head yet."""
+        self._idle: dict[Connection, float] = {}
+        """Those that have their answers and wait for another request."""
+        self._lingering: dict[Connection, float] = {}
+        """Those that have their last answer, and are about to be closed."""
         self.large_heads = 0
         """Bytes of the large heads that are not there yet."""
         self._timer: asyncio.TimerHandle | None = None
@@ -126,21 +132,31 @@ class Connections:
         return Connection(self, config, server_state, app_state, _loop)
 
     def enter(self, connection: "Connection") -> None:
-        """Counts one in, and closes the one that has been silent for the longest if there are too many."""
+        """Counts one in. If there are too many, one that does nothing is closed for it; this one, if there is none."""
         if len(self.all) >= self.limit:
-            silent = next(iter(self.fresh), None) or next(iter(self.idle), None)
-            if silent is not None:
+            closed = self._longest_silent()
+            if closed is not None:
                 self.tell("too many connections, the longest silent closed")
-                silent.leave_at_once()
+                closed.leave_at_once()
+            elif len(self.all) >= self.limit + SPARE:
+                self.tell("too many connections, all busy, a new one closed")
+                connection.leave_at_once()
+                return
         self.all.add(connection)
-        self.fresh[connection] = None
+        self._fresh[connection] = connection.loop.time()
         if self._timer is None:
             self._timer = connection.loop.call_later(SWEEP, self._sweep, connection.loop)
+
+    def _longest_silent(self) -> "Connection | None":
+        if self._lingering:
+            return next(iter(self._lingering))
+        longest = [next(iter(those.items())) for those in (self._fresh, self._idle) if those]
+        return min(longest, key=itemgetter(1))[0] if longest else None
 
     @property
     def full(self) -> bool:
         """Whether as many as there may be are busy."""
-        return len(self.all) - len(self.fresh) - len(self.idle) >= self.limit
+        return len(self.all) - len(self._fresh) - len(self._idle) - len(self._lingering) >= self.limit
 
     def leave(self, connection: "Connection") -> None:
         """Counts one out. Harmless when it is out."""
@@ -149,14 +165,21 @@ class Connections:
 
     def busy(self, connection: "Connection") -> None:
         """It is silent no more."""
-        self.fresh.pop(connection, None)
-        self.idle.pop(connection, None)
+        for those in (self._fresh, self._idle, self._lingering):
+            those.pop(connection, None)
 
     def waits(self, connection: "Connection") -> None:
         """It waits for another request."""
+        self._put(connection, self._idle)
+
+    def lingers(self, connection: "Connection") -> None:
+        """It is about to be closed."""
+        self._put(connection, self._lingering)
+
+    def _put(self, connection: "Connection", where: "dict[Connection, float]") -> None:
         if connection in self.all:
             self.busy(connection)
-            self.idle[connection] = None
+            where[connection] = connection.loop.time()
 
     def tell(self, what: str, **words: object) -> None:
         """Log a refusal: at once if it is the first of its kind for `FLOOD` seconds, else by number later."""
@@ -237,6 +260,10 @@ class Connection(HttpToolsProtocol):
         self._wire_bytes = 0
         self._leave_until = 0.0
         self._thrown_away = 0
+        self._running: RequestResponseCycle | None = None
+        """The request that is worked on; those behind it wait in `pipeline`."""
+        self._has_answers = False
+        """Whether all is answered, and the peer has not taken it all yet."""
         self._unsent = 0
         """Bytes that waited to be sent at the last look."""
         self._unsent_until: float | None = None
@@ -251,7 +278,16 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._all.leave(self)
         self._hold(0)
+        # uvicorn tells the last of several pipelined requests alone that the peer has gone.
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
+        self._unset_keepalive_if_required()
         super().connection_lost(exc)
+        # Each knows the other: what is gone is not to wait for the garbage collector.
+        self.pipeline.clear()
+        self._running = None
+        self.cycle = None  # type: ignore[assignment]
 
     def leave_at_once(self) -> None:
         """Close it: it was silent."""
@@ -273,7 +309,7 @@ class Connection(HttpToolsProtocol):
 
     def _linger(self) -> None:
         self.leaving = True
-        self._all.busy(self)
+        self._all.lingers(self)
         self._unset_keepalive_if_required()
         self._leave_until = self.loop.time() + LINGER_TIME
         self._hold(0)
@@ -292,6 +328,8 @@ class Connection(HttpToolsProtocol):
         elif self.leaving:
             if now > self._leave_until:
                 self.transport.close()
+        elif self._has_answers and self.transport.get_write_buffer_size() == 0:
+            self._wait()
         elif self._head_until is not None:
             if now > self._head_until:
                 self._late(self._unparsed == 0)
@@ -391,7 +429,9 @@ class Connection(HttpToolsProtocol):
         if self._head_fields > HEADERS:
             raise Refused(431, "request-head-too-large", f"a request may have {HEADERS} fields")
         self._count(len(name) + len(value) + 4)
-        super().on_header(name, value)
+        # What comes after a chunked body is no header (RFC 9110, 6.5.1): the request is worked on by what its head said.
+        if self._head_open:
+            super().on_header(name, value)
 
     def _count(self, size: int) -> None:
         # Those of all requests that wait for their answers together.
@@ -402,12 +442,12 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if len(self.pipeline) >= PIPELINED:
             raise Refused(400, "malformed-request", f"a connection may ask for {PIPELINED} answers at once")
-        if self._all.full and self.url.partition(b"?")[0] not in PROBED:
+        if self._all.full and not self._under_way() and self.url.partition(b"?")[0] not in _PROBED:
             raise Refused(503, "too-many-connections", "this process has as many connections as it takes; try again")
         super().on_headers_complete()
-        self.scope[CYCLE] = self.cycle  # type: ignore[literal-required]
         self.cycle.transport = cast(asyncio.Transport, _Gentle(self))
         self._all.busy(self)
+        self._has_answers = False
         self._hold(0)
         self._head_open = False
         self._head_until = None
@@ -423,6 +463,10 @@ class Connection(HttpToolsProtocol):
         self._unparsed = 0
         super().on_message_complete()
 
+    def _start_asgi_task(self, cycle: "RequestResponseCycle", app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, _closing_early(cycle, app))
+
     # What goes.
 
     def on_response_complete(self) -> None:
@@ -433,12 +477,19 @@ class Connection(HttpToolsProtocol):
         if not (self.transport.is_closing() or self._under_way()):
             if self._unparsed:
                 self._head_until = self.loop.time() + HEAD_TIME  # another head has begun
-            self._all.waits(self)
+            if self.transport.get_write_buffer_size() == 0:
+                self._wait()
+            else:
+                self._has_answers = True
+
+    def _wait(self) -> None:
+        self._has_answers = False
+        self._all.waits(self)
 
     def _refuse(self, refused: Refused) -> None:
         self._all.tell(f"a request was refused: {refused.code}", detail=refused.detail)
         request = self._request if self._under_way() else None
-        if request is not None and (request.response_started or not self._awaits_body()):
+        if self.pipeline or (request is not None and (request.response_started or not self._awaits_body())):
             # What is under way has the connection: another answer between its bytes would be taken for a part of it.
             self.leave_at_once()
             return
@@ -495,15 +546,10 @@ def with_descriptors(connections: int) -> int:
     return possible
 
 
-def closes_early(application: Any) -> Any:
-    """The ASGI application, whose every answer that is sent before its request's body has come says that it is the last."""
+def _closing_early(cycle: "RequestResponseCycle", application: Any) -> Any:
+    """The ASGI application, whose answer says that it is the last if it is sent before its request's body has come."""
 
     async def closing(scope: Any, receive: Any, send: Any) -> None:
-        cycle: RequestResponseCycle | None = scope.get(CYCLE)
-        if cycle is None:
-            await application(scope, receive, send)
-            return
-
         async def sending(message: Any) -> None:
             if message["type"] == "http.response.start" and cycle.more_body:
                 cycle.keep_alive = False

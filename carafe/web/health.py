@@ -8,6 +8,7 @@ Probes of a cluster belong on ``/livez``, which asks nobody: a web process whose
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
@@ -22,8 +23,14 @@ from carafe.settings import Settings
 
 log = get_logger(__name__)
 
+PROBED = frozenset({"/health", "/livez"})
+"""The paths that probes ask."""
+
 BOUND = 1.5
 """Seconds that each check may take."""
+
+KEPT = 0.2
+"""Seconds that an answer is kept: however often it is asked, no more is asked of Postgres and Redis."""
 
 
 class Check(BaseModel):
@@ -50,7 +57,10 @@ class Health(BaseModel):
 
 
 class HealthCheck:
-    """Asks Postgres on a connection of its own, so that a busy pool is not taken for a dead server."""
+    """Asks Postgres on a connection of its own, so that a busy pool is not taken for a dead server.
+
+    One check at a time, whose answer is for all who ask meanwhile: anybody may ask.
+    """
 
     def __init__(self, client: Client, settings: Settings) -> None:
         self._queue = client.queue
@@ -60,9 +70,24 @@ class HealthCheck:
             self._database = Database(url, pool_size=1, name="carafe health", command_timeout=BOUND)
         self._owned = self._database is not client.database
         self._last: dict[str, str | None] = {}
+        self._check: asyncio.Task[Health] | None = None
+        self._kept_until = 0.0
 
     async def __call__(self) -> Health:
-        """Ask both at once."""
+        """What a check finds that runs now, or has ended within `KEPT`."""
+        check = self._check
+        if check is None or (check.done() and time.monotonic() >= self._kept_until):
+            check = self._check = asyncio.create_task(self._both(), name="health check")
+        # Whoever goes away meanwhile does not take it from the others.
+        return await asyncio.shield(check)
+
+    async def _both(self) -> Health:
+        try:
+            return await self._ask_both()
+        finally:
+            self._kept_until = time.monotonic() + KEPT
+
+    async def _ask_both(self) -> Health:
         postgres, redis = await asyncio.gather(
             self._ask("postgres", self._database.writable), self._ask("redis", self._queue.require)
         )
@@ -75,6 +100,9 @@ class HealthCheck:
 
     async def close(self) -> None:
         """Close the connection."""
+        if self._check is not None:
+            self._check.cancel()
+            await asyncio.wait([self._check])
         if self._owned:
             await self._database.close()
 

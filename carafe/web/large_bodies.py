@@ -3,7 +3,9 @@
 A body over `LARGE` bytes is read only while there is `ROOM` for it beside the others (a single one may be larger), and
 worked on, in a thread, while fewer than `AT_ONCE` others are. Who waits for either longer than `PATIENCE`, or would be one
 of more than `WAITING`, is told to come again. Small ones know nothing of this.
-Used on one loop only.
+
+Room is waited for in one queue and the turn in another: who waits for their turn has room already, and would wait in vain
+behind somebody who wants it. Used on one loop only.
 """
 
 import asyncio
@@ -11,6 +13,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
+
+from starlette.requests import Request
 
 T = TypeVar("T")
 
@@ -24,7 +28,7 @@ AT_ONCE = 2
 """Large bodies that are worked on at once, from reading what they say to the end of the request."""
 
 WAITING = 32
-"""Requests that may wait."""
+"""Requests that may wait for room, and as many for their turn."""
 
 PATIENCE = 5.0
 """Seconds that each of them may."""
@@ -40,13 +44,18 @@ class TooBusy(Exception):
         super().__init__("too many large requests at once; nothing was stored, try again in a moment")
 
 
+class TooLarge(Exception):
+    """A body has more bytes than it may."""
+
+
 class LargeBodies:
     """The room for large bodies of one application, and their turns."""
 
     def __init__(self) -> None:
         self._held = 0
         self._working = 0
-        self._waiting: deque[tuple[Callable[[], bool], asyncio.Future[None]]] = deque()
+        self._for_room = _Queue()
+        self._for_a_turn = _Queue()
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator["Place"]:
@@ -57,15 +66,19 @@ class LargeBodies:
         finally:
             place.leave()
 
-    def fits(self, size: int) -> bool:
-        """Whether there is room now."""
-        return self._held == 0 or self._held + size <= ROOM
+    def fits(self, more: int, own: int) -> bool:
+        """Whether there is room now for `more` bytes, for somebody who has `own` already."""
+        return self._held == own or self._held + more <= ROOM
 
     def hold(self, size: int) -> None:
         """Take room, or give back (below 0)."""
         self._held += size
         if size < 0:
-            self._wake()
+            self._for_room.look()
+
+    async def room(self, taken: Callable[[], bool]) -> None:
+        """Wait until `taken` has taken room (it says so). Raises `TooBusy`."""
+        await self._for_room.wait(taken)
 
     def idle(self) -> bool:
         """Whether one more may be worked on."""
@@ -75,10 +88,21 @@ class LargeBodies:
         """One more, or one less (-1), is worked on."""
         self._working += change
         if change < 0:
-            self._wake()
+            self._for_a_turn.look()
+
+    async def turn(self, taken: Callable[[], bool]) -> None:
+        """Wait until `taken` has taken its turn (it says so). Raises `TooBusy`."""
+        await self._for_a_turn.wait(taken)
+
+
+class _Queue:
+    """Who waits for one thing, in order."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[Callable[[], bool], asyncio.Future[None]]] = deque()
 
     async def wait(self, taken: Callable[[], bool]) -> None:
-        """Wait, in order, until `taken` has taken what it wants (it says so). Raises `TooBusy`."""
+        """Wait until `taken` has taken what it wants (it says so). Raises `TooBusy`."""
         if not self._waiting and taken():
             return
         if len(self._waiting) >= WAITING:
@@ -95,9 +119,10 @@ class LargeBodies:
         finally:
             if entry in self._waiting:
                 self._waiting.remove(entry)
-                self._wake()
+                self.look()
 
-    def _wake(self) -> None:
+    def look(self) -> None:
+        """There is more of it: whether the first can have what it wants."""
         # Not past the first that cannot have what it wants: a large one would starve behind the small.
         while self._waiting and not self._waiting[0][1].done() and self._waiting[0][0]():
             self._waiting.popleft()[1].set_result(None)
@@ -111,10 +136,26 @@ class Place:
         self._size = 0
         self._works = False
 
+    async def read(self, request: Request, limit: int) -> bytes:
+        """The request's body. Raises `TooLarge` for one of more than `limit` bytes, and `TooBusy`."""
+        declared = request.headers.get("content-length", "")
+        if declared.isdecimal():
+            # Longer numbers are not looked at: Python refuses to read them.
+            if len(declared) > 15 or int(declared) > limit:
+                raise TooLarge
+            await self.announce(int(declared))
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise TooLarge
+            self.grow(len(body))
+        return bytes(body)
+
     async def announce(self, size: int) -> None:
         """A body of `size` bytes will come. Waits for room. Raises `TooBusy`."""
         if size > max(self._size, LARGE):
-            await self._bodies.wait(lambda: self._take(size))
+            await self._bodies.room(lambda: self._take(size))
 
     def grow(self, size: int) -> None:
         """The body has `size` bytes by now. Raises `TooBusy` at once: who waits while holding room may wait for ever."""
@@ -126,7 +167,7 @@ class Place:
         if size <= LARGE:
             return do()
         if not self._works:
-            await self._bodies.wait(self._begin)
+            await self._bodies.turn(self._begin)
         return await asyncio.to_thread(do)
 
     def leave(self) -> None:
@@ -140,7 +181,7 @@ class Place:
 
     def _take(self, size: int) -> bool:
         more = size - self._size
-        if not self._bodies.fits(more):
+        if not self._bodies.fits(more, self._size):
             return False
         self._size = size
         self._bodies.hold(more)

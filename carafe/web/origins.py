@@ -6,6 +6,7 @@ it has pointed that name at us (DNS rebinding), and Origin is its own site.
 """
 
 import socket
+from collections.abc import Callable
 from functools import cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from urllib.parse import urlsplit
@@ -51,11 +52,11 @@ def cannot_be_rebound(authority: str) -> bool:
     return True
 
 
-def from_another_site(request: HTTPConnection) -> bool:
-    """Whether a browser says that another site's page made this request: by an Origin that is not this machine's, or by
+def from_another_site(request: HTTPConnection, ours: Callable[[str], bool]) -> bool:
+    """Whether a browser says that another site's page made this request: by an Origin that is not `ours`, or by
     Sec-Fetch-Site. Following a link, which changes nothing and shows the answer to nobody but the reader, is not meant."""
     origin = request.headers.get("origin")
-    if origin is not None and not _is_local_origin(origin):
+    if origin is not None and not ours(origin):
         return True
     if request.headers.get("sec-fetch-site") != "cross-site":
         return False
@@ -75,7 +76,8 @@ def within(address: str, networks: tuple[Network, ...]) -> bool:
     return any((mapped or found) in network for network in networks)
 
 
-def _is_local_origin(origin: str) -> bool:
+def is_local_origin(origin: str) -> bool:
+    """Whether an Origin is a page of this machine."""
     try:
         parts = urlsplit(origin)
         return parts.scheme in ("http", "https") and is_loopback(parts.netloc)

@@ -24,7 +24,7 @@ from carafe import collector, forks, signals, stacks
 from carafe.logging import get_logger
 from carafe.probes import metrics_served
 from carafe.settings import Settings
-from carafe.web.connections import Connections, closes_early, with_descriptors
+from carafe.web.connections import Connections, with_descriptors
 from carafe.web.stopping import Stopping
 
 log = get_logger(__name__)
@@ -65,7 +65,7 @@ class WebServer:
         self._stopping = Stopping()
         connections = Connections(with_descriptors(settings.web_connections), port_setting)
         config = uvicorn.Config(
-            closes_early(self._stopping.marks(application)),
+            self._stopping.marks(application),
             interface="asgi3",
             # A function, where uvicorn's types want a class.
             http=cast(type[asyncio.Protocol], connections.protocol),

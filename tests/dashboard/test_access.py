@@ -6,12 +6,15 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from fastapi import APIRouter
+from fastapi.responses import PlainTextResponse
 
 from carafe.settings import Settings
-from carafe.web.dashboard import Refused, Viewer, access
+from carafe.web.dashboard import DashboardOf, FormOf, OperatorOf, Refused, Viewer, access
 from carafe.web.dashboard.sessions import SESSION_LIFETIME, Keys, Session
 from tests.dashboard.conftest import KEY, PASSWORDS, Open
 from tests.dashboard.visiting import Visitor
+from tests.waiting import eventually
 
 Acts = list[tuple[str, str]]
 
@@ -507,6 +510,46 @@ async def test_a_form_is_a_form_and_has_an_end(opened: Open, monkeypatch: pytest
                 "/desk", content=content, headers=headers | {"content-type": media}
             )
             assert sent.status_code == status
+
+
+async def test_another_sites_page_gets_no_page_and_no_stream(opened: Open) -> None:
+    link = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+    everybody = {**NOBODY, "dashboard_open": "everybody"}
+    for changes, who in ((NOBODY, None), (everybody, None), ({}, "ana")):
+        async with opened(**changes) as served:
+            visitor = served.visitor()
+            if who:
+                await visitor.sign_in(who, PASSWORDS[who])
+            for elsewhere in (
+                {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors", "sec-fetch-dest": "image"},
+                {"sec-fetch-site": "cross-site", "sec-fetch-mode": "cors", "origin": "https://evil.example"},
+                {"origin": "https://evil.example"},
+                {"origin": "null"},
+                {**link, "sec-fetch-dest": "iframe"},
+            ):
+                for path in ("/desk", "/events?topics=jobs"):
+                    assert (await visitor.open(path, **elsewhere)).status_code == 403, (changes, elsewhere, path)
+            assert served.dashboard.streams.open == 0
+            for here in (link, {"sec-fetch-site": "same-origin"}, {"sec-fetch-site": "none"}, {"origin": served.web.url}):
+                assert (await visitor.open("/desk", **here)).status_code == 200, (changes, here)
+
+
+async def test_a_form_has_its_place_for_as_long_as_it_is_used(opened: Open) -> None:
+    router = APIRouter()
+    held: list[int] = []
+
+    @router.post("/held")
+    async def page(operator: OperatorOf, form: FormOf, dashboard: DashboardOf) -> PlainTextResponse:
+        held.append(dashboard.bodies._held)
+        return PlainTextResponse("")
+
+    async with opened(**NOBODY) as served:
+        served.dashboard.add_page("Held", router, path="/held")
+        visitor = served.visitor()
+        await visitor.open("/desk")
+        assert (await visitor.send("/held", what="y" * 100_000)).status_code == 200
+        assert held[0] > 100_000
+        await eventually(lambda: served.dashboard.bodies._held == 0)
 
 
 async def test_a_form_of_nobody_is_small(opened: Open) -> None:

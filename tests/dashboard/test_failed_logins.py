@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections import Counter
+from itertools import count
 from typing import Any
 
 import argon2
@@ -10,7 +11,7 @@ import pytest
 
 from carafe.database import Database
 from carafe.setting_types import DashboardUser
-from carafe.web.dashboard.failed_logins import BUCKETS, FREE, LONGEST, FailedLogins, bucket_of, network_of
+from carafe.web.dashboard.failed_logins import BUCKETS, FREE, LONGEST, SHARES, FailedLogins, bucket_of, network_of, share_of
 from carafe.web.dashboard.passwords import WAITING_OF_ONE, Passwords, hash_password
 from carafe.web.dashboard.refusals import Refused
 from tests.dashboard.conftest import PASSWORDS, Open
@@ -76,6 +77,24 @@ async def test_each_failure_makes_the_next_wait_longer_up_to_half_a_minute(datab
     assert waits == [1, 2, 4, 8, 16, LONGEST, LONGEST]
 
 
+async def test_who_gets_in_has_their_own_count_forgotten_and_nobody_elses(database: Database) -> None:
+    failed = FailedLogins(database)
+    names = (f"user {number}" for number in count())
+    theirs = next(name for name in names if bucket_of(name) == bucket_of("ana") and share_of(name) != share_of("ana"))
+    assert await failed.attempt(theirs, "1.2.3.4") == 0
+    for _ in range(FREE - 1):
+        assert await failed.attempt("ana", "1.2.3.4") == 0
+    # Somebody with a password of their own cannot try another's for ever by signing in between.
+    await failed.succeeded(theirs, "1.2.3.4")
+    assert await failed.attempt("ana", "1.2.3.4") == 0
+    assert await failed.attempt("ana", "1.2.3.4") > 0
+    await failed.succeeded(theirs, "1.2.3.4")
+    assert await failed.attempt("ana", "1.2.3.4") > 0
+    await failed.succeeded("ana", "1.2.3.4")
+    async with database.connection() as connection:
+        assert await connection.fetchval("select count(*) from carafe.failed_logins") == 0
+
+
 async def test_trying_too_early_is_told_how_long_and_makes_nothing_longer(database: Database) -> None:
     failed = FailedLogins(database)
     for _ in range(FREE + 3):
@@ -127,7 +146,7 @@ async def test_an_address_is_believed_of_the_proxy_alone(opened: Open, database:
         assert (await served.visitor(**{"x-forwarded-for": "203.0.113.99"}).sign_in("ana", "wrong")).status_code == 429
         async with database.connection() as connection:
             rows = await connection.fetch("select name, address, count from carafe.failed_logins")
-        assert [tuple(row) for row in rows] == [(bucket_of("ana"), "127.0.0.1", FREE)]
+        assert {tuple(row) for row in rows} == {(row, "127.0.0.1", FREE) for row in (bucket_of("ana"), share_of("ana"))}
 
 
 async def test_signing_in_is_written_down_with_its_address(opened: Open, database: Database) -> None:
@@ -156,15 +175,18 @@ async def test_old_counts_are_dropped_when_somebody_else_tries(database: Databas
     await rest(database, 86_401)
     await failed.attempt("ana", "127.0.0.1")
     async with database.connection() as connection:
-        assert await connection.fetchval("select array_agg(name) from carafe.failed_logins") == [bucket_of("ana")]
+        names = await connection.fetchval("select array_agg(name) from carafe.failed_logins")
+    assert set(names) == {bucket_of("ana"), share_of("ana")}
 
 
 async def test_random_names_make_a_bounded_number_of_rows(database: Database) -> None:
     failed = FailedLogins(database)
-    for number in range(BUCKETS * 4):
+    for number in range(BUCKETS * 6):
         await failed.attempt(f"random {number}", "203.0.113.9")
     async with database.connection() as connection:
-        assert await connection.fetchval("select count(*) from carafe.failed_logins") <= BUCKETS
+        assert await connection.fetchval("select count(*) from carafe.failed_logins") <= BUCKETS * (1 + SHARES)
+        buckets = await connection.fetchval("select count(*) from carafe.failed_logins where name not like '%share%'")
+        assert buckets <= BUCKETS
 
 
 async def test_a_network_of_ipv6_counts_as_one() -> None:
@@ -205,7 +227,9 @@ async def test_eighty_who_make_up_names_keep_nobody_out(opened: Open, database: 
         assert answers.total() == 240
         assert answers[429] > 80
         async with database.connection() as connection:
-            assert await connection.fetchval("select count(*) from carafe.failed_logins") <= BUCKETS
+            assert await connection.fetchval("select count(*) from carafe.failed_logins") <= BUCKETS * (1 + SHARES)
+        buckets = await connection.fetchval("select count(*) from carafe.failed_logins where name not like '%share%'")
+        assert buckets <= BUCKETS
 
 
 async def test_one_address_has_one_turn_at_a_time() -> None:

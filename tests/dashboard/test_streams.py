@@ -69,6 +69,48 @@ async def test_one_over_the_cap_is_told_to_poll(opened: Open) -> None:
             assert again.answer.status_code == 200
 
 
+async def test_no_address_takes_all_of_them(opened: Open) -> None:
+    async with opened(**NOBODY, dashboard_streams=8) as served:
+        open_ = served.dashboard.streams
+        first = [open_.enter(frozenset({"jobs"}), "203.0.113.1") for _ in range(open_.limit_of_one)]
+        with pytest.raises(Refused) as refused:
+            open_.enter(frozenset({"jobs"}), "203.0.113.1")
+        assert (refused.value.status, refused.value.headers["Retry-After"]) == (429, "5")
+        async with following(served.visitor().http, "jobs") as other:
+            assert other.answer.status_code == 200
+            for _ in range(2):
+                open_.leave(first[0])
+            open_.enter(frozenset({"jobs"}), "203.0.113.1")
+            with pytest.raises(Refused):
+                open_.enter(frozenset({"jobs"}), "203.0.113.1")
+        for stream in list(open_._open):
+            open_.leave(stream)
+    async with opened(**NOBODY, dashboard_streams=100) as served:
+        assert served.dashboard.streams.limit_of_one == 25
+        async with AsyncExitStack() as stack:
+            for number in range(26):
+                reader = await stack.enter_async_context(following(served.visitor().http, "jobs", **{"x-fragment": "1"}))
+                assert reader.answer.status_code == (200 if number < 25 else 429)
+
+
+async def test_a_peer_that_left_before_the_first_event_leaves_its_place(opened: Open) -> None:
+    async with opened(**NOBODY) as served:
+        app = served.dashboard.application
+        scope: dict[str, Any] = {"type": "http", "method": "GET", "path": "/events", "query_string": b"topics=jobs"}
+        scope |= {"headers": [(b"host", b"localhost")], "client": ("127.0.0.1", 1), "scheme": "http", "root_path": ""}
+        scope |= {"http_version": "1.1", "server": ("127.0.0.1", 1), "asgi": {"version": "3.0", "spec_version": "2.3"}}
+        sent: list[Any] = []
+
+        async def receive() -> dict[str, str]:
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await app(scope, receive, send)
+        assert served.dashboard.streams.open == 0
+
+
 async def test_a_page_that_is_closed_frees_its_place_and_nobody_watches_for_nobody(opened: Open) -> None:
     async with opened(**NOBODY) as served:
         async with following(served.visitor().http, "overview") as reader:

@@ -9,7 +9,7 @@ import pytest
 from carafe.engine import engine, scaling
 from carafe.engine.handler_connections import SPARE, pool_size
 from carafe.jobs import hints, redis_rights
-from carafe.settings import Settings, hash_token, require_api_settings
+from carafe.settings import Settings, hash_token, require_api_settings, require_dashboard_settings
 from tests.deploy.manifests import DEPLOY, KUSTOMIZE, OVERLAYS, ROOT, Object, manifests, settings_of, the
 
 BASE = KUSTOMIZE / "base"
@@ -181,6 +181,7 @@ def test_the_development_overlay_starts() -> None:
     environment = shared | the("Secret", "carafe-web", KUSTOMIZE / "overlays/dev")["stringData"]
     settings = Settings.model_validate({name.lower(): value for name, value in environment.items()})
     require_api_settings(settings)
+    require_dashboard_settings(settings)
     tokens = {token.role: token.digest for token in settings.api_tokens}
     assert tokens == {"operate": hash_token("carafe-development"), "view": hash_token("carafe-development-view")}
     assert settings.redis_url is not None

@@ -1,5 +1,9 @@
-"""What a web process pays for attacks from outside (`attacks.py` is the script): less than its own memory again, and it
-answers ``/livez`` within a second meanwhile. The bounds of single connections are in `test_connections.py`.
+"""What a web process pays for attacks from outside: less than its own memory again, and ``/livez`` is answered meanwhile,
+each answer with less than a second of the web process's work before it.
+
+That the answer is there within a second *by the clock* is what ``python -m tests.web.attacks`` asserts, on a machine of its
+own: here other tests run at the same time, and a second may pass while nobody gives the web process a processor. The bounds
+of single connections are in `test_connections.py`.
 """
 
 from collections.abc import AsyncIterator
@@ -42,7 +46,7 @@ async def test_an_attack_costs_little_and_nobody_waits(web: Web, names: tuple[st
     found = await cost(web, *names)
     assert found.fault == ""
     assert found.peak < 2 * web.idle, f"{found.peak / web.idle:.2f} times idle"
-    assert found.slowest < 1.0
+    assert found.worked < 1.0
     assert {name: found.said[name] for name in names if name in SAID} == {name: SAID[name] for name in names if name in SAID}
 
 

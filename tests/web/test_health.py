@@ -1,9 +1,14 @@
 """``/health`` says which server is down; accepting goes on without Redis."""
 
+import asyncio
+
 import httpx
 import pytest
 
 from carafe.database import Database
+from carafe.web import health
+from carafe.web.health import Health, HealthCheck
+from tests.waiting import eventually
 from tests.web.conftest import Serve
 from tests.web.rows import count
 from tests.web.test_problems import closed_port
@@ -40,6 +45,35 @@ async def test_without_postgres_it_is_down(serve: Serve) -> None:
         alive = await http.get("/livez")
         assert (alive.status_code, alive.text) == (200, "ok\n")
         assert str(port) not in health.text
+
+
+async def test_a_flood_is_one_check(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = 0
+    answer = asyncio.Event()
+    ask = HealthCheck._ask_both
+
+    async def counted(self: HealthCheck) -> Health:
+        nonlocal checks
+        checks += 1
+        await answer.wait()
+        return await ask(self)
+
+    monkeypatch.setattr(HealthCheck, "_ask_both", counted)
+    monkeypatch.setattr(health, "KEPT", 60)
+    async with serve() as http:
+        asked = [asyncio.create_task(http.get("/health")) for _ in range(20)]
+        await eventually(lambda: checks == 1)
+        asked.pop().cancel()  # who goes away takes nothing from the others
+        await http.get("/livez")
+        answer.set()
+        assert {found.status_code for found in await asyncio.gather(*asked)} == {200}
+        assert (await http.get("/health")).status_code == 200
+        assert checks == 1
+        monkeypatch.setattr(health, "KEPT", 0)
+    async with serve() as http:
+        assert (await http.get("/health")).status_code == 200
+        assert (await http.get("/health")).status_code == 200
+        assert checks == 3
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])

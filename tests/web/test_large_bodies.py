@@ -1,6 +1,7 @@
 """Large bodies: counted before they are validated, few at a time, and their faults are listed no further than is read."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -128,6 +129,43 @@ async def test_few_are_worked_on_at_once_and_the_others_wait_their_turn(monkeypa
     go_on.set()
     await asyncio.gather(*tasks)
     assert sorted(begun) == list(range(large_bodies.AT_ONCE + 3))
+
+
+async def test_who_waits_for_room_is_in_nobodys_way_who_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    bodies = LargeBodies()
+    monkeypatch.setattr(large_bodies, "AT_ONCE", 1)
+    async with bodies.place() as first, bodies.place() as second, bodies.place() as third:
+        await first.announce(ROOM)
+        await second.work(LARGE + 1, lambda: None)
+        waiting = asyncio.create_task(third.announce(ROOM))
+        worked = asyncio.create_task(first.work(ROOM, lambda: "done"))
+        await asyncio.sleep(0)
+        second.leave()
+        assert await worked == "done"
+        first.leave()
+        await waiting
+
+
+async def test_one_that_grows_may_be_larger_than_the_room_while_it_is_alone() -> None:
+    bodies = LargeBodies()
+    async with bodies.place() as alone:
+        for size in (LARGE + 1, ROOM, 3 * ROOM):
+            alone.grow(size)
+        async with bodies.place() as other:
+            with pytest.raises(TooBusy):
+                other.grow(LARGE + 1)
+
+
+async def test_a_large_body_without_a_length_is_taken(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(large_bodies, "ROOM", 100_000)
+    body = jobs(*[b'{"kind": "web.resize", "args": {"width": 1}}'] * 2_500)
+
+    async def unannounced() -> AsyncIterator[bytes]:
+        for place in range(0, len(body), 10_000):
+            yield body[place : place + 10_000]
+
+    async with serve() as http:
+        assert (await http.post(BULK, content=unannounced(), headers=JSON)).status_code == 202
 
 
 async def test_who_finds_no_room_is_told_when_to_come_again(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

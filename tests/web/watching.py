@@ -1,10 +1,11 @@
 """Watches a web process from a process of its own, so that what attacks it does not slow the watching down.
 
 ``python watching.py PID HOST PORT``: says "watching", and at the end of its input the most memory that it has seen (bytes),
-the slowest answer of /livez (seconds) and what was wrong with one, if anything was.
+the slowest answer of /livez (seconds), how long the web process worked at most while one was awaited (seconds) and what was
+wrong with one, if anything was.
 
-An answer's seconds are those that passed, but no more than the processor time that the web process took meanwhile: on a
-machine that has other work, what it waited for is not the attack's doing.
+"slowest" is by the clock. "worked" is no more than that, nor than the processor time that the web process took meanwhile: on
+a machine that has other work, what it waited for may not be the attack's doing. It misses what the attack made it wait for.
 """
 
 import json
@@ -33,7 +34,7 @@ def used(pid: str) -> float:
 
 def main(pid: str, host: str, port: int) -> None:
     """The story: two threads look and ask until the input ends."""
-    peak, slowest, fault = 0, 0.0, ""
+    peak, slowest, worked, fault = 0, 0.0, 0.0, ""
     over = threading.Event()
 
     def look() -> None:
@@ -44,16 +45,17 @@ def main(pid: str, host: str, port: int) -> None:
             peak = max(peak, size)
 
     def ask() -> None:
-        nonlocal slowest, fault
+        nonlocal slowest, worked, fault
         while not over.wait(ASK):
-            began, worked = time.monotonic(), used(pid)
+            began, used_before = time.monotonic(), used(pid)
             try:
                 with socket.create_connection((host, port), timeout=PATIENCE) as connection:
                     connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
                     answer = connection.recv(1_000)
             except OSError as error:
                 answer = repr(error).encode()
-            slowest = max(slowest, min(time.monotonic() - began, used(pid) - worked))
+            took = time.monotonic() - began
+            slowest, worked = max(slowest, took), max(worked, min(took, used(pid) - used_before))
             if not answer.startswith(b"HTTP/1.1 200"):
                 fault = answer[:200].decode("latin-1") or "closed without an answer"
 
@@ -65,7 +67,7 @@ def main(pid: str, host: str, port: int) -> None:
     over.set()
     for thread in threads:
         thread.join(PATIENCE)
-    print(json.dumps({"peak": peak, "slowest": slowest, "fault": fault}), flush=True)  # noqa: T201
+    print(json.dumps({"peak": peak, "slowest": slowest, "worked": worked, "fault": fault}), flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ whichever page or application's page it is for; what may be done to jobs needs t
 """
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,11 +17,11 @@ from fastapi import Depends, Request
 
 from carafe.web.dashboard import cookies
 from carafe.web.dashboard.dashboard import get_dashboard
-from carafe.web.dashboard.forms import read_form
-from carafe.web.dashboard.origins import from_proxy, host_of, is_secure, origin_matches
+from carafe.web.dashboard.forms import place_of, read_form
+from carafe.web.dashboard.origins import from_proxy, host_of, is_ours, is_secure, origin_matches
 from carafe.web.dashboard.refusals import Refused, SignInNeeded
 from carafe.web.dashboard.sessions import fingerprint
-from carafe.web.origins import LOOPBACK, cannot_be_rebound, is_loopback, name_of, within
+from carafe.web.origins import LOOPBACK, cannot_be_rebound, from_another_site, is_loopback, name_of, within
 
 if TYPE_CHECKING:
     from carafe.jobs.audit import Actor
@@ -67,7 +67,15 @@ class Access:
         return self._authenticate is None and bool(self._users)
 
     async def viewer(self, request: Request) -> Viewer:
-        """Who makes this request. Raises `SignInNeeded`, or `Refused` where signing in here is no way in."""
+        """Who makes this request. Raises `SignInNeeded`, or `Refused` where signing in here is no way in.
+
+        `Refused`, too, for what a page of another site asks for: it may not open streams, nor have pages made, with what
+        lets its reader in.
+        """
+        if from_another_site(request, ours=lambda origin: is_ours(request, origin)):
+            raise Refused(
+                403, "Not from another site", "A page of another site asked for this. Open it from here, or by a link."
+            )
         found = await self._found(request)
         sees = {"view": True, "operate": found.operates, "never": False}[self._settings.dashboard_args]
         return replace(found, sees_args=sees)
@@ -152,10 +160,20 @@ def token_of(request: Request) -> str:
     return get_dashboard(request).keys.token(cookies.session_of(request))
 
 
-async def check_unsafe(request: Request) -> None:
-    """Of every route: an unsafe request comes from a page of ours, and from this session's. Raises `Refused` 403."""
+async def check_unsafe(request: Request) -> AsyncIterator[None]:
+    """Dependency of every route: an unsafe request comes from a page of ours, and from this session's. Raises `Refused` 403.
+
+    Its form has its place for as long as the request goes on.
+    """
     if request.method in SAFE_METHODS:
+        yield
         return
+    async with place_of(request):
+        await _check_unsafe(request)
+        yield
+
+
+async def _check_unsafe(request: Request) -> None:
     if not origin_matches(request):
         raise Refused(
             403,

@@ -17,6 +17,7 @@ import carafe
 from carafe.database import CONFLICTS, DISCONNECTED, Database, read_only
 from carafe.errors import Busy, CarafeError, OutcomeUnknown, Unavailable
 from carafe.logging import get_logger
+from carafe.settings import require_dashboard_settings
 from carafe.web.dashboard import login, streams
 from carafe.web.dashboard.access import Access, Authenticate, check_unsafe, viewer_of
 from carafe.web.dashboard.dashboard import Dashboard, Page
@@ -68,7 +69,9 @@ def create_dashboard(
     `client` acts, and stays the caller's to close. `model` reads (one of its own on a small read-only pool unless given).
     `authenticate` says who looks in place of the settings; `pages` are an application's own. `root_path`: what a proxy takes
     away from the path of each request (DASHBOARD_ROOT_PATH); one that is mounted learns its path from where it is mounted.
+    Raises `SettingsError` for what the settings of a dashboard lack.
     """
+    require_dashboard_settings(settings)
     app = _Application(
         taken_away=root_path,
         title="Carafe dashboard",

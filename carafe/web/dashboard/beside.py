@@ -13,8 +13,9 @@ from fastapi import FastAPI
 from carafe.jobs import Client
 from carafe.settings import Settings
 from carafe.web.dashboard.application import create_dashboard
-from carafe.web.dashboard.mounting import around, pages_of
+from carafe.web.dashboard.mounting import pages_of
 from carafe.web.installation import Installation
+from carafe.web.lifespans import around
 
 
 def dashboard_beside(application: Any, settings: Settings) -> FastAPI:

@@ -5,8 +5,10 @@ rows and of attempts, whatever names it makes up, and no wait tells whether a na
 in IPv6, since whoever has one address there has them all.
 
 An attempt is counted before its password is checked, in one statement, so that many at once gain nothing. One that comes
-too early is told how long to wait, and not counted: the wait does not grow by trying. Whoever gets in has their count
-forgotten, and so does a day of rest. An address that others guess from does not make anybody else wait.
+too early is told how long to wait, and not counted: the wait does not grow by trying. Whoever gets in has their own share of
+the count forgotten (each bucket is counted by `SHARES` of its names, too), not what others of the bucket have tried: who has
+a password could else guess another's for ever. A day of rest forgets all. An address that others guess from does not make
+anybody else wait.
 
 Must never: hold a password, or let a name that nobody has look different from one that somebody has.
 """
@@ -20,6 +22,9 @@ from carafe.database import Database
 BUCKETS = 64
 """Names that an address can try side by side; two in one bucket wait for each other."""
 
+SHARES = 16
+"""Parts of a bucket that are counted by themselves, to be forgotten by themselves."""
+
 FREE = 3
 """Attempts without a wait."""
 
@@ -31,12 +36,18 @@ _WAIT = (
     f"make_interval(secs => case when f.count < {FREE} then 0 else least(2.0 ^ least(f.count - {FREE}, 20), {LONGEST}) end)"
 )
 
+_COUNT = "case when f.last_at < now() - interval '1 day' then 1 else f.count + 1 end"
+
 ATTEMPT = f"""
-insert into carafe.failed_logins as f (name, address, count, last_at) values ($1, $2, 1, now())
-on conflict (name, address) do update
-    set count = case when f.last_at < now() - interval '1 day' then 1 else f.count + 1 end, last_at = now()
-    where f.last_at + {_WAIT} <= now()
-returning f.count
+with counted as (
+    insert into carafe.failed_logins as f (name, address, count, last_at) values ($1, $2, 1, now())
+    on conflict (name, address) do update set count = {_COUNT}, last_at = now() where f.last_at + {_WAIT} <= now()
+    returning f.count
+), shared as (
+    insert into carafe.failed_logins as f (name, address, count, last_at) select $3, $2, 1, now() from counted
+    on conflict (name, address) do update set count = {_COUNT}, last_at = now()
+)
+select count from counted
 """  # noqa: S608  constants of this module
 
 LEFT = f"""
@@ -44,7 +55,14 @@ select extract(epoch from f.last_at + {_WAIT} - now())::float8
 from carafe.failed_logins f where f.name = $1 and f.address = $2
 """  # noqa: S608  constants of this module
 
-FORGET = "delete from carafe.failed_logins where name = $1 and address = $2"
+FORGET = """
+with shared as (
+    delete from carafe.failed_logins where name = $3 and address = $2 returning count
+)
+update carafe.failed_logins f set count = greatest(f.count - s.count, 0) from shared s where f.name = $1 and f.address = $2
+"""
+
+EMPTY = "delete from carafe.failed_logins where name = $1 and address = $2 and count = 0"
 
 PRUNE = "delete from carafe.failed_logins where last_at < now() - interval '1 day'"
 
@@ -52,6 +70,11 @@ PRUNE = "delete from carafe.failed_logins where last_at < now() - interval '1 da
 def bucket_of(name: str) -> str:
     """The row of an address that a name's attempts are counted in."""
     return f"bucket {sha256(name.encode('utf-8', 'replace')).digest()[0] % BUCKETS}"
+
+
+def share_of(name: str) -> str:
+    """The row of its part of the bucket."""
+    return f"{bucket_of(name)}, share {sha256(name.encode('utf-8', 'replace')).digest()[1] % SHARES}"
 
 
 def network_of(address: str) -> str:
@@ -78,16 +101,18 @@ class FailedLogins:
         """
         async with self.database.connection() as connection:
             row = (bucket_of(name), network_of(address))
-            if await connection.fetchval(ATTEMPT, *row) is not None:
+            if await connection.fetchval(ATTEMPT, *row, share_of(name)) is not None:
                 await connection.execute(PRUNE)
                 return 0.0
             left: float | None = await connection.fetchval(LEFT, *row)
         return max(left or 0.0, 1.0)
 
     async def succeeded(self, name: str, address: str) -> None:
-        """Forget the count of somebody who got in, and write down that they did. Raises `Unavailable`."""
+        """Forget the share of somebody who got in, and write down that they did. Raises `Unavailable`."""
         from carafe.jobs.audit import Actor, record
 
         async with self.database.connection() as connection, connection.transaction():
-            await connection.execute(FORGET, bucket_of(name), network_of(address))
+            row = (bucket_of(name), network_of(address))
+            await connection.execute(FORGET, *row, share_of(name))
+            await connection.execute(EMPTY, *row)
             await record(connection, Actor(name, "dashboard"), "sign in", name, details={"address": address})

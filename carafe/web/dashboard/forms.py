@@ -4,6 +4,8 @@ Guarantees: nobody unknown makes the process read more than a name and a passwor
 apart few at a time, in a thread (`carafe.web.large_bodies`).
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated
 from urllib.parse import parse_qsl
 
@@ -13,7 +15,7 @@ from starlette.datastructures import FormData, UploadFile
 from carafe.errors import CarafeError, Unavailable
 from carafe.web.dashboard.dashboard import get_dashboard
 from carafe.web.dashboard.refusals import Refused
-from carafe.web.large_bodies import RETRY_AFTER, Place, TooBusy
+from carafe.web.large_bodies import RETRY_AFTER, Place, TooBusy, TooLarge
 
 ENCODING = "application/x-www-form-urlencoded"
 
@@ -36,14 +38,33 @@ async def read_form(request: Request) -> FormData:
         # Any byte may come as three characters.
         limit = 3 * get_dashboard(request).settings.job_args_limit + 1_048_576
     try:
-        async with get_dashboard(request).bodies.place() as place:
-            body = await _bounded(request, place, limit)
-            form = await place.work(len(body), lambda: _fields(body))
+        form = await _read(request, limit)
+    except TooLarge:
+        whose = "A form of somebody who is not signed in" if limit == LIMIT_OF_NOBODY else "A form"
+        raise Refused(413, "Too much", f"{whose} may have {limit:,} bytes.") from None
     except TooBusy:
         text = "Too many large forms come in at once; nothing was done. Try again in a moment."
         raise Refused(503, "Too busy", text, headers={"Retry-After": str(RETRY_AFTER)}) from None
     request.state.carafe_form = form
     return form
+
+
+@asynccontextmanager
+async def place_of(request: Request) -> AsyncIterator[None]:
+    """A place among the large bodies for this request's form, for the time of the block: it is held while the form is used.
+
+    `read_form` needs it.
+    """
+    async with get_dashboard(request).bodies.place() as place:
+        request.state.carafe_place = place
+        yield
+
+
+async def _read(request: Request, limit: int) -> FormData:
+    # In a function of its own, so that the bytes are gone while the request goes on.
+    place: Place = request.state.carafe_place
+    body = await place.read(request, limit)
+    return await place.work(len(body), lambda: _fields(body))
 
 
 def _is_small(request: Request) -> bool:
@@ -58,24 +79,6 @@ async def _is_known(request: Request) -> bool:
     except Refused:
         return False
     return True
-
-
-async def _bounded(request: Request, place: Place, limit: int) -> bytes:
-    too_large = Refused(413, "Too much", f"A form may have {limit:,} bytes.")
-    if limit == LIMIT_OF_NOBODY:
-        too_large = Refused(413, "Too much", f"A form of somebody who is not signed in may have {limit:,} bytes.")
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal():
-        if len(declared) > 15 or int(declared) > limit:
-            raise too_large
-        await place.announce(int(declared))
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise too_large
-        place.grow(len(body))
-    return bytes(body)
 
 
 def _fields(body: bytes) -> FormData:

@@ -1,7 +1,7 @@
 """The dashboard under a path of another FastAPI application, and an application's own pages in the dashboard."""
 
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from fastapi import APIRouter, FastAPI
 from carafe.web.dashboard.access import Authenticate
 from carafe.web.dashboard.application import create_dashboard
 from carafe.web.dashboard.dashboard import Dashboard
+from carafe.web.lifespans import around
 
 if TYPE_CHECKING:
     from carafe.jobs import Client
@@ -73,15 +74,3 @@ def mount_dashboard(
 
     around(app, ending)
     return dashboard
-
-
-def around(app: FastAPI, outside: Callable[[Any], AbstractAsyncContextManager[None]]) -> None:
-    """Put a context around the lifespan that an application has already."""
-    inside = app.router.lifespan_context
-
-    @asynccontextmanager
-    async def lifespan(of: Any) -> AsyncIterator[Any]:
-        async with outside(of), inside(of) as state:
-            yield state
-
-    app.router.lifespan_context = lifespan

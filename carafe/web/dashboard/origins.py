@@ -56,9 +56,15 @@ def host_of(request: Request) -> str:
 
 
 def origin_matches(request: Request) -> bool:
-    """Whether the request was made by a page of ours: its Origin has our host and port, and our scheme unless a proxy that
-    is not listed took https away (then we cannot know it)."""
-    origin = request.headers.get("origin", "")
+    """Whether the request was made by a page of ours, as its Origin says, and nothing that the browser says denies it."""
+    if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
+        return False
+    return is_ours(request, request.headers.get("origin", ""))
+
+
+def is_ours(request: Request, origin: str) -> bool:
+    """Whether an Origin has our host and port, and our scheme unless a proxy that is not listed took https away (then we
+    cannot know it)."""
     try:
         parts = urlsplit(origin)
         secure = parts.scheme == "https"
@@ -67,8 +73,6 @@ def origin_matches(request: Request) -> bool:
         if is_secure(request) and not secure:
             return False
     except ValueError:
-        return False
-    if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
         return False
     return bool(parts.netloc) and _plain(parts.netloc, secure) == _plain(host_of(request), secure)
 

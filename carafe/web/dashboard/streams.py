@@ -8,13 +8,15 @@
 4. ``event: ended``, ``data: signed out | stopping``: the session has ended, or this process goes (connect again)
 
 Everything comes from Postgres by one read a second for all pages together, so it is true after any restart and while
-Redis is away. A stream over DASHBOARD_STREAMS is answered 503: the page polls instead.
+Redis is away. A stream over DASHBOARD_STREAMS is answered 503, one over an address's share of them 429: the page polls
+instead.
 Must never: keep a process from exiting; all streams end as soon as it drains.
 """
 
 import asyncio
 import signal
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -23,12 +25,15 @@ from uuid import UUID
 import orjson
 from fastapi import APIRouter, Request, Response
 from fastapi.sse import EventSourceResponse, format_sse_event
+from starlette.types import Receive, Scope, Send
 
 from carafe.database import AWAY
 from carafe.logging import get_logger
 from carafe.web.dashboard import cookies
 from carafe.web.dashboard.access import ViewerOf
 from carafe.web.dashboard.dashboard import DashboardOf
+from carafe.web.dashboard.failed_logins import network_of
+from carafe.web.dashboard.origins import address_of
 from carafe.web.dashboard.refusals import Refused
 from carafe.web.stopping import stopping_of
 
@@ -45,6 +50,9 @@ TICK = 1.0
 RECHECK = 15.0
 """Seconds after which a stream's session is looked at again; a comment is sent then, so that a dead peer is noticed."""
 
+OF_ONE_BROWSER = 6
+"""Connections that a browser opens to one address (over HTTP/1.1)."""
+
 MAX_TOPICS = 50
 """Topics of one stream."""
 
@@ -59,6 +67,8 @@ class Stream:
     """One open page: what it wants to know, and what it has not been told yet."""
 
     topics: frozenset[str]
+    address: str = ""
+    """Whose page it is: an address, or a network (`network_of`)."""
     new: bool = True
     """Whether nobody has looked at its topics since it opened."""
     changed: set[str] = field(default_factory=set)
@@ -84,7 +94,10 @@ class Streams:
 
     def __init__(self, model: "ReadModel", snapshots: "Snapshots", limit: int) -> None:
         self._model, self._snapshots, self._limit = model, snapshots, limit
+        self.limit_of_one = max(OF_ONE_BROWSER, limit // 4)
+        """Streams of one address: so that none takes all of them."""
         self._open: set[Stream] = set()
+        self._by_address: Counter[str] = Counter()
         self._watching: asyncio.Task[None] | None = None
         self.ended = asyncio.Event()
         """Set when this process stops: every stream ends, no other is opened."""
@@ -94,8 +107,8 @@ class Streams:
         """How many there are."""
         return len(self._open)
 
-    def enter(self, topics: frozenset[str]) -> Stream:
-        """Open one. Raises `Refused` 503 when there are too many, or the process stops."""
+    def enter(self, topics: frozenset[str], address: str = "") -> Stream:
+        """Open one. Raises `Refused`: 503 if there are too many, or the process stops; 429 if the address has too many."""
         if self.ended.is_set() or len(self._open) >= self._limit:
             raise Refused(
                 503,
@@ -103,15 +116,28 @@ class Streams:
                 f"{self._limit} pages follow what happens (DASHBOARD_STREAMS); this one looks again every few seconds.",
                 headers={"Retry-After": "5"},
             )
-        stream = Stream(topics)
+        if self._by_address[address] >= self.limit_of_one:
+            raise Refused(
+                429,
+                "Too many open pages",
+                f"{self.limit_of_one} pages of your address follow what happens (a quarter of DASHBOARD_STREAMS, at least "
+                f"{OF_ONE_BROWSER}); this one looks again every few seconds.",
+                headers={"Retry-After": "5"},
+            )
+        stream = Stream(topics, address)
         self._open.add(stream)
+        self._by_address[address] += 1
         if self._watching is None or self._watching.done():
             self._watching = asyncio.create_task(self._watch(), name="dashboard changes")
         return stream
 
     def leave(self, stream: Stream) -> None:
         """Close one. Harmless when it is closed."""
-        self._open.discard(stream)
+        if stream in self._open:
+            self._open.discard(stream)
+            self._by_address[stream.address] -= 1
+            if not self._by_address[stream.address]:
+                del self._by_address[stream.address]
 
     def end(self) -> None:
         """End all of them, for good."""
@@ -213,11 +239,23 @@ def server_stops() -> bool:
 
 @router.get("/events")
 async def events(request: Request, viewer: ViewerOf, dashboard: DashboardOf, topics: str = "overview") -> Response:
-    """The stream. Answers 503 over DASHBOARD_STREAMS, 422 for topics that do not exist."""
-    stream = dashboard.streams.enter(parsed(topics))
-    return EventSourceResponse(
-        _events(request, dashboard, stream), headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    )
+    """The stream. Answers 503 over DASHBOARD_STREAMS, 429 over an address's share, 422 for topics that do not exist."""
+    stream = dashboard.streams.enter(parsed(topics), network_of(address_of(request)))
+    return _Following(dashboard.streams, stream, _events(request, dashboard, stream))
+
+
+class _Following(EventSourceResponse):
+    """The answer that holds a stream: it leaves, however it ends, also when its peer has gone before the first event."""
+
+    def __init__(self, streams: Streams, stream: Stream, content: AsyncIterator[bytes]) -> None:
+        super().__init__(content, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        self._streams, self._stream = streams, stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._streams.leave(self._stream)
 
 
 def parsed(topics: str) -> frozenset[str]:
@@ -265,7 +303,6 @@ async def _events(request: Request, dashboard: DashboardOf, stream: Stream) -> A
                 yield _state(dashboard, stream) if topic == "state" else format_sse_event(event="changed", data_str=topic)
         yield format_sse_event(event="ended", data_str="stopping")
     finally:
-        streams.leave(stream)
         if told is not None:
             told()
 
