@@ -255,7 +255,8 @@ async def test_who_is_silent_for_longer_goes_first_whatever_it_did_before(web: W
     assert status(await read_answer(reader)) == "200"
     younger = [await opened(web) for _ in range(9)]
     newest = await opened(web)
-    assert await reader.read() == b""
+    async with asyncio.timeout(10):
+        assert await reader.read() == b""
     assert not any(other.at_eof() for other, _ in younger)
     for _, each in (*younger, newest, (reader, writer)):
         each.close()
@@ -272,9 +273,10 @@ async def test_who_still_takes_an_answer_is_not_silent(web: Web, monkeypatch: py
         others.append(await opened(web))
         others[-1][1].write(get("/livez"))
         assert status(await read_answer(others[-1][0])) == "200"
-    for gone, _ in others[:3]:
-        assert await gone.read() == b""
-    assert len(await reader.readexactly(20_000_000)) == 20_000_000
+    async with asyncio.timeout(20):
+        for gone, _ in others[:3]:
+            assert await gone.read() == b""
+        assert len(await reader.readexactly(20_000_000)) == 20_000_000
     # It has all of it: now it is one of those that wait, and may go.
     writer.write(get("/livez"))
     assert status(await read_answer(reader)) == "200"
