@@ -132,7 +132,7 @@ WORKERS = Gauge("carafe_workers", "Workers that are alive.")
 WORKER_SLOTS = Gauge("carafe_worker_slots", "Slots of all workers that take jobs.")
 VACUUM_HELD = Gauge(
     "carafe_vacuum_held_seconds",
-    "How long the oldest transaction that holds back vacuum has been open (0: a minute at most).",
+    "How long the oldest transaction, replication slot or standby has held back vacuum (0: a minute at most).",
 )
 DEAD_ROWS = Gauge("carafe_jobs_dead_rows", "Rows of live jobs that are gone and wait for a vacuum.")
 SCALING_QUEUED = Gauge("carafe_scaling_queued", "Hints in Redis: what the autoscaler counts as waiting.", ("queue",))

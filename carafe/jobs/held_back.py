@@ -1,16 +1,19 @@
-"""What holds back vacuum: a transaction that was left open anywhere in the database, and how many rows wait for its end.
+"""What holds back vacuum: a transaction that was left open anywhere in the database, a standby or a replication slot whose
+snapshot stands still; and how many rows wait for its end.
 
 Rows of jobs that have ended stay in the table and its indexes for as long, and whatever reads along an index passes them.
 Claims, ends and beats cost no more by that; upkeep that looks along an index looks less often (carafe.seldom).
 """
 
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from carafe.jobs.statements import HELD_BACK
 
 LONG = 60.0
-"""Seconds after which a transaction is told of: an ordinary one is long over."""
+"""Seconds after which a transaction is told of: an ordinary one is long over, and a standby's snapshot has moved on."""
 
 MANY = 50_000
 """Dead rows that make it somebody's concern."""
@@ -18,7 +21,8 @@ MANY = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who: ``session``, ``prepared transaction`` or ``replication slot``; `seconds`: for how long (None: not known)."""
+    """Who: ``session``, ``prepared transaction``, ``replication slot`` or ``standby``; `seconds`: for how long (None: not
+    known)."""
 
     what: str
     name: str
@@ -46,14 +50,16 @@ class Holder:
                 )
             case "prepared transaction":
                 return f"`commit prepared '{self.name}'` or `rollback prepared '{self.name}'`"
-            case _:
+            case "replication slot" if self.state == "inactive":
                 return f"if nothing reads it any more: `select pg_drop_replication_slot('{self.name}')`"
+            case _:
+                return "end the long statement on the standby, or set hot_standby_feedback = off there"
 
 
 @dataclass(frozen=True, slots=True)
 class HeldBack:
-    """`holder` has held back vacuum longest (None: nobody for `LONG`); `dead_rows` of live jobs wait; `unseen` sessions are
-    hidden from this user."""
+    """`holder` has the oldest snapshot of those that have held back vacuum for `LONG` (None: nobody has); `dead_rows` of
+    live jobs wait; `unseen` sessions are hidden from this user."""
 
     holder: Holder | None
     dead_rows: int
@@ -65,10 +71,29 @@ class HeldBack:
         return self.holder is not None and self.dead_rows >= MANY
 
 
+_still: dict[str, float] = {}
+"""Since when, in monotonic seconds, this process has seen a snapshot of a standby or slot that has not moved on since."""
+
+
 async def held_back(connection: Any) -> HeldBack:
     """As it is now, on an asyncpg connection. Raises what the database raises."""
-    row = await connection.fetchrow(HELD_BACK.positional, LONG)
-    holder = None
-    if row["what"] is not None:
-        holder = Holder(row["what"], row["name"], row["pid"], row["state"], row["seconds"])
-    return HeldBack(holder, row["dead_rows"], row["unseen"])
+    rows = await connection.fetch(HELD_BACK.positional, LONG)
+    now = time.monotonic()
+    seen = {row["still"]: _still.get(row["still"], now) for row in rows if row["still"] is not None}
+    _still.clear()
+    _still.update(seen)
+    holder = next((found for row in rows if (found := _holder(row, now)) is not None), None)
+    return HeldBack(holder, rows[0]["dead_rows"], rows[0]["unseen"])
+
+
+def _holder(row: Mapping[str, Any], now: float) -> Holder | None:
+    if row["what"] is None:
+        return None
+    seconds = row["seconds"]
+    if row["still"] is not None:
+        # Postgres knows at best since when nobody reads a slot; a snapshot that stands still is as old as it was seen so.
+        standing = now - _still[row["still"]]
+        seconds = max(seconds or 0.0, standing) or None
+        if row["state"] != "inactive" and standing <= LONG:
+            return None
+    return Holder(row["what"], row["name"], row["pid"], row["state"], seconds)

@@ -1,17 +1,22 @@
 """A Redis that answers and cannot be used is away: the worker says so once, waits, and takes jobs again within a second."""
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 import redis
 
 from carafe.embedded import EmbeddedValkey, free_port
 from carafe.jobs import Client, State
 from carafe.jobs.hints import QUEUE
-from tests.engine.conftest import States
+from carafe.jobs.queue import Queue
+from tests.engine.conftest import StartWorker, States
 from tests.engine.jobs import NoOp
+from tests.engine.refusing import refusing
 from tests.engine.worker_process import WorkerProcess
 from tests.waiting import eventually
 
@@ -78,11 +83,79 @@ def a_key_of_another_kind(connection: "redis.Redis") -> Iterator[None]:
         connection.delete(QUEUE)
 
 
+def until(check: Callable[[], bool]) -> None:
+    """Ask until it holds: each question is an answer of the server's."""
+    deadline = time.monotonic() + 20
+    while not check():
+        assert time.monotonic() < deadline
+
+
+@contextmanager
+def cannot_save(connection: "redis.Redis") -> Iterator[None]:
+    """It is to save its data, and the last try was killed."""
+
+    def outcome() -> str:
+        return str(connection.info("persistence")["rdb_last_bgsave_status"])
+
+    connection.set("to be saved", 1)
+    connection.config_set("save", "3600 1")
+    connection.config_set("rdb-key-save-delay", 60_000_000)
+    connection.bgsave()
+    for child in psutil.Process(connection.info("server")["process_id"]).children():
+        child.kill()
+    until(lambda: outcome() == "err")
+    try:
+        yield
+    finally:
+        connection.config_set("rdb-key-save-delay", 0)
+        connection.bgsave()
+        until(lambda: outcome() == "ok")
+        connection.config_set("save", "")
+        connection.delete("to be saved")
+
+
+@contextmanager
+def no_more_clients(connection: "redis.Redis") -> Iterator[None]:
+    """It has as many clients as it may, and a worker is none of them."""
+    before = str(connection.config_get("maxclients")["maxclients"])
+    connection.config_set("maxclients", 1)
+    connection.client_kill_filter(_type="normal", skipme=True)
+    try:
+        yield
+    finally:
+        connection.config_set("maxclients", before)
+
+
+@contextmanager
+def a_script_without_end(connection: "redis.Redis") -> Iterator[None]:
+    """A script holds it up, which began in the moment when all clients had lost it."""
+    connection.config_set("busy-reply-threshold", 1)
+    place = {name: connection.get_connection_kwargs()[name] for name in ("host", "port", "password")}
+    with redis.Redis(**place, socket_timeout=None) as other:
+        pipeline = other.pipeline(transaction=True)
+        pipeline.client_kill_filter(_type="normal", skipme=True)
+        pipeline.eval("while true do end", 0)
+        running = threading.Thread(target=lambda: pipeline.execute(raise_on_error=False))
+        running.start()
+        try:
+            yield
+        finally:
+            connection.script_kill()
+            running.join(20)
+
+
+UNANSWERED: dict[str, tuple[Callable[[redis.Redis], AbstractContextManager[None]], str]] = {
+    "MAXCLIENTS": (no_more_clients, "it has as many clients as it may"),
+    "BUSY": (a_script_without_end, "a script holds it up"),
+}
+"""States in which it tells nobody how it is."""
+
 STATES: dict[str, tuple[Callable[[redis.Redis], AbstractContextManager[None]], str]] = {
     "READONLY": (replica, "it is a replica"),
     "MASTERDOWN": (without_its_primary, "it is a replica"),
     "NOREPLICAS": (too_few_replicas, "it has too few replicas"),
     "NOPERM": (no_right_to_pop, "its user lacks a right"),
+    "MISCONF": (cannot_save, "it cannot save its data"),
     "WRONGTYPE": (a_key_of_another_kind, "somebody else uses a key of ours"),
 }
 
@@ -113,6 +186,51 @@ async def test_a_worker_waits_in_words_and_takes_jobs_again(
     await becomes(job.id, State.SUCCEEDED, 20)
     assert worker.process.poll() is None
     assert await client.queue.trouble(within=2) is None
+
+
+@pytest.mark.parametrize("state", UNANSWERED)
+async def test_a_worker_waits_for_a_server_that_answers_nobody(
+    client: Client, worker: WorkerProcess, redis_connection: "redis.Redis", becomes: States, state: str
+) -> None:
+    make, words = UNANSWERED[state]
+    with make(redis_connection):
+        job = await client.enqueue(NoOp())
+        await eventually(lambda: worker.probe("/readyz")[0] == 503 and words in worker.probe("/readyz")[1])
+        assert worker.probe("/livez")[0] == 200
+        assert words in (await client.queue.trouble(within=2) or "")
+    await eventually(lambda: worker.probe("/readyz")[0] == 200)
+    await becomes(job.id, State.SUCCEEDED, 20)
+    assert worker.process.poll() is None
+
+
+async def test_a_worker_waits_for_a_server_that_loads_or_is_a_cluster(
+    client: Client, redis_url: str, start_worker: StartWorker, becomes: States
+) -> None:
+    """A stand-in says it: this server has loaded its data before anybody could ask, and is no part of a cluster."""
+    async with refusing(redis_url) as front:
+        worker = await start_worker(REDIS_URL=front.url)
+        queue = Queue(front.url, timeout=2)
+        for says, words in (
+            ("LOADING Valkey is loading the dataset in memory", "it is loading its data"),
+            ("CLUSTERDOWN The cluster is down", "it is a cluster that is down"),
+        ):
+            front.says = says
+            await front.hang_up()
+
+            def told(words: str = words) -> bool:
+                return words in worker.probe("/readyz")[1]
+
+            await eventually(told)
+            assert worker.probe("/livez")[0] == 200
+            assert words in (await queue.trouble(within=2) or "")
+            front.says = None
+            await front.hang_up()
+            await eventually(lambda: worker.probe("/readyz")[0] == 200)
+            job = await client.enqueue(NoOp())
+            await becomes(job.id, State.SUCCEEDED, 20)
+        await queue.close()
+        assert worker.process.poll() is None
+        await worker.stop()
 
 
 async def test_a_pop_that_is_ended_with_an_error_ends_no_worker(

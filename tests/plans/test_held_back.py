@@ -3,6 +3,7 @@
 No beat grows dearer by it; and doctor, the attention list and the metrics name who it is.
 """
 
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -10,12 +11,19 @@ from typing import Any
 
 import asyncpg
 import pytest
+from psycopg import pq
+from psycopg.pq.abc import PGconn
 
+from carafe import metrics
 from carafe.database import plain_dsn, plan_by_index
 from carafe.doctor import Finding, Level, _vacuum
 from carafe.jobs import Client, statements
 from carafe.jobs.held_back import held_back
+from carafe.jobs.identifiers import uuid7
 from carafe.readmodel.model import ReadModel
+from carafe.steward.exported import Exporter
+from carafe.steward.gauges import Sampler
+from carafe.steward.lease import Lease
 from carafe.testing.databases import Databases
 from tests.plans.explaining import Cost, cost
 from tests.plans.population import BATCH, LOST, WORKER, WORKERS, fill, ids
@@ -156,6 +164,85 @@ async def test_a_prepared_transaction_holds_it_back_too(databases: Databases, mo
     assert holder is not None
     assert holder.words == "prepared transaction left by an application"
     assert "rollback prepared" in holder.advice
+
+
+@asynccontextmanager
+async def standby(url: str, slot: str) -> AsyncIterator[PGconn]:
+    """What a standby with hot_standby_feedback does: reads from a slot, and says what its oldest snapshot is."""
+    async with connected(url) as connection:
+        if await connection.fetchval("show wal_level") == "minimal":
+            pytest.skip("this server lets nobody replicate")
+        await connection.execute("select pg_create_physical_replication_slot($1, true)", slot)
+        oldest = await connection.fetchval("select cast(pg_snapshot_xmin(pg_current_snapshot()) as text)")
+        replica = pq.PGconn.connect(f"{plain_dsn(url)}?replication=true&application_name={slot}".encode())
+        try:
+            where = replica.exec_(b"IDENTIFY_SYSTEM").get_value(0, 2)
+            assert where is not None, replica.error_message
+            begun = replica.exec_(b"START_REPLICATION SLOT %s PHYSICAL %s" % (slot.encode(), where))
+            assert begun.status == pq.ExecStatus.COPY_BOTH, replica.error_message
+            epoch, xmin = divmod(int(oldest), 1 << 32)
+            replica.put_copy_data(b"h" + struct.pack("!qIIII", 0, xmin, epoch, 0, 0))
+            replica.flush()
+
+            async def held() -> bool:
+                found = await connection.fetchval("select xmin from pg_replication_slots where slot_name = $1", slot)
+                return found is not None
+
+            await eventually(held)
+            yield replica
+        finally:
+            replica.finish()
+            drop = "select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = $1 and not active"
+            await eventually(lambda: connection.fetchval(f"with gone as ({drop}) select count(*) from gone", slot))
+
+
+async def test_a_replication_slot_that_holds_it_back_is_named_wherever_one_looks(
+    carafe_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("carafe.jobs.held_back.MANY", 100)
+    database, queue = carafe_client.database, carafe_client.queue
+    slot = f"carafe_tests_{uuid7().hex}"
+    async with connected(database.url) as connection, standby(database.url, slot) as replica:
+        await connection.execute(WORKERS, WORKER, LOST)
+        await run_no_ops(connection, 200)
+        # As long as it is read, its snapshot may move on.
+        assert (await held_back(connection)).holder is None
+        with monkeypatch.context() as at_once:
+            at_once.setattr("carafe.jobs.held_back.LONG", 0.0)
+            holder = (await held_back(connection)).holder
+        assert holder is not None
+        assert (holder.words, holder.pid) == (f"replication slot {slot} (active)", replica.backend_pid)
+        assert "hot_standby_feedback" in holder.advice
+
+        replica.finish()
+
+        async def left() -> bool:
+            await connection.execute("select pg_stat_force_next_flush()")
+            held = await held_back(connection)
+            return held.holder is not None and held.holder.state == "inactive" and held.matters
+
+        await eventually(left)
+        found: list[Finding] = []
+        await _vacuum(connection, found)
+        [finding] = found
+        assert (finding.level, finding.text.split(" has held back vacuum for ")[0]) == (
+            Level.WARNING,
+            f"replication slot {slot} (inactive)",
+        )
+        assert f"pg_drop_replication_slot('{slot}')" in (finding.advice or "")
+        attention = (await ReadModel(database).snapshot()).attention
+        [item] = [item for item in attention if item.key == "vacuum-held-back"]
+        assert item.text.startswith(f"replication slot {slot} (inactive) has held back vacuum for ")
+
+        # And the metric of the alert grows while it stands still.
+        lease = Lease(database, "steward", uuid7(), "tests")
+        assert await lease.renew()
+        exporter = Exporter(database, queue, lease)
+        await Sampler(database).work()
+        await exporter.work()
+        first = exporter.values(metrics.VACUUM_HELD)[()]
+        await exporter.work()
+        assert 0 < first < exporter.values(metrics.VACUUM_HELD)[()]
 
 
 async def test_sessions_that_may_not_be_seen_are_counted(databases: Databases) -> None:
