@@ -11,7 +11,7 @@ from collections.abc import Callable
 import structlog
 
 from carafe.engine.slot import Claim
-from carafe.engine.worker_loop import WorkerLoop
+from carafe.engine.worker_loop import Owner, WorkerLoop
 
 log = structlog.stdlib.get_logger("carafe.engine")
 
@@ -56,29 +56,32 @@ class LoopWatch:
 
     def _look(self, now: float, late: float) -> None:
         if late > BLOCKED:
-            claim, stack = self._loop.blocker()
+            owner, stack = self._loop.blocker()
             log.warning(
                 "this process stood still: it was frozen or had no CPU, or a handler or a hook held Python's lock",
                 seconds=round(late, 1),
                 stack=stack,
-                **named(claim),
+                **named(owner),
             )
         standing = self._loop.standing(now)
         self._stalled(standing)
         if standing > BLOCKED and self._since is None:
             self._since = now - standing
-            claim, stack = self._loop.blocker()
+            owner, stack = self._loop.blocker()
             log.warning(
                 "a handler blocks the event loop: nothing else of this worker goes on until it awaits something",
                 seconds=round(standing, 1),
                 stack=stack,
-                **named(claim),
+                **named(owner),
             )
         elif standing < BLOCKED and self._since is not None:
             log.info("the event loop turns again", seconds=round(now - self._since, 1))
             self._since = None
 
 
-def named(claim: Claim | None) -> dict[str, object]:
-    """What a log line says of a claim."""
-    return {} if claim is None else {"job_id": str(claim.id), "kind": claim.kind, "attempt": claim.attempt}
+def named(owner: Owner | None) -> dict[str, object]:
+    """What a log line says of whose code it was."""
+    if owner is None:
+        return {}
+    attempt = {"attempt": owner.attempt} if isinstance(owner, Claim) else {"hook": True}
+    return {"job_id": str(owner.id), "kind": owner.kind, **attempt}
