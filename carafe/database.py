@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import asyncpg
@@ -239,6 +240,7 @@ class Database:
         self._away: BaseException | None = None
         self._probe: asyncio.Task[None] | None = None
         self._in_use: set[Any] = set()
+        self._hooked: dict[Any, HookedTransaction] = {}
         self._closed = False
         self._engine: AsyncEngine | None = None
 
@@ -338,6 +340,11 @@ class Database:
         if self._away is not None:
             raise Unavailable(self._away) from self._away
 
+    @property
+    def away(self) -> bool:
+        """Whether Postgres is known to be away at this moment."""
+        return self._away is not None
+
     def doubt(self, error: BaseException) -> None:
         """Somebody else found that Postgres does not answer: believe it, and look for it. Only on the pool's own loop."""
         self._lost(error)
@@ -348,7 +355,8 @@ class Database:
             # The others are to the same server, and a new one may be led to another.
             self._renew()
         if not self._closed and (self._probe is None or self._probe.done()):
-            self._probe = asyncio.create_task(self._look_for_it(), name="look for postgres")
+            # In no context of a handler's or a hook's: it is for everybody, and none of theirs may end it.
+            self._probe = asyncio.create_task(self._look_for_it(), name="look for postgres", context=Context())
         return Unavailable(error)
 
     async def _look_for_it(self) -> None:
@@ -357,7 +365,7 @@ class Database:
         One that works at once says that Postgres is well, and one connection was not (a slow statement, a terminated
         backend). Otherwise it is away: everybody is told at once from the first failure until it answers again.
         """
-        while True:
+        while not self._closed:
             try:
                 async with asyncio.timeout(max(2.0, self._connect_timeout)):
                     probe = await self._connect()
@@ -372,7 +380,7 @@ class Database:
                     log.warning("Postgres cannot be used, looking for it", error=f"{type(error).__name__}: {error}")
                 self._away = error
                 await asyncio.sleep(0.5)
-        if self._away is not None:
+        if self._away is not None and not self._closed:
             log.info("Postgres can be used again")
             # What was open before the outage may never answer, or only after the network's own long pauses.
             for connection in list(self._in_use):
@@ -408,10 +416,15 @@ class Database:
         """A statement of a session has failed. SQLAlchemy does not count a statement without an answer as a lost connection:
         it would wait for the same silence again to roll back, and give the connection to the next."""
         error = _ended_by(context.original_exception)
+        connection: Any = None
+        if context.connection is not None and not context.connection.invalidated:
+            connection = context.connection.connection.driver_connection
+        if (transaction := self._hooked.get(connection)) is not None:
+            transaction.met(context.original_exception, error)
         if error is not None:
             context.is_disconnect = True
-            if context.connection is not None and not context.connection.invalidated:
-                cast(Any, context.connection.connection.driver_connection).terminate()
+            if connection is not None:
+                connection.terminate()
             self._lost(error)
 
     def _session_connected(self, connection: Any, record: Any) -> None:
@@ -438,17 +451,20 @@ class Database:
 
         Timeouts in seconds (0: none); after `idle_timeout` without a statement Postgres itself gives the transaction up, so
         that a client that has vanished without a word holds no row for ever. Commits at the end of the block, rolls back on
-        any error. Raises `Unavailable`, `OutcomeUnknown` for a loss at the commit, asyncpg's own error for a conflict.
+        any error. Raises `Unavailable`, `OutcomeUnknown` for a loss at the commit, asyncpg's own error for a conflict; what
+        the application's code raises in a block of `HookedTransaction.lent` passes, unless Postgres itself is why.
         """
         from sqlalchemy.exc import SQLAlchemyError
 
         self.require()
         done = False
+        transaction: HookedTransaction | None = None
         try:
             async with self.sessions()() as session, session.begin():
                 raw = await (await session.connection()).get_raw_connection()
                 transaction = HookedTransaction(session, cast(Any, raw.driver_connection))
                 self._in_use.add(transaction.connection)
+                self._hooked[transaction.connection] = transaction
                 try:
                     await self.limit(
                         transaction,
@@ -459,19 +475,22 @@ class Database:
                     yield transaction
                     done = True
                 except DISCONNECTED as error:
-                    if not isinstance(error, ValueError):
+                    if not (isinstance(error, ValueError) or transaction.its_own(error)):
                         transaction.connection.terminate()  # a rollback over it could take for ever
                     raise
                 finally:
                     self._in_use.discard(transaction.connection)
+                    del self._hooked[transaction.connection]
         except SQLAlchemyError as error:
+            if transaction is not None and transaction.its_own(error):
+                raise
             if lost(error):
                 raise self._failed(_ended_by(getattr(error, "orig", None)) or error, committing=done) from error
             if (again := conflict(error)) is not None:
                 raise again from error
             raise
         except DISCONNECTED as error:
-            if isinstance(error, ValueError):
+            if isinstance(error, ValueError) or (transaction is not None and transaction.its_own(error)):
                 raise
             raise self._failed(error, committing=done) from error
 
@@ -547,13 +566,47 @@ async def plan_by_index(connection: "asyncpg.Connection[Record]") -> None:
 
 
 class HookedTransaction:
-    """A session and, under it, the asyncpg connection that both use."""
+    """A session and, under it, the asyncpg connection that both use.
 
-    __slots__ = ("connection", "session")
+    The application's code (a hook, a handler's block) may raise anything, also what a lost connection raises, for reasons of
+    its own: a service that it calls does not answer, a pool of its own is empty. So what became of this transaction is never
+    told by the class of an error: its connection tells.
+    """
+
+    __slots__ = ("_conflict", "_cut", "_lent", "_loss", "connection", "session")
 
     def __init__(self, session: "AsyncSession", connection: "asyncpg.Connection[Record]") -> None:
         self.session = session
         self.connection = connection
+        self._loss: BaseException | None = None
+        self._conflict: BaseException | None = None
+        self._cut = self._lent = False
+
+    def met(self, error: BaseException, loss: BaseException | None) -> None:
+        """A statement of the session has failed; `loss`: this has ended the connection."""
+        self._loss = self._loss or loss
+        self._conflict = conflict(error) or self._conflict
+        # Whoever cancels a statement ends the connection with it: that is not Postgres's doing.
+        self._cut = self._cut or not isinstance(error, Exception)
+
+    def fault_of_postgres(self, error: BaseException) -> BaseException | None:
+        """What an error of the application's code in this transaction says of Postgres: `Unavailable`, asyncpg's own error
+        of a conflict; None: it is that code's own."""
+        if self._loss is not None or (self.connection.is_closed() and not self._cut):
+            return Unavailable(self._loss or error)
+        found = conflict(error)
+        return found if found is not None and found is self._conflict else None
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """In this block the application's code runs."""
+        self._lent = True
+        yield
+        self._lent = False
+
+    def its_own(self, error: BaseException) -> bool:
+        """Whether this error was raised by code that this transaction was lent to, for a reason of its own."""
+        return self._lent and self.fault_of_postgres(error) is None
 
     @asynccontextmanager
     async def by_index(self) -> AsyncIterator[None]:

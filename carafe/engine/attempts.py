@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from contextvars import Context
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -10,6 +11,7 @@ from uuid import UUID
 import asyncpg
 
 from carafe.database import AWAY, Database
+from carafe.engine.captured_logs import running
 from carafe.engine.results import encode_result
 from carafe.engine.slot import Claim
 from carafe.jobs.errors import InvalidOption, StaleClaim
@@ -99,8 +101,9 @@ class AttemptContext:
             raise InvalidOption("transaction", "this attempt has already completed its job in a transaction")
         # The handler's own time bounds the block; should this process vanish, Postgres gives it up a little later.
         async with self._database.hooked(statement_timeout=0, lock_timeout=0, idle_timeout=self.timeout + 10) as transaction:
-            yield transaction.session
-            await transaction.session.flush()
+            with transaction.lent():
+                yield transaction.session
+                await transaction.session.flush()
             await self._database.limit(transaction)
             row = self._row
             result = encode_result(self.result, self._limit)
@@ -114,8 +117,15 @@ class AttemptContext:
                 rows = await transaction.connection.fetch(FINISH.positional, *arguments)
             if not rows:
                 raise StaleClaim(self.job_id, row["fence"])
-            await run_hooks(transaction.session, {**dict(row), "state": "succeeded", "result": result, "error": None})
+            ended = {**dict(row), "attempt": self.attempt, "state": "succeeded", "result": result, "error": None}
+            await run_hooks(transaction, ended, self._context_of_hooks())
         self.completed = True
+
+    def _context_of_hooks(self) -> Context:
+        """An empty one, in which what the hook logs, takes and makes belongs to this attempt: it waits for the hook."""
+        context = Context()
+        context.run(running.set, self._claim)
+        return context
 
 
 class ThreadContext:

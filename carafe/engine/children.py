@@ -81,9 +81,10 @@ class Children:
         """
         with self._lock:
             child, self._spare = self._spare or Child(self._modules), None
-        started(child)
-        threading.Thread(target=self._prepare, name="carafe spare child", daemon=True).start()
         try:
+            started(child)
+            with suppress(RuntimeError):  # no more threads: the next job waits for its Python's start
+                threading.Thread(target=self._prepare, name="carafe spare child", daemon=True).start()
             return child.run(request, begun, report, logged, spans)
         finally:
             child.close()

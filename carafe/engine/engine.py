@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
@@ -96,6 +97,15 @@ WRITE_AT_ONCE = 1000
 WRITES = 2
 """Ends in one group, and groups under way at once."""
 
+HELPERS = 4
+"""Threads for what blocks: handing hints back, ending the services that have threads of their own."""
+
+HINTS_WAIT = 5.0
+"""Seconds that the end waits at most for hints on their way back; what is lost then the steward pushes."""
+
+END = 15.0
+"""Seconds that the end of the engine may take, unless its loop stands still."""
+
 
 class Consumer(Protocol):
     """What the engine needs of Celery's side. Called from any thread."""
@@ -166,6 +176,8 @@ class Engine:
             (settings.log_level, settings.log_format),
             ahead=() if tracing.active is None else ("carafe.tracing.tracer",),
         )
+        self._helpers = ThreadPoolExecutor(HELPERS, thread_name_prefix="carafe helper")
+        self._handing_back: set[asyncio.Task[Any]] = set()
         self._job_log = open_job_log(settings)
         self._holdings = Holdings()
         self._times_lost = 0
@@ -289,12 +301,23 @@ class Engine:
         self._surroundings.forget()
         self._capture.remove()
         await self._logs.finish()
-        await asyncio.to_thread(self.scaling.stop)
-        await asyncio.to_thread(self._children.close)
-        await asyncio.to_thread(self.heartbeat.stop)
+        await self._aside(self.scaling.stop)
+        await self._aside(self._children.close)
+        await self._aside(self.heartbeat.stop)
         self._job_log.flush()
         await self._handlers_database.close()
         await self._database.close()
+        self._helpers.shutdown()
+
+    async def _aside(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Call what blocks, in a thread of the engine's own: handlers fill those of ``asyncio.to_thread``."""
+        assert self._loop is not None
+        try:
+            waiting = self._loop.run_in_executor(self._helpers, function, *arguments)
+        except RuntimeError:  # the system gives no more threads: better here than not at all
+            function(*arguments)
+        else:
+            await waiting
 
     async def _kept(self, name: str, service: Callable[[], Awaitable[None]]) -> None:
         """Run a service for as long as the engine does, whatever ends it."""
@@ -347,6 +370,9 @@ class Engine:
                 self._spawn(self.ledger.defer(foreign))
             while intake.inbox:
                 await self._claims.acquire()
+                if not intake.inbox:  # withdrawn meanwhile
+                    self._claims.release()
+                    break
                 batch = [intake.inbox.popleft() for _ in range(min(CLAIM_AT_ONCE, len(intake.inbox)))]
                 self._spawn(self._claim(batch))
 
@@ -417,18 +443,24 @@ class Engine:
 
     async def _write(self, batch: Sequence[End]) -> None:
         try:
-            await self._write_now(batch)
+            released = await self._write_now(batch)
         finally:
             self._writes.release()
         self._job_log.flush()
+        self._hand_hints_back(released)
 
-    async def _write_now(self, batch: Sequence[End]) -> None:
-        """Write these ends, counted by `_writing` so far. An end that an unforeseen error keeps from being written stays in
-        hand and is tried again."""
+    async def _write_now(self, batch: Sequence[End]) -> Sequence[Released]:
+        """Write these ends, counted by `_writing` so far; returns those whose hints are to go back. An end that an
+        unforeseen error keeps from being written stays in hand and is tried again; so do all when this is cancelled, since
+        writing one twice is harmless."""
         try:
             left = await self.ledger.write(batch)
         except Exception as error:
             left = [(end, error) for end in batch]
+        except BaseException:
+            self._late += batch
+            self._late_event.set()
+            raise
         finally:
             # Before they are settled: counted twice at that moment, they would make the consumer take too much.
             self._writing -= len(batch)
@@ -438,20 +470,28 @@ class Engine:
             batch = [end for end in batch if id(end) not in kept]
         self._holdings.drop([end.claim for end in batch])
         self.intake.settle(len(batch))
-        released = [end for end in batch if type(end) is Released]
+        return [end for end in batch if type(end) is Released]
+
+    def _hand_hints_back(self, released: Sequence[Released]) -> None:
+        """Soon, and in nobody's turn: Redis may take its time."""
         if released:
-            try:
-                await self._hints_of(released)
-            except Exception:
-                log.exception("hints not given back, the steward pushes them", jobs=len(released))
+            self._handing(self._hints_of(released))
+
+    def _handing(self, coroutine: Any) -> None:
+        task = self._spawn(coroutine)
+        self._handing_back.add(task)
+        task.add_done_callback(self._handing_back.discard)
 
     async def _hints_of(self, released: Sequence[Released]) -> None:
-        for longest in {end.defer for end in released}:
-            claims = [end.claim for end in released if end.defer == longest]
-            if longest is None:
-                await self._push_back([claim.raw for claim in claims])
-            else:
-                await self.ledger.defer([_hinted(claim) for claim in claims], longest=longest)
+        try:
+            for longest in {end.defer for end in released}:
+                claims = [end.claim for end in released if end.defer == longest]
+                if longest is None:
+                    await self._push_back([claim.raw for claim in claims])
+                else:
+                    await self.ledger.defer([_hinted(claim) for claim in claims], longest=longest)
+        except Exception:
+            log.exception("hints not given back, the steward pushes them", jobs=len(released))
 
     def _keep(self, left: Sequence[tuple[End, Exception]]) -> None:
         """These jobs have ended and it cannot be said: they stay ours, and neither run again nor hold up others."""
@@ -472,11 +512,8 @@ class Engine:
             async with self._writes:
                 batch, self._late = self._late, []
                 self._writing += len(batch)
-                try:
-                    await self._write_now(batch)
-                except asyncio.CancelledError:
-                    self._late += batch  # the engine stops: tried for the last time by `_write_rest`; twice is harmless
-                    raise
+                released = await self._write_now(batch)
+            self._hand_hints_back(released)
             pause = min(LATE_PAUSES[1], pause * 2) if self._late else LATE_PAUSES[0]
 
     async def _write_rest(self) -> None:
@@ -485,13 +522,15 @@ class Engine:
             batch, self._ends = self._ends, []
             if batch:
                 self._writing += len(batch)
-                await self._write_now(batch)
+                self._hand_hints_back(await self._write_now(batch))
             else:
                 await asyncio.sleep(0.01)
         batch, self._late = self._late, []
         if batch:
             self._writing += len(batch)
-            await self._write_now(batch)
+            self._hand_hints_back(await self._write_now(batch))
+        if self._handing_back:
+            await asyncio.wait(self._handing_back, timeout=HINTS_WAIT)
         if self._late:
             jobs = [str(end.id) for end in self._late]
             log.error("stopping with ends that could not be written: these jobs will run again", jobs=jobs)
@@ -559,12 +598,12 @@ class Engine:
         self._give_back(self.runner.withdraw())
         hints = self.intake.withdraw()
         if hints:
-            self._spawn(self._push_back([hint.raw for hint in hints]))
+            self._handing(self._push_back([hint.raw for hint in hints]))
 
     async def _push_back(self, messages: Sequence[bytes]) -> None:
         hints = [message for message in messages if message]
         if hints and self.consumer is not None:
-            await asyncio.to_thread(self.consumer.push_back, hints)
+            await self._aside(self.consumer.push_back, hints)
 
     def _give_back(self, claims: Sequence[Claim]) -> None:
         """Claimed and never begun: back to the queue, at no cost, with the hint."""
@@ -625,7 +664,7 @@ class Engine:
         """See `heartbeat.Beating`: these go back."""
 
         def apply() -> None:
-            self._spawn(self._hand_back(ids))
+            self._handing(self._hand_back(ids))
 
         self.call(apply)
 
@@ -656,6 +695,8 @@ class Engine:
     async def _hand_back(self, ids: Sequence[UUID]) -> None:
         """Rows run under us that we do not hold: a claim whose reply was lost."""
         rows = await self.ledger.hand_back(ids)
+        if not rows:
+            return  # known meanwhile, or Postgres is away: the next beat says so again
         hints = [Hint(row["id"], row["kind"], stamp_of(row["hinted_at"])) for row in rows if row["hinted_at"]]
         await self._push_back([encode(hint) for hint in hints])
         self.counts["claims handed back"] += len(rows)
@@ -693,7 +734,8 @@ class Engine:
         if not clean:
             # Threads that do not return: their jobs go back with the last statement, and the process exits under them.
             self.call(self._release_running)
-            self._wait_until_idle(2.0)
+            if not self.blocked(time.monotonic())[0]:
+                self._wait_until_idle(2.0)
         return clean
 
     def hurry(self) -> None:
@@ -712,11 +754,19 @@ class Engine:
         return self.idle.wait(timeout)
 
     def stop(self) -> None:
-        """End the engine; drain it before. Blocks until it has ended."""
+        """End the engine; drain it before. Blocks until it has ended, though not for a handler that holds the loop: what
+        waits for a turn of it would come after the pod's grace period."""
         if self._loop is None:
             return
         self.call(self._stop.set)
-        self.stopped.wait(15)
+        until = time.monotonic() + END
+        while not self.stopped.wait(0.1) and (now := time.monotonic()) < until:
+            standing, _ = self.blocked(now)
+            if standing:
+                said = "ending while a handler holds the event loop: the worker's jobs are left to the rescue"
+                log.error(said, seconds=round(standing, 1))
+                self.heartbeat.stop()
+                break
         self._turning.end(1)
 
     @property

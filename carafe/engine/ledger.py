@@ -42,8 +42,12 @@ REFUSED: tuple[type[Exception], ...] = (
 )
 """What Postgres, or its driver, will never store, however often it is tried."""
 
+PATIENCE = 10
+"""Tries in a row that fail although Postgres can be used, after which it is not Postgres: one of the batch is why (its hook
+ends its own connection, say), and must not hold up the others."""
+
 Unwritten = tuple[End, Exception]
-"""An end that is not written for an error that nobody foresaw, and the error."""
+"""An end that is not written for an error that nobody foresaw, or that does not pass, and the error."""
 
 CLAIM_FAULTS = 3
 """Single claims that fail one after the other before the rest of their batch is given up: it is not the hints."""
@@ -81,7 +85,11 @@ class Ledger:
 
         Returns the claimed rows, and those that were claimed although their hook failed (the caller fails them).
         """
+        return await self._until_claimed(hints, PATIENCE)
+
+    async def _until_claimed(self, hints: Sequence[Hinted], patience: int) -> tuple[list[Row], list[tuple[Row, HookFailed]]]:
         pause = 0.05
+        tries = 0
         while True:
             began = time.monotonic()
             try:
@@ -91,8 +99,14 @@ class Ledger:
                 _count_claims([*rows, *(row for row, _ in bad)] if bad else rows)
                 return rows, bad
             except (*AWAY, *TRANSIENT) as error:
-                log.warning("claim failed, trying again", error=_word(error), hints=len(hints))
                 self.doubts += 1
+                tries = self._tries(tries)
+                if tries >= patience and len(hints) == 1:
+                    raise
+                if tries >= patience:
+                    log.error("claim fails although Postgres can be used, claiming one by one", error=_word(error))
+                    return await self._claim_singly(hints)
+                log.warning("claim failed, trying again", error=_word(error), hints=len(hints))
             except Exception:
                 self.doubts += 1
                 if len(hints) == 1:
@@ -104,6 +118,10 @@ class Ledger:
             # A failed claim may have been committed: its rows would wait for nobody.
             await self.hand_back([hint.id for hint in hints])
 
+    def _tries(self, before: int) -> int:
+        """One more try has failed; none counts while Postgres is away."""
+        return 0 if self._database.away else before + 1
+
     async def _claim_singly(self, hints: Sequence[Hinted]) -> tuple[list[Row], list[tuple[Row, HookFailed]]]:
         """Nobody foresaw what this batch has met: one of its jobs must not hold up the others. Who cannot be claimed stays
         queued, and the steward pushes its hint again."""
@@ -113,7 +131,7 @@ class Ledger:
         faults = 0
         for hint in hints:
             try:
-                claimed, failed = await self.claim([hint])
+                claimed, failed = await self._until_claimed([hint], 1)
             except Exception:
                 faults += 1
                 log.exception("claim failed, the hint is dropped", job_id=str(hint.id))
@@ -200,10 +218,16 @@ class Ledger:
         _count_ends("succeeded", [end])
 
     async def _until_written(
-        self, ends: Sequence[Any], write: Callable[[Sequence[Any]], Awaitable[None]], *, told: bool = False
+        self,
+        ends: Sequence[Any],
+        write: Callable[[Sequence[Any]], Awaitable[None]],
+        *,
+        told: bool = False,
+        patience: int = PATIENCE,
     ) -> list[Unwritten]:
         """Write a group of one kind. `told`: these ends say already what Postgres has refused."""
         pause = 0.05
+        tries = 0
         while True:
             began = time.monotonic()
             try:
@@ -212,13 +236,16 @@ class Ledger:
                 metrics.END_JOBS.observe(metrics.QUEUED, len(ends))
                 return []
             except Exception as error:
-                if isinstance(error, (*AWAY, *TRANSIENT)) and not _refuses(error):
+                passes = isinstance(error, (*AWAY, *TRANSIENT)) and not _refuses(error)
+                if passes:
+                    tries = self._tries(tries)
+                if passes and tries < patience:
                     log.warning("ends not written yet, trying again", error=_word(error), ends=len(ends))
                 elif len(ends) > 1:
                     # One bad end must not hold up the others.
                     left: list[Unwritten] = []
                     for end in ends:
-                        left += await self._until_written([end], write, told=told)
+                        left += await self._until_written([end], write, told=told, patience=1 if passes else patience)
                     return left
                 elif _refuses(error) and not told:
                     return await self._until_written([_refused(ends[0], error)], self._write_failed, told=True)

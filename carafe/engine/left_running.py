@@ -13,7 +13,7 @@ from carafe.texts import class_name, clean
 
 log = structlog.stdlib.get_logger("carafe.runner")
 
-_named: dict[tuple[str, str], int] = {}
+_named: set[tuple[str, str]] = set()
 
 
 def name_what_is_left(claim: Claim) -> None:
@@ -21,7 +21,7 @@ def name_what_is_left(claim: Claim) -> None:
     try:
         names = sorted({_name(task) for task in claim.left or () if not task.done()})
         new = [name for name in names if (claim.kind, name) not in _named]
-        _named.update({(claim.kind, name): 1 for name in new})
+        _named.update((claim.kind, name) for name in new)
         if new:
             log.warning(
                 "a handler has left tasks running after its attempt: await them, or they may be cut off at any time",

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import structlog
 
 from carafe.engine.slot import Claim
-from carafe.engine.worker_loop import WorkerLoop
+from carafe.engine.worker_loop import Owner, WorkerLoop
 
 log = structlog.stdlib.get_logger("carafe.engine")
 
@@ -28,7 +28,7 @@ class LoopWatch:
     def __init__(self, loop: WorkerLoop, stalled: Callable[[float], None]) -> None:
         self._loop, self._stalled = loop, stalled
         self._since: float | None = None
-        self._holder: Claim | None = None
+        self._holder: Owner | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="carafe watch", daemon=True)
 
@@ -43,8 +43,9 @@ class LoopWatch:
     def standing(self, now: float) -> tuple[float, str]:
         """Seconds for which the loop has not turned, as far as they are worth a word, and whose job holds it, in words; from
         any thread."""
-        since, claim = self._since, self._holder
-        whose = "a handler" if claim is None else f"the handler of job {claim.id} ({claim.kind})"
+        since, owner = self._since, self._holder
+        what = "handler" if isinstance(owner, Claim) else "hook"
+        whose = "a handler" if owner is None else f"the {what} of job {owner.id} ({owner.kind})"
         return (0.0 if since is None else now - since), whose
 
     def _run(self) -> None:
@@ -59,29 +60,32 @@ class LoopWatch:
 
     def _look(self, now: float, late: float) -> None:
         if late > BLOCKED:
-            claim, stack = self._loop.blocker()
+            owner, stack = self._loop.blocker()
             log.warning(
                 "this process stood still: it was frozen or had no CPU, or a handler or a hook held Python's lock",
                 seconds=round(late, 1),
                 stack=stack,
-                **named(claim),
+                **named(owner),
             )
         standing = self._loop.standing(now)
         self._stalled(standing)
         if standing > BLOCKED and self._since is None:
-            claim, stack = self._loop.blocker()
-            self._holder, self._since = claim, now - standing
+            owner, stack = self._loop.blocker()
+            self._holder, self._since = owner, now - standing
             log.warning(
                 "a handler blocks the event loop: nothing else of this worker goes on until it awaits something",
                 seconds=round(standing, 1),
                 stack=stack,
-                **named(claim),
+                **named(owner),
             )
         elif standing < BLOCKED and self._since is not None:
             log.info("the event loop turns again", seconds=round(now - self._since, 1))
             self._since = self._holder = None
 
 
-def named(claim: Claim | None) -> dict[str, object]:
-    """What a log line says of a claim."""
-    return {} if claim is None else {"job_id": str(claim.id), "kind": claim.kind, "attempt": claim.attempt}
+def named(owner: Owner | None) -> dict[str, object]:
+    """What a log line says of whose code it was."""
+    if owner is None:
+        return {}
+    attempt = {"attempt": owner.attempt} if isinstance(owner, Claim) else {"hook": True}
+    return {"job_id": str(owner.id), "kind": owner.kind, **attempt}

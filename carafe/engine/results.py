@@ -38,12 +38,13 @@ def encode_result(value: Any, limit: int) -> str | None:
                 and not_finite(to_jsonable_python(value, inf_nan_mode="constants", fallback=str)) is not None
             ):
                 raise ResultNotUsable(f"the result {NOT_FINITE}")
+            text = data.decode()
             # Short texts can be neither too deep nor hold a number that is too long.
-            if len(data) > 18 and (fault := fault_of(data.decode())) is not None:
+            if len(data) > 18 and (fault := fault_of(text)) is not None:
                 raise ResultNotUsable(f"the result {fault}")
             if b"\\u0000" in data and has_nul(orjson.loads(data)):
                 raise ResultNotUsable("the result holds a text with the NUL character, which Postgres cannot store")
-            return data.decode()
+            return text
     except ResultNotUsable:
         raise
     except Exception as error:

@@ -55,6 +55,13 @@ OVERRUN = 60.0
 INSIST_EVERY = 1.0
 """Seconds between two cancellations of a handler that swallows them."""
 
+DEAF = 3.0
+"""Seconds after which a handler that cannot hear of its cancellation (it waits for what is not its own to cancel) gets its
+end without having heard of it."""
+
+NOT_BEGUN_PAUSE = 10.0
+"""Seconds, at most, until a job that could not be begun is offered again."""
+
 MAX_REASON = 1_000
 """Characters of the reason of a cancel that are kept."""
 
@@ -97,6 +104,7 @@ class Runner:
         self._blank, self._own = Context(), Context()
         self._recursion_limit = sys.getrecursionlimit()
         self._doubtful: set[Claim] = set()
+        self._deaf: dict[Claim, float] = {}
 
     def start(self) -> None:
         """Run jobs on this loop from now on."""
@@ -111,7 +119,7 @@ class Runner:
             slot.claim.task for slot in self.running() if slot.claim is not None and type(slot.claim.task) is GuardedTask
         ]
         for task in tasks:
-            task.cancel()
+            task.stop()
         if tasks:
             await asyncio.wait(tasks, timeout=1)
         self._threads.stop()
@@ -173,11 +181,28 @@ class Runner:
 
     def check_deadlines(self, now: float) -> None:
         """Stop what has outlasted its timeout; called by the engine's tick, so that a job pays nothing for its timer."""
+        deaf, self._deaf = self._deaf, {}
         for slot in self.slots:
             claim = slot.claim
-            if claim is not None and now >= claim.deadline:
+            if claim is None:
+                continue
+            if now >= claim.deadline:
                 claim.deadline = now + INSIST_EVERY
                 claim.ask_to_stop("timeout")
+            if claim.stop is not None and type(claim.task) is GuardedTask and claim.task.deaf:
+                since = self._deaf[claim] = deaf.get(claim, now)
+                if now - since >= DEAF:
+                    self._end_deaf(slot, claim, now)
+
+    def _end_deaf(self, slot: Slot, claim: Claim, now: float) -> None:
+        """Its slot and its claim would be held for as long as others go on. Should it ever go on itself, Python has the
+        cancellation ready for it."""
+        log.warning(
+            "a handler that is to stop waits for tasks that are not its own: its attempt ends without it",
+            job_id=str(claim.id),
+            kind=claim.kind,
+        )
+        self._over(slot, claim, self._unusual(claim, None, asyncio.CancelledError(), now - claim.started))
 
     def overrun(self, now: float) -> bool:
         """Whether every slot is held by a job that has outlasted its timeout by over `OVERRUN` seconds (functions in
@@ -242,22 +267,41 @@ class Runner:
         claim.deadline = now + claim.row["timeout"]
         slot.claim = claim
         context = self._blank.copy()
-        if handler.mode == "async" and not claim.suspect:
-            assert self._loop is not None
-            attempt = self._attempt(slot, claim, handler)
-            if type(self._loop) is SharedLoop:
-                self._loop.begin(attempt, claim, context)
-            else:  # another's, in tests of handlers
-                task = claim.task = GuardedTask(attempt, loop=self._loop, name=claim.kind, context=context)
-                task.owner = claim
-        elif handler.mode == "process" or claim.suspect:
-            killer = _Killer()
-            claim.stop_with = killer.stop
-            claim.task = self._threads.submit(context, self._attempt_apart, slot, claim, handler, killer)
-        else:
-            claim.stop_with = _nothing  # the function sees it in ctx.cancelled
-            claim.task = self._threads.submit(context, self._attempt_apart, slot, claim, handler, None)
+        try:
+            if handler.mode == "async" and not claim.suspect:
+                assert self._loop is not None
+                attempt = self._attempt(slot, claim, handler)
+                if type(self._loop) is SharedLoop:
+                    self._loop.begin(attempt, claim, context)
+                else:  # another's, in tests of handlers
+                    task = claim.task = GuardedTask(attempt, loop=self._loop, name=claim.kind, context=context)
+                    task.owner = claim
+            elif handler.mode == "process" or claim.suspect:
+                killer = _Killer()
+                claim.stop_with = killer.stop
+                claim.task = self._threads.submit(context, self._attempt_apart, slot, claim, handler, killer)
+            else:
+                claim.task = self._threads.submit(context, self._attempt_apart, slot, claim, handler, None)
+        except Exception as error:
+            self._not_begun(slot, claim, error)
+            return False
         return True
+
+    def _not_begun(self, slot: Slot, claim: Claim, error: Exception) -> None:
+        """The system gives this worker no more threads, or no memory: nothing was spent, and others may do better. Until the
+        next beat nothing begins here, lest a sick worker goes through the whole queue."""
+        log.error(
+            "a job could not be begun, it is left to others",
+            job_id=str(claim.id),
+            kind=claim.kind,
+            error=in_words(error, 500),
+        )
+        self._trusted_until = 0.0
+        claim.over = True
+        slot.claim = claim.task = claim.stop_with = None
+        if claim.suspect:
+            self._suspect_runs = False
+        self._ended(Released(claim, 0.0, started=False, defer=NOT_BEGUN_PAUSE))
 
     def _next(self, now: float) -> Claim | None:
         """The next job to begin, if there is one and this worker may begin any."""
@@ -332,6 +376,11 @@ class Runner:
             with contextlib.suppress(BaseException):
                 log.exception("the end of an attempt could not be made, it counts as failed", job_id=str(claim.id))
             text = f"the attempt ended with {class_name(what)}, and its end could not be made: {in_words(failure, 500)}"
+            if claim.hiding is not None:
+                try:
+                    text = claim.hiding.text(text)
+                except BaseException:
+                    text = f"the attempt ended with {class_name(what)}, and its end could not be made"
             return Failed(claim, seconds, "error", class_name(what), text, None, self._retry_base)
 
     def _told(self, claim: Claim, context: AttemptContext | None, what: Any, seconds: float) -> End:
@@ -494,10 +543,6 @@ class Runner:
         }
 
 
-def _nothing(why: Stop) -> None:
-    pass
-
-
 def _has_died(claim: Claim) -> bool:
     return claim.task is not None and claim.task.done() and not claim.over
 
@@ -536,7 +581,7 @@ class _Killer:
 
 
 def _without_secrets(end: End, hiding: Hiding) -> End:
-    """What a failure says is without them already, since the log has said it too."""
+    """What a failure says is without them already (`_failed`, `_unusual`), since the log has said it too."""
     match end:
         case Succeeded(result=str(result)):
             return replace(end, result=hiding.json(result))

@@ -25,15 +25,19 @@ class Running(Protocol):
         """Whether it is over."""
         ...
 
+    def stop(self) -> None:
+        """Stop it, if that can be done; never raises."""
+        ...
+
 
 class Claim:
     """A claimed job in hand: the row of claim.sql, the hint's own bytes to push back if it is not started, `tail`, the
     last that its handler has logged (None: nothing), and `traced`, its span once it runs (None: none).
 
     Of its attempt: `started` and `deadline` in monotonic seconds, `stop`, why it was asked to stop, `stop_with`, how that
-    is done (None: cancel `task`), `left`, the tasks that its handler has made, `connections`, those to Postgres that it has
-    taken (see `handler_connections`), `hiding`, which replaces its secrets (None: it has none), and `over`, once its end is
-    made.
+    is done (None: by `task` itself), `left`, the tasks that its handler has made, `connections`, those to Postgres that it
+    has taken (see `handler_connections`), `hiding`, which replaces its secrets (None: it has none), `spares`, once the log
+    has said that it has tried to cancel others' tasks, and `over`, once its end is made.
     """
 
     __slots__ = (
@@ -90,16 +94,16 @@ class Claim:
         return None if self.traced is None else self.traced.trace_id
 
     def ask_to_stop(self, why: Stop) -> None:
-        """Tell its handler to stop; the first reason is the one that counts. Cancels on the loop that runs it alone, so
-        only there when `stop_with` is None."""
+        """Tell its handler to stop; the first reason is the one that counts. Only on the loop that runs it when `stop_with`
+        is None."""
         if self.over:
             return
         if self.stop is None:
             self.stop = why
         if self.stop_with is not None:
             self.stop_with(self.stop)
-        elif isinstance(self.task, asyncio.Task):
-            self.task.cancel()
+        elif self.task is not None:
+            self.task.stop()
 
 
 class Slot:

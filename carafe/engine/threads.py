@@ -28,6 +28,9 @@ class Work:
         """Whether it is over."""
         return self._done
 
+    def stop(self) -> None:
+        """Left undone: a function in a thread cannot be stopped, it sees it in ``ctx.cancelled``."""
+
     def run(self) -> None:
         """Call it. Never raises."""
         try:
@@ -50,12 +53,15 @@ class Threads:
         self._work: SimpleQueue[Work | None] = SimpleQueue()
 
     def submit(self, context: Context, function: Callable[..., None], *arguments: Any) -> Work:
-        """Run the function in a thread, as soon as there is one, in this context. It is to raise nothing."""
-        work = Work(context, function, arguments)
-        self._work.put(work)
+        """Run the function in a thread, as soon as there is one, in this context. It is to raise nothing.
+
+        Raises `RuntimeError` when the system gives no more threads: then the function will not run.
+        """
         if not self._idle.acquire(blocking=False) and self._started < self._count:
             threading.Thread(target=self._run, name=f"{self._name} {self._started}", daemon=True).start()
             self._started += 1
+        work = Work(context, function, arguments)
+        self._work.put(work)
         return work
 
     def stop(self) -> None:

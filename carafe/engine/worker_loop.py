@@ -3,8 +3,9 @@
 One loop, because handing each job to another thread and back was measured to cost as much as all the rest of its way. So a
 handler that blocks it holds up its worker: that is seen from outside (`carafe.engine.loop_watch`) and said by name. All else
 is kept apart here. Guarantees: the loop turns until `end`, whatever is raised on it (``SystemExit`` in a task,
-``KeyboardInterrupt`` in a callback) or asked of it; no handler cancels a task of the engine's or of another job that runs;
-what a handler cannot have done to a loop that it shares is refused in words, or left undone with a warning.
+``KeyboardInterrupt`` in a callback) or asked of it; no handler or hook cancels a task of the engine's or of another job that
+runs, neither by itself nor by waiting for it when it is stopped; what cannot be done to a loop that is shared is refused in
+words, or left undone with a warning.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ import uvloop
 
 from carafe.engine.captured_logs import running
 from carafe.engine.slot import Claim
+from carafe.jobs.hooks import HookRun, hooks_run
 from carafe.texts import class_name, in_words
 
 log = structlog.stdlib.get_logger("carafe.runner")
@@ -36,58 +38,111 @@ GRACE = 0.5
 """Seconds that tasks which are still there get to end at the loop's end."""
 
 
+Owner = Claim | HookRun
+"""Whose code runs: an attempt's, or a hook's that the engine itself runs."""
+
+
+def whose(context: Context | None = None) -> Owner | None:
+    """Whose code runs in this context (None: in the current one); None: the engine's."""
+    if context is None:
+        return running.get() or hooks_run.get()
+    return context.get(running) or context.get(hooks_run)
+
+
 class GuardedTask(asyncio.Task[Any]):
-    """A task that knows whose it is, and lets no handler cancel what belongs to the engine or to another job that runs.
+    """A task that knows whose it is, and lets nobody's code cancel what belongs to the engine or to another job that runs.
 
     What a job has left behind may be cancelled by others: a client that one job makes is closed by a later one.
     """
 
     __slots__ = ("owner",)
-    owner: Claim | None
-    """The claim whose handler has made it, or runs in it; None: the engine's."""
+    owner: Owner | None
+    """Whose code has made it, or runs in it; None: the engine's."""
 
     def cancel(self, msg: Any = None) -> bool:
         """As ever, but for somebody else's."""
-        by = running.get()
+        by = whose()
         if by is not None and by is not self.owner and (self.owner is None or not self.owner.over):
             _spared(by)
             return False
         return super().cancel(msg)
 
+    def stop(self) -> None:
+        """Cancel it in the name of its owner: what it waits for and is not its own (Python hands a cancellation on to that)
+        goes on. From the engine; never raises."""
+        context = Context()
+        context.run(_act_for, self.owner)
+        said = self.owner is None or self.owner.spares
+        try:
+            if self.owner is not None:
+                self.owner.spares = True  # it does not do this itself
+            context.run(super().cancel)
+        except BaseException as error:  # what it waits for has a `cancel` of the application's
+            log.warning("a task could not be cancelled", task=self.get_name(), error=class_name(error))
+        finally:
+            if self.owner is not None:
+                self.owner.spares = said
+
+    @property
+    def deaf(self) -> bool:
+        """Whether it was cancelled and does not hear of it: what it waits for lets nobody cancel it."""
+        waiter = getattr(self, "_fut_waiter", None)
+        return waiter is not None and bool(getattr(self, "_must_cancel", False)) and not waiter.done()
+
+
+def _act_for(owner: Owner | None) -> None:
+    if isinstance(owner, Claim):
+        running.set(owner)
+    else:
+        hooks_run.set(owner)
+
 
 class SharedLoop(uvloop.Loop):
     """A loop that belongs to all of a worker: no handler may stop or change it for the others."""
 
+    _first: Context | None = None
     _step: Callable[[], object] | None = None
     _made = False
 
     def __init__(self) -> None:
         super().__init__()
         self._made = True
+        self._stand_in = self._aside
         super().set_default_executor(ThreadPoolExecutor(thread_name_prefix=TO_THREAD))
 
-    def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> asyncio.Task[Any]:
-        """As ever; the claim whose handler makes it knows what it leaves running."""
-        claim = running.get() if context is None else context.get(running)
+    def create_task(
+        self,
+        coro: Any,
+        *,
+        name: str | None = None,
+        context: Context | None = None,
+        eager_start: bool | None = None,
+    ) -> asyncio.Task[Any]:
+        """As ever; the claim whose handler makes it knows what it leaves running. `eager_start` is left undone: the task
+        begins in its turn."""
+        owner = whose(context)
         task = GuardedTask(coro, loop=self, name=name, context=context)
-        task.owner = claim
-        if claim is not None:
-            _remember(claim, task)
+        task.owner = owner
+        if type(owner) is Claim:
+            _remember(owner, task)
         return task
 
     def begin(self, coroutine: Coroutine[Any, Any, None], owner: Claim, context: Context) -> GuardedTask:
         """A task whose first step runs at once, so that one that never waits costs no turn of the loop (and no turn of
-        Python's lock with it). Not from within a task.
+        Python's lock with it). Not from within a task; `context` is this task's alone.
 
         Python 3.12 can begin a task at once by itself (``eager_start``), older ones cannot: what the new task hands to
-        `call_soon`, its first step, is taken aside.
+        `call_soon`, its first step, is taken aside. It is known by its context: other code may run at that very moment (a
+        destructor, another thread), and what that hands over goes its usual way.
         """
         ours = self.__dict__
-        ours["call_soon"] = self._aside
+        self._first = context
+        ours["call_soon"] = self._stand_in
         try:
             task = GuardedTask(coroutine, loop=self, name=owner.kind, context=context)
         finally:
             del ours["call_soon"]
+            self._first = None
         task.owner = owner
         owner.task = task
         step, self._step = self._step, None
@@ -95,8 +150,12 @@ class SharedLoop(uvloop.Loop):
             context.run(step)
         return task
 
-    def _aside(self, step: Callable[[], object], *, context: Context | None = None) -> None:
+    def _aside(self, step: Callable[..., object], *arguments: Any, context: Context | None = None) -> Any:
+        if context is None or context is not self._first:
+            return super().call_soon(step, *arguments, context=context)
+        self._first = None
         self._step = step
+        return None
 
     def stop(self) -> None:
         """Refused."""
@@ -108,6 +167,12 @@ class SharedLoop(uvloop.Loop):
 
     def run_forever(self) -> None:
         """Refused."""
+        raise _refused("run")
+
+    def run_until_complete(self, future: Any) -> Any:
+        """Refused; a coroutine is closed, since it will never run."""
+        if asyncio.iscoroutine(future):
+            future.close()
         raise _refused("run")
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
@@ -154,10 +219,11 @@ def _refused(what: str) -> RuntimeError:
     return RuntimeError(f"a handler cannot {what} the event loop that it runs on: all handlers of its worker share it")
 
 
-def _spared(by: Claim) -> None:
+def _spared(by: Owner) -> None:
     if not by.spares:
         by.spares = True
-        log.warning("a handler has tried to cancel tasks that are not its own: they go on", job_id=str(by.id), kind=by.kind)
+        who = "a handler" if type(by) is Claim else "a hook"
+        log.warning(f"{who} has tried to cancel tasks that are not its own: they go on", job_id=str(by.id), kind=by.kind)
 
 
 _said: set[str] = set()
@@ -205,7 +271,8 @@ class WorkerLoop:
 
     @property
     def held_up(self) -> bool:
-        """Whether its thread is there, or one that a handler has used by ``asyncio.to_thread``: Python waits for those."""
+        """Whether its thread is there, or one that a handler has used by ``asyncio.to_thread``: those are daemons, since the
+        loop's thread is one, and Python waits for them at exit all the same."""
         return self.alive or any(thread.name.startswith(TO_THREAD) for thread in threading.enumerate())
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> bool:
@@ -228,12 +295,12 @@ class WorkerLoop:
     def _turned(self) -> None:
         self._asked = None
 
-    def blocker(self) -> tuple[Claim | None, str]:
-        """The claim whose handler holds the loop at this moment, if that can be told, and where it is. From any thread."""
-        task = asyncio.current_task(self.loop)
+    def blocker(self) -> tuple[Owner | None, str]:
+        """Whose code holds the loop at this moment, if that can be told, and where it is. From any thread."""
+        owner = getattr(asyncio.current_task(self.loop), "owner", None)
         frame = sys._current_frames().get(self._thread.ident or 0)
         stack = "" if frame is None else "".join(traceback.format_stack(frame, limit=None)[-SHOWN:])
-        return getattr(task, "owner", None), stack
+        return owner, stack
 
     def _main(self) -> None:
         asyncio.set_event_loop(self.loop)

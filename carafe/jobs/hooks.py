@@ -6,6 +6,7 @@ to go (the job is dead or cancelled anyway), the end is written without it and s
 """
 
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
@@ -31,6 +32,22 @@ class Change:
     error: str | None = None
 
 
+class HookRun:
+    """One run of a hook, by which a worker's event loop tells the hook's tasks from its own (`engine.worker_loop`).
+
+    `over`: it has ended; `spares`: it has been told that other tasks are not its own.
+    """
+
+    __slots__ = ("id", "kind", "over", "spares")
+
+    def __init__(self, job_id: UUID, kind: str) -> None:
+        self.id, self.kind = job_id, kind
+        self.over = self.spares = False
+
+
+hooks_run: ContextVar[HookRun | None] = ContextVar("carafe hook", default=None)
+"""The hook that runs in this context."""
+
 Hook = Callable[["AsyncSession", Change], Awaitable[None]]
 H = TypeVar("H", bound=Hook)
 
@@ -42,7 +59,8 @@ def hook(job: type[Job], *states: State) -> Callable[[H], H]:
     """Run the function whenever a job of this class enters one of `states`, within that very transaction.
 
     It gets an ``AsyncSession`` on the transaction's own connection and the `Change`; it must not commit. Keep it short: it
-    holds the job's row (statement and lock timeouts apply). Raises ``TypeError`` in a module that only workers import.
+    holds the job's row, and gets 8 s, in which statement and lock timeouts apply. Raises ``TypeError`` in a module that only
+    workers import.
     """
     if not states:
         raise TypeError("hook() needs at least one state")

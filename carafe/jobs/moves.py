@@ -10,12 +10,9 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from uuid import UUID
 
-import asyncpg
-
-from carafe.database import Database, conflict, lost
-from carafe.errors import Unavailable
+from carafe.database import Database, HookedTransaction
 from carafe.jobs.errors import CarafeError
-from carafe.jobs.hooks import Change, Hook, hooked_kinds, hooks_of
+from carafe.jobs.hooks import Change, Hook, HookRun, hooked_kinds, hooks_of, hooks_run
 from carafe.jobs.records import as_uuid
 from carafe.jobs.states import State
 from carafe.jobs.stored_json import readable
@@ -23,6 +20,10 @@ from carafe.texts import in_words
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
+
+HOOK_TIME = 8.0
+"""Seconds that a hook may take. Below the 10 s after which Postgres ends a transaction that does nothing, for then the
+connection would be lost, and the hook would be taken for a victim."""
 
 Connection = Any
 """An asyncpg connection, pooled or not (they share no type)."""
@@ -93,12 +94,16 @@ async def _with_hooks(
         for row in rows:
             # A running job that was asked to stop comes back too, and has entered no state by that.
             if row.get("state", State.RUNNING) in states:
-                await run_hooks(transaction.session, row)
+                await run_hooks(transaction, row)
     return rows
 
 
-async def run_hooks(session: "AsyncSession", row: Mapping[str, Any]) -> None:
-    """Run the hooks of the state that `row` has entered. Raises `HookFailed`."""
+async def run_hooks(transaction: HookedTransaction, row: Mapping[str, Any], context: Context | None = None) -> None:
+    """Run the hooks of the state that `row` has entered, in copies of `context` (None: of an empty one).
+
+    Raises `HookFailed`; `Unavailable` and asyncpg's own error of a conflict, where the transaction's connection, not the
+    hook's error, says that Postgres is why.
+    """
     # A claim's rows carry no more than the runner needs.
     state = State(row.get("state", State.RUNNING))
     result = row.get("result")
@@ -116,21 +121,27 @@ async def run_hooks(session: "AsyncSession", row: Mapping[str, Any]) -> None:
         error=row.get("error"),
     )
     for hook in found:
-        # In a task and a context of its own: what it cancels or sets is nobody else's.
-        error = await asyncio.create_task(_failure_of(hook, session, change), context=Context())
+        error = await _apart(hook, transaction.session, change, Context() if context is None else context.copy())
         if error is None:
             continue
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise asyncio.CancelledError  # it was we who were to stop
-        if issubclass(type(error), asyncpg.InterfaceError | OSError):
-            raise error
-        if issubclass(type(error), Exception):
-            if (again := conflict(error)) is not None:
-                raise again from error  # no fault of the hook's either: the transaction is tried again
-            if lost(error):
-                raise Unavailable(error) from error  # Postgres went away, which is no fault of the hook's
+        if (fault := transaction.fault_of_postgres(error)) is not None:
+            raise fault from error  # no fault of the hook's: the transaction is tried again
         raise HookFailed(change.job_id, f"{hook.__module__}.{hook.__qualname__}", error) from error
+
+
+async def _apart(hook: Hook, session: "AsyncSession", change: Change, context: Context) -> BaseException | None:
+    """What the hook raises in a task and a context of its own: what it cancels or sets is nobody else's."""
+    run = HookRun(change.job_id, change.kind)
+    context.run(hooks_run.set, run)
+    try:
+        async with asyncio.timeout(HOOK_TIME) as limit:
+            error = await asyncio.create_task(_failure_of(hook, session, change), context=context)
+    finally:
+        run.over = True
+    return TimeoutError(f"it took longer than {HOOK_TIME:g} s") if limit.expired() else error
 
 
 async def _failure_of(hook: Hook, session: "AsyncSession", change: Change) -> BaseException | None:

@@ -174,7 +174,7 @@ class BulkWorker(Service):
                     yield
 
             async def hooks(row: Mapping[str, Any]) -> None:
-                await run_hooks(session, row)
+                await run_hooks(transaction, row)
 
             yield _Transaction(transaction.connection, savepoint, transaction.by_index, hooks)
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, cast
 
 from carafe import metrics
-from carafe.database import Database
+from carafe.database import Database, HookedTransaction
 from carafe.jobs.hints import QUEUE, Hint, stamp_of
 from carafe.jobs.hooks import hooked_kinds
 from carafe.jobs.moves import Connection, HookFailed, run_hooks
@@ -86,7 +86,7 @@ class Promoter(Service):
                 rows = await self._fetch(transaction.connection)
             for row in rows:
                 # Each in a savepoint: a bad hook must not keep its job, or its neighbours, from running.
-                await run_hooks_apart(transaction.session, row)
+                await run_hooks_apart(transaction, row)
         return rows
 
     async def _fetch(self, connection: Connection) -> Sequence[Mapping[str, Any]]:
@@ -95,11 +95,11 @@ class Promoter(Service):
         return cast(Sequence[Mapping[str, Any]], await connection.fetch(PROMOTE.positional, *arguments))
 
 
-async def run_hooks_apart(session: Any, row: Mapping[str, Any]) -> None:
+async def run_hooks_apart(transaction: HookedTransaction, row: Mapping[str, Any]) -> None:
     """Run a row's hooks in a savepoint of their own; a failing one is logged and leaves nothing behind."""
     try:
-        async with session.begin_nested():
-            await run_hooks(session, row)
+        async with transaction.session.begin_nested():
+            await run_hooks(transaction, row)
     except HookFailed as error:
         log.error("hook failed, the job moves on without it", job_id=str(row["id"]), error=str(error))
 

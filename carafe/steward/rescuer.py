@@ -111,7 +111,7 @@ class Rescuer(Service):
                 async with transaction.by_index():
                     rows = await _fetch(transaction.connection, worker, why)
                 for row in rows:
-                    await run_hooks_apart(transaction.session, row)
+                    await run_hooks_apart(transaction, row)
         else:
             async with self._database.connection() as connection:
                 rows = await _fetch(connection, worker, why)

@@ -47,7 +47,7 @@ def two_transactions() -> None:
         async with database.hooked() as transaction:
             for row in rows:
                 if row.get("state", State.RUNNING) in states:
-                    await moves.run_hooks(transaction.session, row)
+                    await moves.run_hooks(transaction, row)
         return rows
 
     moves._with_hooks = apart

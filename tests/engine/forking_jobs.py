@@ -19,4 +19,4 @@ class InThread(Forking, kind="forking.thread"):
 
 
 class InLoop(Forking, kind="forking.async"):
-    """Runs on the handlers' loop."""
+    """Runs on the worker's loop."""

@@ -14,7 +14,20 @@ from pydantic import BaseModel
 from redis.asyncio import Redis
 
 from carafe.jobs import Cancel, Context, Discard, Retry, Snooze, SyncContext, handler
-from tests.engine.jobs import AsyncDo, Commit, Do, Effect, Hooked, NoOp, OnRedis, ProcessDo, Small, ThreadDo, Versioned
+from tests.engine.jobs import (
+    AsyncDo,
+    Commit,
+    CommitWithin,
+    Do,
+    Effect,
+    Hooked,
+    NoOp,
+    OnRedis,
+    ProcessDo,
+    Small,
+    ThreadDo,
+    Versioned,
+)
 
 
 class Model(BaseModel):
@@ -135,6 +148,14 @@ async def do_async(job: AsyncDo, ctx: Context) -> Any:
         case "block":
             pass_gate(job.gate)  # on the loop, as no handler should
             return None
+        case "fill the loop's threads":
+            for _ in range(100):
+                asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)
+            await runs_async(ctx, "begun")
+            await asyncio.Event().wait()
+        case "block for ever":
+            await runs_async(ctx, "begun")
+            threading.Event().wait()
         case "for ever":
             await asyncio.Event().wait()
         case "swallow":
@@ -213,6 +234,25 @@ async def commit(job: Commit, ctx: Context) -> str:
         if job.fail:
             raise LookupError("after the effect")
     return "ignored"
+
+
+@handler(CommitWithin)
+async def commit_within(job: CommitWithin, ctx: Context) -> None:
+    async with asyncio.timeout(0.2 if job.what == "hook for ever" else None), ctx.transaction() as session:
+        if ctx.attempt > 1:
+            return
+        match job.what:
+            case "TimeoutError":
+                raise TimeoutError("of the handler's own")
+            case "OSError":
+                raise ConnectionRefusedError("of the handler's own")
+            case "InterfaceError":
+                raise asyncpg.InterfaceError("of the handler's own")
+            case "a pool of its own":
+                from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+                raise PoolTimeout("of the handler's own")
+        await session.flush()
 
 
 @handler(OnRedis)

@@ -29,6 +29,7 @@ from tests.engine.hostile_jobs import (
     HostileAsync,
     HostileProcess,
     HostileThread,
+    Joins,
     Ordinary,
     OrdinaryThread,
     Waits,
@@ -417,6 +418,15 @@ async def closes_its_coroutine() -> None:
     await asyncio.sleep(10)
 
 
+async def runs_its_loop() -> None:
+    asyncio.get_running_loop().run_until_complete(coroutine())
+
+
+async def takes_314_for_granted() -> None:
+    create_task: Any = asyncio.get_running_loop().create_task
+    await create_task(coroutine(), eager_start=True)
+
+
 def of_the_loop(method: str, *arguments: Any) -> Callable[[], Any]:
     """Call a method of the running loop; await what it returns."""
 
@@ -448,6 +458,8 @@ ON_THE_LOOP: dict[str, Act] = {
     "shuts its loop's generators down": Act(of_the_loop("shutdown_asyncgens"), SHARED),
     "sets a task factory": Act(of_the_loop("set_task_factory", throws(ValueError("factory"))), None),
     "sets an exception handler": Act(of_the_loop("set_exception_handler", throws(ValueError("handler"))), None),
+    "runs its loop": Act(runs_its_loop, SHARED),
+    "begins a task at once": Act(takes_314_for_granted, None),
     "runs a loop in a loop": Act(lambda: asyncio.run(coroutine()), "RuntimeError asyncio.run() cannot be called"),
 }
 """What only an ``async def`` handler does."""
@@ -501,3 +513,8 @@ async def waits(job: Waits, ctx: Context) -> str:
     finally:
         await redis.aclose()
     return "waited"
+
+
+@handler(Joins)
+async def joins(job: Joins, ctx: Context) -> None:
+    await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))

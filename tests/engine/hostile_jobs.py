@@ -10,7 +10,7 @@ class Hostile(Job):
 
 
 class HostileAsync(Hostile, kind="hostile.async", timeout=20):
-    """On the handlers' loop."""
+    """On the worker's loop."""
 
 
 class HostileThread(Hostile, kind="hostile.thread", timeout=20):
@@ -33,6 +33,10 @@ class Waits(Job, kind="hostile.waits", timeout=60):
     """Waits for the Redis list `gate`: a neighbour in the midst of its work."""
 
     gate: str
+
+
+class Joins(Job, kind="hostile.joins", timeout=1):
+    """Waits for the end of all the tasks of its loop."""
 
 
 KINDS: dict[str, type[Hostile]] = {"async": HostileAsync, "thread": HostileThread, "process": HostileProcess}

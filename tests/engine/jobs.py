@@ -1,8 +1,10 @@
 """The jobs that these tests enqueue, and their hooks (JOB_MODULES)."""
 
+import asyncio
 import os
 from typing import TYPE_CHECKING
 
+import asyncpg
 from pydantic import SecretStr
 
 from carafe.jobs import Change, Job, State, hook
@@ -64,6 +66,20 @@ class Commit(Job, kind="engine.commit"):
     gate: int = 0
 
 
+class CommitWithin(Job, kind="engine.commit_within"):
+    """Ends in a transaction of its handler's; `what` goes wrong there, at its first attempt."""
+
+    what: str
+
+
+@hook(CommitWithin, State.SUCCEEDED)
+async def sees_the_attempt(session: "AsyncSession", change: Change) -> None:
+    """Writes down which attempt it is; waits for ever if it is told to."""
+    if change.arguments["what"] == "hook for ever" and change.attempt == 1:
+        await asyncio.Event().wait()
+    await write(session, change, f"attempt {change.attempt}")
+
+
 class OnRedis(Job, kind="engine.on_redis"):
     """Waits for an element of the Redis list `gate`; needs no Postgres meanwhile."""
 
@@ -75,19 +91,52 @@ class Hooked(Job, kind="engine.hooked"):
 
     what: str = "succeed"
     bad: str = ""
+    how: str = "ValueError"
     gate: int = 0
+
+
+async def write(session: "AsyncSession", change: Change, word: str) -> None:
+    """A row of effects."""
+    from sqlalchemy import text
+
+    await session.execute(
+        text("insert into effects (job_id, word) values (:id, :word)"), {"id": change.job_id, "word": word}
+    )
+
+
+async def fail_by(how: str, session: "AsyncSession", words: str) -> None:
+    """What a hook can do wrong."""
+    from sqlalchemy import text
+
+    match how:
+        case "TimeoutError":
+            raise TimeoutError(words)
+        case "OSError":
+            raise ConnectionRefusedError(words)
+        case "InterfaceError":
+            raise asyncpg.InterfaceError(words)
+        case "Deadlock":
+            raise asyncpg.DeadlockDetectedError(words)
+        case "a timeout of its own":
+            async with asyncio.timeout(0.1):
+                await session.execute(text("select pg_sleep(4)"))
+        case "cancels everybody":
+            for task in asyncio.all_tasks():
+                task.cancel()
+            await asyncio.sleep(10)
+        case "ends its connection":
+            if await session.scalar(text("select exists (select from effects where word = 'mended')")):
+                return
+            await session.execute(text("select pg_terminate_backend(pg_backend_pid())"))
+    raise ValueError(words)
 
 
 @hook(Hooked, State.RUNNING, State.SUCCEEDED, State.RETRYING, State.DEAD, State.CANCELLED, State.QUEUED)
 async def remembers(session: "AsyncSession", change: Change) -> None:
     """Writes the state into `effects`, and fails in the state that `bad` names."""
-    from sqlalchemy import text
-
-    await session.execute(
-        text("insert into effects (job_id, word) values (:id, :word)"), {"id": change.job_id, "word": change.state.value}
-    )
+    await write(session, change, change.state.value)
     if change.arguments["bad"] == change.state.value:
-        raise ValueError(f"no {change.state.value}, please")
+        await fail_by(change.arguments["how"], session, f"no {change.state.value}, please")
 
 
 class Versioned(Job, kind="engine.versioned", version=int(os.environ.get("JOB_VERSION", "2"))):

@@ -3,6 +3,7 @@
 import signal
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID
 
 import psutil
 import pytest
@@ -122,6 +123,36 @@ async def test_a_job_longer_than_the_grace_goes_back_unspent(
         assert await effects(job.id) == ["begun"]
         assert not any(process.is_running() for process in children)
     assert worker.events("job released", job_id=str(job.id))
+
+
+async def test_handlers_that_fill_the_loops_threads_do_not_hold_up_the_end(
+    client: Client, database: Any, effects: Words, start_worker: StartWorker
+) -> None:
+    worker = await start_worker(DRAIN_TIMEOUT="0.3")
+    job = await client.enqueue(AsyncDo(what="fill the loop's threads"))
+    await eventually(lambda: _begun(effects, job.id))
+    worker.signal()
+    assert await worker.ended() == 0, worker.log
+    record = await client.get(job.id)
+    assert (record.state, record.attempt, record.releases) == (State.QUEUED, 0, 1)
+    assert await state_of(worker, database) == "stopped"
+
+
+async def test_a_handler_that_blocks_the_loop_does_not_hold_up_the_end(
+    client: Client, database: Any, effects: Words, start_worker: StartWorker
+) -> None:
+    worker = await start_worker(DRAIN_TIMEOUT="0.3")
+    job = await client.enqueue(AsyncDo(what="block for ever"))
+    await eventually(lambda: _begun(effects, job.id))
+    worker.signal()
+    assert await worker.ended() == 0, worker.log
+    assert worker.events("ending while a handler holds the event loop: the worker's jobs are left to the rescue")
+    # It has said goodbye all the same, so that its jobs are rescued at once.
+    assert await state_of(worker, database) == "stopped"
+
+
+async def _begun(effects: Words, job_id: UUID) -> bool:
+    return await effects(job_id) == ["begun"]
 
 
 async def test_a_released_job_is_run_by_the_next_worker(

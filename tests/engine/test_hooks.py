@@ -8,6 +8,7 @@ import pytest
 from carafe.jobs import Client, State
 from tests.engine.conftest import ClientWith, Gates, States, Words
 from tests.engine.jobs import Hooked
+from tests.engine.worker_process import WorkerProcess
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.process, pytest.mark.usefixtures("worker")]
@@ -75,6 +76,55 @@ async def test_a_bad_hook_fails_its_own_job_and_never_its_batch(
     ids = [job.id for job in jobs]
     words = await database.fetch("select word, count(*) from effects where job_id = any($1) group by 1 order by 1", ids)
     assert [tuple(row) for row in words] == [("running", BATCH - 1), ("succeeded", BATCH - 1)]
+
+
+HOOK_FAULTS = {
+    "TimeoutError": "TimeoutError: no succeeded, please",
+    "OSError": "ConnectionRefusedError: no succeeded, please",
+    "InterfaceError": "InterfaceError: no succeeded, please",
+    "Deadlock": "DeadlockDetectedError: no succeeded, please",
+    "a timeout of its own": "TimeoutError",
+    "cancels everybody": "CancelledError",
+}
+"""What looks like Postgres's fault, or harms the engine, and is the hook's own."""
+
+
+@pytest.mark.parametrize("how", HOOK_FAULTS)
+async def test_a_hook_that_fails_as_a_lost_connection_does_fails_its_own_job(
+    client_with: ClientWith, worker: WorkerProcess, how: str
+) -> None:
+    client = client_with(max_retries=0)
+    jobs = await client.enqueue_many([Hooked(bad="succeeded" if index == 2 else "", how=how) for index in range(5)])
+    bad = jobs.pop(2)
+    record = await client.wait(bad.id, timeout=20)
+    assert (record.state, record.error_class) == (State.DEAD, "HookFailed")
+    assert record.error is not None
+    assert HOOK_FAULTS[how] in record.error
+    for job in jobs:
+        assert (await client.wait(job.id, timeout=20)).state is State.SUCCEEDED
+    if how == "cancels everybody":
+        assert worker.events("a hook has tried to cancel tasks that are not its own: they go on", job_id=str(bad.id))
+    assert worker.probe("/livez") == (200, "ok")
+
+
+async def test_a_hook_that_ends_its_connection_holds_up_nobody(
+    client: Client, worker: WorkerProcess, database: Any, becomes: States
+) -> None:
+    # It cannot be told from a loss, so its own end stays with the worker and is tried again.
+    jobs = await client.enqueue_many(
+        [Hooked(bad="succeeded" if index == 2 else "", how="ends its connection") for index in range(5)]
+    )
+    bad = jobs.pop(2)
+    for job in jobs:
+        assert (await client.wait(job.id, timeout=30)).state is State.SUCCEEDED
+    await eventually(
+        lambda: [line for line in worker.events("ends not written, keeping them") if str(bad.id) in line["jobs"]]
+    )
+    for job in await client.enqueue_many([Hooked() for _ in range(5)]):
+        assert (await client.wait(job.id, timeout=20)).state is State.SUCCEEDED
+    assert (await client.get(bad.id)).state is State.RUNNING
+    await database.execute("insert into effects (word) values ('mended')")
+    assert (await becomes(bad.id, State.SUCCEEDED, within=40)).attempt == 1
 
 
 async def test_a_death_whose_hook_fails_is_written_without_it_and_says_so(client_with: ClientWith, effects: Words) -> None:

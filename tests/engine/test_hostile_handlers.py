@@ -17,7 +17,7 @@ from carafe.jobs import Client, State
 from carafe.jobs.records import JobRecord
 from tests.engine.conftest import ClientWith, StartWorker, States
 from tests.engine.hostile_handlers import ACTS, BUILTINS, IN_A_THREAD_OF_OURS, ON_THE_LOOP, Act
-from tests.engine.hostile_jobs import HostileAsync, HostileProcess, HostileThread, Ordinary, OrdinaryThread, Waits
+from tests.engine.hostile_jobs import HostileAsync, HostileProcess, HostileThread, Joins, Ordinary, OrdinaryThread, Waits
 from tests.engine.worker_process import WorkerProcess
 from tests.waiting import eventually
 
@@ -175,6 +175,22 @@ async def test_who_cancels_everybody_costs_the_neighbours_nothing(
     assert record.releases == 0
     event = "a handler has tried to cancel tasks that are not its own: they go on"
     await eventually(lambda: worker.events(event, job_id=str(culprit.id)))
+
+
+@pytest.mark.usefixtures("as_ever")
+async def test_who_waits_for_everybody_is_stopped_alone(
+    once: Client, worker: WorkerProcess, redis_connection: Any, becomes: States
+) -> None:
+    neighbour = await once.enqueue(Waits(gate="joined"))
+    await becomes(neighbour.id, State.RUNNING)
+    job = await once.enqueue(Joins())
+    record = await once.wait(job.id, timeout=20)
+    assert (record.state, record.error) == (State.DEAD, "the attempt took longer than its timeout of 1 s")
+    assert worker.events_like("a handler that is to stop waits for tasks that are not its own")
+    redis_connection.rpush("joined", "go")
+    record = await once.wait(neighbour.id, timeout=20)
+    assert (record.state, record.result, record.releases) == (State.SUCCEEDED, "waited", 0)
+    assert not worker.events_like("a service of the engine was cancelled")
 
 
 @pytest.mark.usefixtures("as_ever")

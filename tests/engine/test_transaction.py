@@ -7,7 +7,7 @@ import pytest
 from carafe.jobs import Client, State
 from carafe.jobs.hints import Hint, stamp_of
 from tests.engine.conftest import ClientWith, Counts, Gates, Words
-from tests.engine.jobs import Commit
+from tests.engine.jobs import Commit, CommitWithin
 from tests.engine.worker_process import WorkerProcess
 from tests.waiting import eventually
 
@@ -57,3 +57,36 @@ async def test_of_two_runs_of_one_job_the_stale_one_is_rolled_back(
     assert sorted(await effects(job.id)) == ["begun", "begun", "once by run 2"]
     assert record.attempts == ()
     assert any("StaleClaim" in line["error"] for line in worker.events("job retried", job_id=str(job.id)))
+
+
+@pytest.mark.parametrize(
+    ("what", "error_class"),
+    [
+        ("TimeoutError", "TimeoutError"),
+        ("OSError", "ConnectionRefusedError"),
+        ("InterfaceError", "asyncpg.exceptions._base.InterfaceError"),
+        ("a pool of its own", "sqlalchemy.exc.TimeoutError"),
+    ],
+)
+async def test_what_the_handler_raises_inside_is_its_own_and_not_postgress(
+    client: Client, worker: WorkerProcess, what: str, error_class: str
+) -> None:
+    job = await client.enqueue(CommitWithin(what=what))
+    record = await client.wait(job.id, timeout=20)
+    (failed,) = record.attempts
+    assert (failed.error_class, failed.error) == (error_class, "of the handler's own")
+    assert (record.state, record.attempt) == (State.SUCCEEDED, 2)
+
+
+async def test_the_handlers_own_timeout_reaches_the_hook_that_it_waits_for(
+    client: Client, worker: WorkerProcess, effects: Words
+) -> None:
+    job = await client.enqueue(CommitWithin(what="hook for ever"))
+    record = await client.wait(job.id, timeout=20)
+    (failed,) = record.attempts
+    assert failed.error_class == "TimeoutError"
+    assert record.state is State.SUCCEEDED
+    assert not worker.events_like("a handler has tried to cancel tasks")
+    # The hook sees the attempt that the job's record has.
+    assert record.attempt == 2
+    assert await effects(job.id) == ["attempt 2"]

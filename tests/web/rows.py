@@ -21,7 +21,7 @@ async def claim(database: Database, job_id: UUID | str, kind: str) -> Any:
     async with database.hooked() as transaction:
         arguments = CLAIM.arguments(worker=uuid4(), ids=[UUID(str(job_id))], kinds=[kind])
         row = (await transaction.connection.fetch(CLAIM.positional, *arguments))[0]
-        await run_hooks(transaction.session, {**dict(row), "state": "running", "result": None, "error": None})
+        await run_hooks(transaction, {**dict(row), "state": "running", "result": None, "error": None})
     return row
 
 
@@ -32,7 +32,7 @@ async def succeed(database: Database, row: Any, result: str) -> None:
             ids=[row["id"]], fences=[row["fence"]], results=[result], state="succeeded", reason=None, bounds=BOUNDS
         )
         assert await transaction.connection.fetch(FINISH.positional, *arguments)
-        await run_hooks(transaction.session, {**dict(row), "state": "succeeded", "result": result, "error": None})
+        await run_hooks(transaction, {**dict(row), "state": "succeeded", "result": result, "error": None})
 
 
 async def fail(database: Database, row: Any, error: str, *, final: bool) -> None:
@@ -54,4 +54,4 @@ async def fail(database: Database, row: Any, error: str, *, final: bool) -> None
             bounds=BOUNDS,
         )
         for moved in await transaction.connection.fetch(FAIL.positional, *arguments):
-            await run_hooks(transaction.session, moved)
+            await run_hooks(transaction, moved)
