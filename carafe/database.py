@@ -7,6 +7,7 @@ written is away like one that does not answer. Never commits on a caller's sessi
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import Context
@@ -193,6 +194,10 @@ async def committed(connection: Any, *, action: bool = True) -> AsyncIterator[No
         await transaction.commit()
 
 
+_generations: Counter[str] = Counter()
+"""How often the connections of this process to each URL have been renewed."""
+
+
 class Refused(ConnectionError):
     """Postgres answers and takes no connection of ours: the user, the password, the database or a parameter is wrong."""
 
@@ -233,8 +238,7 @@ class Database:
             "server_settings": settings,
             "writable": not read_only,
         }
-        self._generation = 0
-        self._pool_generation = 0
+        self._pool_generation = self._generation
         self._pool: asyncpg.Pool[Record] | None = None
         self._opening = asyncio.Lock()
         self._away: BaseException | None = None
@@ -389,8 +393,13 @@ class Database:
             self._away = None
 
     def _renew(self) -> None:
-        """Every connection that is open now is ended when it comes back, or before it is given to somebody."""
-        self._generation += 1
+        """Every connection that is open now is ended when it comes back, or before it is given to somebody: here, and wherever
+        this process has others to the same server. Who was idle meanwhile has not noticed."""
+        _generations[self.url] += 1
+
+    @property
+    def _generation(self) -> int:
+        return _generations[self.url]
 
     @property
     def engine(self) -> "AsyncEngine":
@@ -433,9 +442,13 @@ class Database:
     def _session_taken(self, connection: Any, record: Any, proxy: Any) -> None:
         from sqlalchemy.exc import DisconnectionError
 
-        if record.info.get("generation") != self._generation:
-            cast(Any, connection.driver_connection).terminate()
-            raise DisconnectionError("this connection is to a server that was away meanwhile")  # SQLAlchemy makes another
+        driver = cast(Any, connection).driver_connection
+        # SQLAlchemy itself does not look whether one that was idle has ended meanwhile.
+        if record.info.get("generation") != self._generation or driver.is_closed():
+            driver.terminate()
+            raise DisconnectionError(
+                "this connection has ended, or its server was away meanwhile"
+            )  # SQLAlchemy makes another
 
     def sessions(self) -> "async_sessionmaker[AsyncSession]":
         """A factory of sessions that keep their objects usable after commit."""

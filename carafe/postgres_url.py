@@ -13,6 +13,7 @@ import os
 import random
 import re
 from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextvars import Context
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -444,7 +445,8 @@ async def _first(attempts: list[Callable[[], Coroutine[Any, Any, Any]]], *, need
     try:
         while waiting or running:
             if waiting:
-                running.add(asyncio.create_task(waiting.pop(0)()))
+                # In no context of a handler's: it has not left running what goes on after a wait that it has given up.
+                running.add(asyncio.create_task(waiting.pop(0)(), context=Context()))
             done, running = await asyncio.wait(
                 running, timeout=NEXT_HOST if waiting else None, return_when=asyncio.FIRST_COMPLETED
             )
@@ -469,7 +471,7 @@ async def _first(attempts: list[Callable[[], Coroutine[Any, Any, Any]]], *, need
         if lesser is not None:
             lesser.terminate()
         for task in running:
-            task.cancel()
+            Context().run(task.cancel)
             task.add_done_callback(_drop)
     if read_only:
         raise NotWritable

@@ -24,6 +24,7 @@ from carafe.texts import text_of
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
+    from carafe.database import HookedTransaction
     from carafe.engine.hiding import Hiding
 
 PROGRESS_INTERVAL = 0.25
@@ -33,13 +34,15 @@ PROGRESS_INTERVAL = 0.25
 class AttemptContext:
     """The context of an ``async def`` handler; see `carafe.jobs.context.Context`."""
 
-    __slots__ = ("_claim", "_database", "_limit", "_reported", "_row", "completed", "hiding", "result")
+    __slots__ = ("_claim", "_database", "_limit", "_reported", "_row", "completed", "hiding", "result", "tell")
 
     def __init__(self, row: Any, claim: Claim | None, database: Database, limit: int) -> None:
-        """`claim` None: in a child process, which is killed and never asked to stop; its `hiding` is set then."""
+        """`claim` None: in a child process, which is killed and never asked to stop; its `hiding` is set then, and `tell`,
+        which tells the worker whether the job completes by a transaction."""
         self._row, self._claim, self._database, self._limit = row, claim, database, limit
         self._reported = 0.0
         self.hiding: Hiding | None = None
+        self.tell: Callable[[bool], None] | None = None
         self.result: Any = None
         self.completed = False
 
@@ -99,10 +102,27 @@ class AttemptContext:
     async def transaction(self) -> "AsyncIterator[AsyncSession]":
         if self.completed:
             raise InvalidOption("transaction", "this attempt has already completed its job in a transaction")
+        try:
+            async with self._completing() as transaction:
+                yield transaction.session
+        except BaseException:
+            self._completes(False)
+            raise
+        self.completed = True
+
+    def _completes(self, yes: bool) -> None:
+        """The commit that ends the job is about to be sent: from then on the beat may find its row gone. Or it has failed."""
+        if self._claim is not None:
+            self._claim.completes = yes
+        elif self.tell is not None:
+            self.tell(yes)
+
+    @asynccontextmanager
+    async def _completing(self) -> "AsyncIterator[HookedTransaction]":
         # The handler's own time bounds the block; should this process vanish, Postgres gives it up a little later.
         async with self._database.hooked(statement_timeout=0, lock_timeout=0, idle_timeout=self.timeout + 10) as transaction:
             with transaction.lent():
-                yield transaction.session
+                yield transaction
                 await transaction.session.flush()
             await self._database.limit(transaction)
             row = self._row
@@ -119,7 +139,7 @@ class AttemptContext:
                 raise StaleClaim(self.job_id, row["fence"])
             ended = {**dict(row), "attempt": self.attempt, "state": "succeeded", "result": result, "error": None}
             await run_hooks(transaction, ended, self._context_of_hooks())
-        self.completed = True
+            self._completes(True)
 
     def _context_of_hooks(self) -> Context:
         """An empty one, in which what the hook logs, takes and makes belongs to this attempt: it waits for the hook."""

@@ -70,7 +70,7 @@ def answer(request: dict[str, Any], answers: "Answers") -> dict[str, Any]:
     try:
         job = loaded(handler.job, row, answers)
         if inspect.iscoroutinefunction(handler.function):
-            what, completed = asyncio.run(_run_async(handler.function, job, row, answers.hiding))
+            what, completed = asyncio.run(_run_async(handler.function, job, row, answers))
         else:
             what = handler.function(job, ChildContext(row, answers))
         if completed:
@@ -118,11 +118,11 @@ def _told(what: Any, memory_limit: int | None, shown: Callable[[Any], Any]) -> d
 _RECURSION_LIMIT = sys.getrecursionlimit()
 
 
-async def _run_async(function: Any, job: Any, row: dict[str, Any], hiding: Hiding | None) -> tuple[Any, bool]:
+async def _run_async(function: Any, job: Any, row: dict[str, Any], answers: "Answers") -> tuple[Any, bool]:
     """Run an ``async def`` handler with the context it would have in the worker, on connections of the child's own."""
     database = Database(row["database_url"], pool_size=2, name="carafe child")
     context = AttemptContext(row, None, database, row["result_limit"])
-    context.hiding = hiding
+    context.hiding, context.tell = answers.hiding, lambda yes: answers.say({"completes": yes})
     try:
         return await function(job, context), context.completed
     except Exception:

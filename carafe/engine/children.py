@@ -69,13 +69,14 @@ class Children:
         request: dict[str, Any],
         started: "Callable[[Child], None]",
         begun: Callable[[], None],
+        completes: Callable[[bool], None],
         report: Report,
         logged: Logged,
         spans: Spans = None,
     ) -> Any:
-        """Run one attempt in a child: `started` gets it (to kill it), `begun` is called when its handler begins, `report`
-        gets its progress, `logged` its log lines, `spans` those that its handler has made, where it is traced. Returns the
-        answer.
+        """Run one attempt in a child: `started` gets it (to kill it), `begun` is called when its handler begins, `completes`
+        when a transaction of its own is about to end the job (False: it has failed), `report` gets its progress, `logged` its
+        log lines, `spans` those that its handler has made, where it is traced. Returns the answer.
 
         Raises `ChildDied`.
         """
@@ -85,7 +86,7 @@ class Children:
             started(child)
             with suppress(RuntimeError):  # no more threads: the next job waits for its Python's start
                 threading.Thread(target=self._prepare, name="carafe spare child", daemon=True).start()
-            return child.run(request, begun, report, logged, spans)
+            return child.run(request, begun, completes, report, logged, spans)
         finally:
             child.close()
 
@@ -140,7 +141,13 @@ class Child:
         self._begin_by: float | None = None
 
     def run(
-        self, request: dict[str, Any], begun: Callable[[], None], report: Report, logged: Logged, spans: Spans = None
+        self,
+        request: dict[str, Any],
+        begun: Callable[[], None],
+        completes: Callable[[bool], None],
+        report: Report,
+        logged: Logged,
+        spans: Spans = None,
     ) -> Any:
         """Run the one job; returns its answer, or raises `ChildDied`."""
         kills = cgroup.oom_kills()
@@ -154,6 +161,8 @@ class Child:
                 begun()
             elif "log" in message:
                 logged(*message["log"])
+            elif "completes" in message:
+                completes(message["completes"])
             elif "progress" in message:
                 report(*message["progress"])
             elif "span" in message:

@@ -683,7 +683,7 @@ class Engine:
     def _lose(self, job_id: UUID, fence: int) -> None:
         """A claim is no longer ours (rescued, cancelled, ended by another): stop it, start it never."""
         claim = self._holdings.find(job_id, fence)
-        if claim is None:
+        if claim is None or claim.completes:
             return
         claim.raw = b""
         if self.runner.forget(claim):

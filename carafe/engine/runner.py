@@ -512,7 +512,10 @@ class Runner:
         def begun() -> None:
             claim.deadline = time.monotonic() + claim.row["timeout"]
 
-        answer = self._children.run(request, killer.started, begun, self._reporting(context), logged, spans)
+        def completes(yes: bool) -> None:
+            claim.completes = yes
+
+        answer = self._children.run(request, killer.started, begun, completes, self._reporting(context), logged, spans)
         context.completed = answer.get("completed", False)
         return _unpacked(answer)
 

@@ -36,13 +36,15 @@ class Claim:
 
     Of its attempt: `started` and `deadline` in monotonic seconds, `stop`, why it was asked to stop, `stop_with`, how that
     is done (None: by `task` itself), `left`, the tasks that its handler has made, `connections`, those to Postgres that it
-    has taken (see `handler_connections`), `hiding`, which replaces its secrets (None: it has none), `spares`, once the log
+    has taken (see `handler_connections`), `completes`, while its handler's own transaction ends the job and the commit is under
+    way or done: that its row runs no longer says nothing then, `hiding`, which replaces its secrets (None: it has none), `spares`, once the log
     has said that it has tried to cancel others' tasks, and `over`, once its end is made.
     """
 
     __slots__ = (
         "attempt",
         "claimed",
+        "completes",
         "connections",
         "deadline",
         "fence",
@@ -73,7 +75,7 @@ class Claim:
         self.raw = raw
         self.claimed = claimed
         self.started = self.deadline = float("inf")
-        self.over = self.spares = False
+        self.over = self.spares = self.completes = False
         self.stop: Stop | None = None
         self.stop_with: Callable[[Stop], None] | None = None
         self.task: Running | None = None
