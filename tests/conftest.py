@@ -42,6 +42,31 @@ def redis_url(carafe_redis: str) -> str:
     return carafe_redis
 
 
+LONGEST = (
+    "test_smallest_rounds.py",
+    "test_documented_commands.py",
+    "test_chaos.py",
+    "test_live_jobs.py",
+    "test_nothing_spilled.py",
+    "test_second_application.py",
+    "test_openapi.py",
+    "test_attacks.py",
+    "test_hostile_handlers.py",
+    "test_check.py",
+    "test_every_page.py",
+)
+"""Files that take longest, begun first."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes take a file each (`make test`), none is left with a long one at the end: files that start
+    processes go before the others, the longest first of all."""
+    starting = {item.path for item in items if item.get_closest_marker("process")}
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: (rank.get(item.path.name, len(rank)), item.path not in starting))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """What hostile texts have left in a test's log goes between processes (`--numprocesses`), and that only as UTF-8."""
