@@ -15,7 +15,7 @@ dev: .venv/stamp ## Web :8080, dashboard, worker, Postgres and Valkey, all in on
 test: lint ## Lint, then every test, against real Postgres and Valkey (ARGS= goes to pytest)
 	@.ci/prometheus
 	@.ci/chromium $(BIN)/python
-	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-cluster: .venv/stamp ## The product on the cluster of KUBECONFIG: everything that can happen to it there (ARGS= goes to pytest)
 	@$(BIN)/python -m pytest -m cluster tests/cluster $(ARGS)
@@ -36,11 +36,11 @@ screenshots: .venv/stamp ## Pictures of the dashboard's pages, in docs/screensho
 bench: .venv/stamp ## Benchmarks against plain Celery and others; ONLY=drain runs a part (ARGS= goes to it)
 	@$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
-chaos: .venv/stamp ## Break everything at random for MINUTES (10) and check that nothing is spilled; SEED= repeats a run
-	@$(BIN)/python -m chaos --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+chaos: .venv/stamp ## Break everything at random for MINUTES (10): nothing may be spilled; SEED= repeats a run (ARGS= goes to it)
+	@$(BIN)/python -m chaos --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
-soak: .venv/stamp ## A steady load for MINUTES (30): nothing may grow, no memory, files, threads, connections, keys
-	@$(BIN)/python -m chaos.soak --minutes $(or $(MINUTES),30)
+soak: .venv/stamp ## A steady load for MINUTES (30): nothing may grow, no memory, files, threads, connections, keys (ARGS= goes to it)
+	@$(BIN)/python -m chaos.soak --minutes $(or $(MINUTES),30) $(ARGS)
 
 image: ## The image carafe:dev, or IMAGE=; LOAD= is a command that gives it to the cluster, such as "kind load docker-image"
 	docker build --tag $(IMAGE) --build-arg REVISION=$(shell git rev-parse --short HEAD 2>/dev/null) .

@@ -3,6 +3,7 @@
 import os
 import pwd
 import signal
+import stat
 import subprocess
 import sys
 import textwrap
@@ -168,3 +169,14 @@ def test_root_runs_postgres_as_somebody_else(tmp_path: Path) -> None:
         assert psutil.Process(pid).uids().real in {
             pwd.getpwnam(name).pw_uid for name in ("postgres", "nobody") if any(e.pw_name == name for e in pwd.getpwall())
         }
+
+
+def test_another_run_of_pytest_closes_no_folder_of_ours(tmp_path: Path) -> None:
+    folders = [folder for folder in (tmp_path, *tmp_path.parents) if folder.stat().st_uid == os.geteuid()]
+    for folder in folders:
+        folder.chmod(folder.stat().st_mode | stat.S_IXOTH)  # as `EmbeddedPostgres` does
+    (tmp_path / "test_other.py").write_text("def test_other(tmp_path): pass")
+    subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--noconftest", "."], cwd=tmp_path, check=True
+    )
+    assert all(folder.stat().st_mode & stat.S_IXOTH for folder in folders)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import servers
 from benchmarks.measurements import MEASUREMENTS
 from benchmarks.systems import ALL
 from benchmarks.systems.carafe import CARAFE
@@ -19,6 +20,8 @@ pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).parent.parent
 SEED = 20261129
+SMALL_WORLD = "--workers 1 --webs 1 --rate 10"
+"""Processes take most of a short run's time; tests/test_chaos.py runs more of them."""
 
 
 def make(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -79,15 +82,24 @@ def test_every_benchmark_has_a_smallest_round_here() -> None:
 
 
 def test_make_chaos() -> None:
-    done = make("chaos", "MINUTES=0.05", f"SEED={SEED}")
+    done = make("chaos", "MINUTES=0.05", f"SEED={SEED}", f"ARGS={SMALL_WORLD}")
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     assert f"seed {SEED}: nothing spilled" in done.stdout
 
 
 def test_make_soak() -> None:
-    done = make("soak", "MINUTES=0.05")
+    done = make("soak", "MINUTES=0.05", f"ARGS={SMALL_WORLD}")
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     assert "nothing spilled; too short to judge growth" in done.stdout
+
+
+def test_a_folder_that_a_killed_run_had_half_removed_is_in_nobodys_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers, "ENVIRONMENTS", tmp_path)
+    (tmp_path / "servers-half" / "postgres" / "data" / "base").mkdir(parents=True)
+    servers._end_servers_left_behind()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_measurement_that_fails_is_not_success(tmp_path: Path) -> None:
