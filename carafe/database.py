@@ -393,8 +393,8 @@ class Database:
             self._away = None
 
     def _renew(self) -> None:
-        """Every connection that is open now is ended when it comes back, or before it is given to somebody: here, and wherever
-        this process has others to the same server. Who was idle meanwhile has not noticed."""
+        """Every connection that is open now is ended when it comes back, or before it is given to somebody: here, and
+        wherever this process has others to the same server. Who was idle meanwhile has not noticed."""
         _generations[self.url] += 1
 
     @property

@@ -27,6 +27,10 @@ EXAMPLE = "postgresql://user:password@host:5432/database"
 CONNECT_TIMEOUT = 3.0
 """Seconds until a connection attempt is given up, unless the URL says ``connect_timeout``."""
 
+LET_GO = 0.05
+"""Seconds until an attempt that nobody waits for any more is cancelled: asyncpg leaves an error behind that nobody takes when
+it is cut in its first moment."""
+
 NEXT_HOST = 0.5
 """Seconds without an answer after which the next of several hosts is asked too."""
 
@@ -471,7 +475,7 @@ async def _first(attempts: list[Callable[[], Coroutine[Any, Any, Any]]], *, need
         if lesser is not None:
             lesser.terminate()
         for task in running:
-            Context().run(task.cancel)
+            asyncio.get_running_loop().call_later(LET_GO, task.cancel, context=Context())
             task.add_done_callback(_drop)
     if read_only:
         raise NotWritable

@@ -111,7 +111,7 @@ class AttemptContext:
         self.completed = True
 
     def _completes(self, yes: bool) -> None:
-        """The commit that ends the job is about to be sent: from then on the beat may find its row gone. Or it has failed."""
+        """The commit that ends the job is about to be sent: from then on a beat may find its row gone. Or it has failed."""
         if self._claim is not None:
             self._claim.completes = yes
         elif self.tell is not None:

@@ -75,8 +75,8 @@ class Children:
         spans: Spans = None,
     ) -> Any:
         """Run one attempt in a child: `started` gets it (to kill it), `begun` is called when its handler begins, `completes`
-        when a transaction of its own is about to end the job (False: it has failed), `report` gets its progress, `logged` its
-        log lines, `spans` those that its handler has made, where it is traced. Returns the answer.
+        when a transaction of its own is about to end the job (False: it has failed), `report` gets its progress, `logged`
+        its log lines, `spans` those that its handler has made, where it is traced. Returns the answer.
 
         Raises `ChildDied`.
         """
