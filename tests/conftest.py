@@ -15,6 +15,7 @@ import pytest
 
 from carafe.testing.databases import Databases
 from carafe.testing.servers import Servers, wipe
+from tests.forked import prepare
 
 # Where Carafe is installed, its entry point has registered the plugin.
 pytest_plugins = [] if entry_points(group="pytest11", name="carafe") else ["carafe.testing.plugin"]
@@ -81,6 +82,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     starting = {item.path for item in items if item.get_closest_marker("process")}
     rank = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: (rank.get(item.path.name, len(rank)), item.path not in starting))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What forks processes imports for seconds: before the first test that starts one, since a test's loop that stood still
+    for so long would take its own connections for dead."""
+    if item.get_closest_marker("process"):
+        prepare()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -22,6 +22,7 @@ from typing import Any
 
 LENGTH = struct.Struct("!I")
 CODE = struct.Struct("!i")
+READY = b"!"
 FOREIGN = sys.path[1 + len([part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]) :]
 """What Python itself puts on the path."""
 
@@ -124,6 +125,7 @@ def main() -> None:
         importlib.import_module(module)
     gc.collect()
     gc.freeze()
+    connection.sendall(READY)
     become(serve(connection))
     connection.detach()  # closed above
     runpy.run_module("carafe", run_name="__main__", alter_sys=True)

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Protocol
 
-from tests.fork_server import CODE, LENGTH
+from tests.fork_server import CODE, LENGTH, READY
 
 ROOT = Path(__file__).parent.parent
 
@@ -124,6 +124,7 @@ class ForkServer:
     def __init__(self, modules: Sequence[str]) -> None:
         self._modules = modules
         self._lock = threading.Lock()
+        self._ready = False
         self._connection: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -136,7 +137,7 @@ class ForkServer:
         told, telling = os.pipe()
         try:
             with self._lock:
-                connection = self._connected()
+                connection = self._answering()
                 socket.send_fds(connection, [LENGTH.pack(len(body))], [*standard, telling])
                 connection.sendall(body)
                 (pid,) = LENGTH.unpack(connection.recv(LENGTH.size, socket.MSG_WAITALL))
@@ -144,7 +145,24 @@ class ForkServer:
             os.close(telling)
         return Forked(pid, told)
 
-    def _connected(self) -> socket.socket:
+    def start(self) -> None:
+        """Let it import what it imports."""
+        with self._lock:
+            self._started()
+
+    def wait(self) -> None:
+        """Until it has. The first `fork` would wait too."""
+        with self._lock:
+            self._answering()
+
+    def _answering(self) -> socket.socket:
+        connection = self._started()
+        if not self._ready:
+            assert connection.recv(len(READY)) == READY, "the server that forks ended at its start"
+            self._ready = True
+        return connection
+
+    def _started(self) -> socket.socket:
         if self._connection is None:
             self._connection, other = socket.socketpair()
             with other:
@@ -165,6 +183,14 @@ class ForkServer:
 
 
 _workers, _others, _dev = ForkServer(_WORKER), ForkServer(_OTHERS), ForkServer((*_WORKER, *_OTHERS, "carafe.dev"))
+
+
+def prepare() -> None:
+    """Start what forks workers and web processes, so that it need not be waited for within a running loop."""
+    for server in (_workers, _others):
+        server.start()
+    for server in (_workers, _others):
+        server.wait()
 
 
 def start(

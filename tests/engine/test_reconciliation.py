@@ -6,12 +6,16 @@ A lost reply, a rescue and a death are made here by what they leave in Postgres,
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
+
 from carafe.jobs import Client, Job, State
 from carafe.jobs.statements import CLAIM
 from tests.engine.conftest import Gates, States, Words
 from tests.engine.jobs import AsyncDo, Commit, ThreadDo
 from tests.engine.worker_process import WorkerProcess
 from tests.waiting import eventually
+
+pytestmark = pytest.mark.process
 
 
 async def _without_a_hint(client: Client, database: Any, job: Job) -> UUID:

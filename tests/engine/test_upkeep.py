@@ -1,8 +1,12 @@
 """A worker carries a steward of its own (setting STEWARD): with no web process, retries and schedules still come due."""
 
+import pytest
+
 from carafe.jobs import Client, State
 from tests.engine.conftest import StartWorker
 from tests.engine.jobs import AsyncDo
+
+pytestmark = pytest.mark.process
 
 
 async def test_a_worker_alone_runs_retries_and_scheduled_jobs(client: Client, start_worker: StartWorker) -> None:

@@ -12,6 +12,8 @@ from tests.metrics.many_kinds import COUNT
 from tests.metrics.processes import Process, Samples
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.process
+
 PODS = 1000
 
 

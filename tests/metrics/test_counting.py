@@ -12,6 +12,8 @@ from tests.metrics.conftest import Start
 from tests.metrics.processes import Process, Samples, total
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.process
+
 MIX = {"fine": 60, "threaded": 30, "apart": 4, "whole": 10, "flaky": 12, "failing": 8, "snoozing": 3, "declining": 5}
 """Jobs of each kind in one round."""
 

@@ -25,6 +25,8 @@ from tests.metrics.processes import Process, total
 from tests.metrics.prometheus import program, prometheus, promtool, scraping
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.process
+
 DASHBOARDS = ROOT / "deploy/kustomize/components/monitoring/dashboards"
 KINDS = ("fine", "threaded", "whole", "flaky", "failing", "declining")
 

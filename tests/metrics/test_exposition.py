@@ -11,6 +11,8 @@ from tests.metrics.processes import Process, Samples, total
 from tests.metrics.prometheus import promtool
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.process
+
 KINDS = ("fine", "threaded", "apart", "whole", "flaky", "failing", "snoozing", "declining")
 LED_NAMES = {metric.name for metric in LED}
 

@@ -3,12 +3,15 @@
 from uuid import UUID
 
 import httpx
+import pytest
 
 from carafe.jobs import Client
 from tests.tracing.conftest import StartWeb, StartWorker, lines, soon, trace_of
 from tests.tracing.receiver import Receiver, Span
 from tests.tracing.web import Webhook
 from tests.waiting import eventually
+
+pytestmark = pytest.mark.process
 
 REQUESTED = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

@@ -11,6 +11,8 @@ from carafe.tracing import STOP
 from tests.tracing.conftest import StartWorker, soon
 from tests.tracing.jobs import Apart, Working
 
+pytestmark = pytest.mark.process
+
 EXPORTER_TIMEOUT = "60"
 """Seconds that the exporter itself would go on trying; the SDK's own end would take thirty."""
 

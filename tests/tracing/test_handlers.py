@@ -13,6 +13,8 @@ from tests.tracing.conftest import StartWorker, lines, soon, trace_of
 from tests.tracing.jobs import Apart, ApartFailing, Failing, Imported, Parent, Snoozing, Threaded, Working
 from tests.tracing.receiver import Receiver, Span
 
+pytestmark = pytest.mark.process
+
 BROUGHT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 

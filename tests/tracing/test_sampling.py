@@ -1,12 +1,15 @@
 """Who decides what is kept: whoever began the trace, or lots."""
 
 import httpx
+import pytest
 
 from carafe.jobs import Client
 from carafe.jobs.enqueueing import TRACED_OF_BULK
 from tests.tracing.conftest import StartWeb, StartWorker, soon, trace_of
 from tests.tracing.jobs import Working
 from tests.tracing.receiver import Receiver
+
+pytestmark = pytest.mark.process
 
 HARDLY_EVER = "0.000000001"
 KEPT = "00-11111111111111111111111111111111-2222222222222222-01"

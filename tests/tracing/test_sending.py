@@ -1,9 +1,13 @@
 """How spans are sent: by HTTP too, with the headers that are set, under the name that is set."""
 
+import pytest
+
 from carafe.jobs import Client
 from tests.tracing.conftest import StartWorker, soon
 from tests.tracing.jobs import Working
 from tests.tracing.receiver import Receiver
+
+pytestmark = pytest.mark.process
 
 
 async def test_by_http_with_headers_and_a_name(start_worker: StartWorker, receiver: Receiver, client: Client) -> None:
