@@ -28,8 +28,8 @@ CONNECT_TIMEOUT = 3.0
 """Seconds until a connection attempt is given up, unless the URL says ``connect_timeout``."""
 
 LET_GO = 0.05
-"""Seconds until an attempt that nobody waits for any more is cancelled: asyncpg leaves an error behind that nobody takes when
-it is cut in its first moment."""
+"""Seconds until an attempt that nobody waits for any more is cancelled: cut in its first moment, asyncpg leaves an error
+behind that nobody takes."""
 
 NEXT_HOST = 0.5
 """Seconds without an answer after which the next of several hosts is asked too."""

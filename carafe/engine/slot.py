@@ -36,9 +36,9 @@ class Claim:
 
     Of its attempt: `started` and `deadline` in monotonic seconds, `stop`, why it was asked to stop, `stop_with`, how that
     is done (None: by `task` itself), `left`, the tasks that its handler has made, `connections`, those to Postgres that it
-    has taken (see `handler_connections`), `completes`, once the commit of its handler's own transaction is under way: that its
-    row runs no longer says nothing then, `hiding`, which replaces its secrets (None: it has none), `spares`, once the log
-    has said that it has tried to cancel others' tasks, and `over`, once its end is made.
+    has taken (see `handler_connections`), `completes`, once the commit of its handler's own transaction is under way: that
+    its row runs no longer says nothing then, `hiding`, which replaces its secrets (None: it has none), `spares`, once the
+    log has said that it has tried to cancel others' tasks, and `over`, once its end is made.
     """
 
     __slots__ = (

@@ -17,6 +17,7 @@ from carafe.jobs import Cancel, Context, Discard, Retry, Snooze, SyncContext, ha
 from tests.engine.jobs import (
     AsyncDo,
     Commit,
+    CommitApart,
     CommitWithin,
     Do,
     Effect,
@@ -233,7 +234,13 @@ async def commit(job: Commit, ctx: Context) -> str:
             await pass_gate_async(job.gate)
         if job.fail:
             raise LookupError("after the effect")
+    if job.then:
+        await pass_gate_async(job.then)
+        await runs_async(ctx, "afterwards")
     return "ignored"
+
+
+handler(CommitApart, isolation="process")(commit)
 
 
 @handler(CommitWithin)

@@ -59,11 +59,16 @@ class Effect(Job, kind="engine.effect"):
 
 
 class Commit(Job, kind="engine.commit"):
-    """Leaves its effect and ends in one transaction; waits for `gate` before the commit."""
+    """Leaves its effect and ends in one transaction; waits for `gate` before the commit, and for `then` after it."""
 
     word: str
     fail: bool = False
     gate: int = 0
+    then: int = 0
+
+
+class CommitApart(Commit, kind="engine.commit_apart"):
+    """The same in a process of its own."""
 
 
 class CommitWithin(Job, kind="engine.commit_within"):

@@ -7,7 +7,7 @@ import pytest
 from carafe.jobs import Client, State
 from carafe.jobs.hints import Hint, stamp_of
 from tests.engine.conftest import ClientWith, Counts, Gates, Words
-from tests.engine.jobs import Commit, CommitWithin
+from tests.engine.jobs import Commit, CommitApart, CommitWithin
 from tests.engine.worker_process import WorkerProcess
 from tests.waiting import eventually
 
@@ -57,6 +57,46 @@ async def test_of_two_runs_of_one_job_the_stale_one_is_rolled_back(
     assert sorted(await effects(job.id)) == ["begun", "begun", "once by run 2"]
     assert record.attempts == ()
     assert any("StaleClaim" in line["error"] for line in worker.events("job retried", job_id=str(job.id)))
+
+
+@pytest.mark.parametrize("kind", [Commit, CommitApart])
+async def test_what_follows_the_transaction_runs_though_beats_find_the_row_gone(
+    client: Client, database: Any, effects: Words, gate: Gates, worker: WorkerProcess, kind: type[Commit]
+) -> None:
+    async def next_beat() -> None:
+        last = await database.fetchval("select max(beat_at) from carafe.workers")
+
+        async def beaten() -> bool:
+            return bool(await database.fetchval("select max(beat_at) > $1 from carafe.workers", last))
+
+        await eventually(beaten)
+
+    async with gate() as number:
+        job = await client.enqueue(kind(word="done", then=number))
+        assert (await client.wait(job.id, timeout=30)).state is State.SUCCEEDED
+        for _ in range(3):
+            await next_beat()
+        assert await effects(job.id) == ["done"]
+
+    async def afterwards() -> bool:
+        return await effects(job.id) == ["done", "afterwards"]
+
+    await eventually(afterwards)
+    await eventually(lambda: worker.events("job completed", job_id=str(job.id)))
+    assert worker.events("a running job is no longer ours, stopping it", job_id=str(job.id)) == []
+
+
+async def test_a_connection_that_has_died_unused_is_nobodys_loss(client_with: ClientWith, database: Any) -> None:
+    once = client_with(max_retries=0)
+    assert (await once.wait((await once.enqueue(Commit(word="first"))).id, timeout=20)).state is State.SUCCEEDED
+    ended = await database.fetch(
+        "select pg_terminate_backend(pid, 5000) as ended from pg_stat_activity"
+        " where application_name like 'carafe handlers%' and datname = current_database()"
+    )
+    assert ended
+    assert all(row["ended"] for row in ended)
+    record = await once.wait((await once.enqueue(Commit(word="second"))).id, timeout=20)
+    assert (record.state, record.error) == (State.SUCCEEDED, None)
 
 
 @pytest.mark.parametrize(
