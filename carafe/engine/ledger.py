@@ -59,6 +59,10 @@ PUT_BACK = (State.QUEUED, State.SCHEDULED, State.CANCELLED)
 """What a job can become that is put back: one that somebody wants cancelled ends so."""
 
 
+class Left(Exception):
+    """Nothing was claimed, as far as is known, and others may: the hints go back."""
+
+
 class Hinted:
     """A hint on its way to a claim: the job's id and kind, and the message's own bytes."""
 
@@ -71,8 +75,16 @@ class Hinted:
 class Ledger:
     """One worker's books. Lives on the runner's loop."""
 
-    def __init__(self, database: Database, worker: UUID, worker_name: str, kinds: Sequence[str]) -> None:
-        self._database = database
+    def __init__(
+        self,
+        database: Database,
+        worker: UUID,
+        worker_name: str,
+        kinds: Sequence[str],
+        leaves: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`leaves`: whether hints whose claim has failed are left to others, instead of being tried again here."""
+        self._database, self._leaves = database, leaves
         self._worker, self._worker_name = worker, worker_name
         self._kinds = list(kinds)
         self._hooked_claims = hooked_kinds(State.RUNNING)
@@ -83,7 +95,8 @@ class Ledger:
     async def claim(self, hints: Sequence[Hinted]) -> tuple[list[Row], list[tuple[Row, HookFailed]]]:
         """Claim what can be claimed of `hints`; waits for Postgres if need be.
 
-        Returns the claimed rows, and those that were claimed although their hook failed (the caller fails them).
+        Returns the claimed rows, and those that were claimed although their hook failed (the caller fails them). Raises
+        `Left` when they are left to others.
         """
         return await self._until_claimed(hints, PATIENCE)
 
@@ -100,6 +113,9 @@ class Ledger:
                 return rows, bad
             except (*AWAY, *TRANSIENT) as error:
                 self.doubts += 1
+                if self._leaves():
+                    log.warning("claim failed, the hints go back", error=_word(error), hints=len(hints))
+                    raise Left from error
                 tries = self._tries(tries)
                 if tries >= patience and len(hints) == 1:
                     raise
@@ -132,6 +148,8 @@ class Ledger:
         for hint in hints:
             try:
                 claimed, failed = await self._until_claimed([hint], 1)
+            except Left:
+                break  # who is not claimed counts as one whose hint is dropped: the steward pushes it again
             except Exception:
                 faults += 1
                 log.exception("claim failed, the hint is dropped", job_id=str(hint.id))

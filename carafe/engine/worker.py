@@ -28,6 +28,7 @@ from redis.exceptions import ResponseError
 
 from carafe import collector, forks, signals, stacks, tracing
 from carafe.engine import control
+from carafe.engine.ahead import import_for_transactions
 from carafe.engine.engine import Engine
 from carafe.engine.exposed import expose_engine
 from carafe.engine.pool import EnginePool
@@ -36,8 +37,6 @@ from carafe.jobs import redis_away
 from carafe.jobs.handlers import handlers
 from carafe.jobs.hints import QUEUE
 from carafe.jobs.modules import load_handlers, load_jobs
-from carafe.jobs.moves import hooked
-from carafe.jobs.states import State
 from carafe.probes import ProbeServer
 
 if TYPE_CHECKING:
@@ -165,8 +164,7 @@ class Worker(CeleryWorker):
             settings = settings.model_copy(update={"worker_concurrency": int(concurrency)})
         load_jobs(settings.job_modules)
         load_handlers(settings.handler_modules)
-        if hooked(State):
-            import sqlalchemy.ext.asyncio  # noqa: F401  hooks need it: better now than in the first job's time
+        import_for_transactions()
         if not handlers():
             raise ImproperlyConfigured(
                 f"HANDLER_MODULES ({', '.join(settings.handler_modules)}) register no handler: nothing could ever run"
