@@ -59,6 +59,9 @@ def examine(*, worker: bool = False) -> list[Finding]:
     except SettingsError as error:
         return [Finding(Level.BROKEN, "settings", fault, "docs/settings.md lists every setting") for fault in error.faults]
     findings = [Finding(Level.OK, "settings", f"every value is usable ({settings.environment})")]
+    for name, meant in settings.misspelled:
+        text = f"{name} in the environment is no setting, and is ignored"
+        findings.append(Finding(Level.WARNING, "settings", text, f"did you mean {meant}?"))
     try:
         settings = with_servers(settings)
     except NoServers as error:

@@ -122,6 +122,20 @@ async def in_the_way(connection: Any, *, seconds: float = 0.0) -> Sequence[InThe
     return found
 
 
+_ROW_HOLDERS = (
+    "select distinct l.pid from carafe.jobs j join pg_locks l on l.locktype = 'transactionid' and l.granted"
+    " and l.transactionid = j.xmax where j.id = any($1::uuid[]) and l.pid <> pg_backend_pid()"
+)
+
+
+async def row_holders(connection: Any, ids: Sequence[Any]) -> Sequence[str]:
+    """Who holds the rows of these jobs, or all their table, in words. Raises what a statement raises that itself waits."""
+    tables = [way.holder for way in await in_the_way(connection) if "jobs" in way.tables]
+    if tables:
+        return tables
+    return await holders(connection, [row["pid"] for row in await connection.fetch(_ROW_HOLDERS, ids)])
+
+
 async def holders(connection: Any, pids: Sequence[int]) -> Sequence[str]:
     """These backends, in words: who, in what state, since when, and how their statement begins."""
     found = [_words(row) for row in await connection.fetch(_SHOWN, [pid for pid in pids if pid])]

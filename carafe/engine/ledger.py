@@ -8,6 +8,7 @@ Must never: start anything, or know how handlers run.
 """
 
 import asyncio
+import contextlib
 import random
 import time
 from collections import Counter
@@ -28,6 +29,7 @@ from carafe.jobs.moves import Connection, HookFailed, move
 from carafe.jobs.statements import CLAIM, DEFER, FAIL, FINISH, RELEASE, SNOOZE
 from carafe.jobs.states import State
 from carafe.jobs.statistics import BOUNDS
+from carafe.locks import row_holders
 
 log = structlog.stdlib.get_logger("carafe.ledger")
 
@@ -45,6 +47,12 @@ REFUSED: tuple[type[Exception], ...] = (
 PATIENCE = 10
 """Tries in a row that fail although Postgres can be used, after which it is not Postgres: one of the batch is why (its hook
 ends its own connection, say), and must not hold up the others."""
+
+HELD_UP = (TimeoutError, asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError)
+"""What somebody else's lock may be the reason of."""
+
+LOOK = 2.0
+"""Seconds that the look for who holds it may take."""
 
 Unwritten = tuple[End, Exception]
 """An end that is not written for an error that nobody foresaw, or that does not pass, and the error."""
@@ -133,6 +141,18 @@ class Ledger:
             pause = min(1.0, pause * 2)
             # A failed claim may have been committed: its rows would wait for nobody.
             await self.hand_back([hint.id for hint in hints])
+
+    async def _held_up(self, error: Exception, ends: Sequence[End]) -> dict[str, object]:
+        """What a log line says of ends that were not written: why, whose, and who holds their rows if that is seen."""
+        said: dict[str, object] = {"error": _word(error), "jobs": [str(end.id) for end in ends[:10]]}
+        if self._database.away or not isinstance(error.__cause__ or error, HELD_UP):
+            return said
+        with contextlib.suppress(*AWAY, asyncpg.PostgresError):
+            async with asyncio.timeout(LOOK), self._database.connection() as connection:
+                found = await row_holders(connection, [end.id for end in ends])
+                if found:
+                    said["held_by"] = "; ".join(found)
+        return said
 
     def _tries(self, before: int) -> int:
         """One more try has failed; none counts while Postgres is away."""
@@ -258,7 +278,7 @@ class Ledger:
                 if passes:
                     tries = self._tries(tries)
                 if passes and tries < patience:
-                    log.warning("ends not written yet, trying again", error=_word(error), ends=len(ends))
+                    log.warning("ends not written yet, trying again", **await self._held_up(error, ends), ends=len(ends))
                 elif len(ends) > 1:
                     # One bad end must not hold up the others.
                     left: list[Unwritten] = []

@@ -21,7 +21,7 @@ from uuid import UUID
 import structlog
 from celery import bootsteps
 from celery.apps.worker import Worker as CeleryWorker
-from celery.exceptions import ImproperlyConfigured
+from celery.exceptions import CPendingDeprecationWarning, ImproperlyConfigured
 from celery.platforms import SecurityWarning
 from celery.worker import state as celery_state
 from redis.exceptions import ResponseError
@@ -193,6 +193,8 @@ class Worker(CeleryWorker):
     def on_start(self) -> None:
         """Celery's start."""
         super().on_start()
+        # About a setting that is ours, at each lost connection. Here, since Celery shows such ones from its start on.
+        warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
         log.info(
             "worker starting",
             name=self.hostname,
