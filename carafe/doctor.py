@@ -13,6 +13,7 @@ from enum import StrEnum
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from carafe import locks
 from carafe.development import NoServers, with_servers
 from carafe.jobs import redis_away
 from carafe.jobs.hints import QUEUE
@@ -58,6 +59,9 @@ def examine(*, worker: bool = False) -> list[Finding]:
     except SettingsError as error:
         return [Finding(Level.BROKEN, "settings", fault, "docs/settings.md lists every setting") for fault in error.faults]
     findings = [Finding(Level.OK, "settings", f"every value is usable ({settings.environment})")]
+    for name, meant in settings.misspelled:
+        text = f"{name} in the environment is no setting, and is ignored"
+        findings.append(Finding(Level.WARNING, "settings", text, f"did you mean {meant}?"))
     try:
         settings = with_servers(settings)
     except NoServers as error:
@@ -74,23 +78,27 @@ def _modules(settings: Settings, worker: bool) -> Iterator[Finding]:
     from carafe.jobs.modules import ModuleNotUsable, load_handlers, load_jobs
 
     advice = "correct the setting, or run in the folder (or environment) that has the module"
+    declared: set[str] | None = None
     try:
         load_jobs(settings.job_modules)
     except ModuleNotUsable as error:
         yield Finding(Level.BROKEN, "jobs", str(error), advice)
-        return
-    declared = dict(kinds())
-    if declared:
-        yield Finding(Level.OK, "jobs", f"{_count(len(declared), 'kind')}: {', '.join(sorted(declared))}")
     else:
-        yield Finding(Level.WARNING, "jobs", "JOB_MODULES declares no kind of job", "name the modules that declare yours")
+        declared = set(kinds())
+        if declared:
+            yield Finding(Level.OK, "jobs", f"{_count(len(declared), 'kind')}: {', '.join(sorted(declared))}")
+        else:
+            yield Finding(
+                Level.WARNING, "jobs", "JOB_MODULES declares no kind of job", "name the modules that declare yours"
+            )
     try:
         load_handlers(settings.handler_modules)
     except ModuleNotUsable as error:
         if not isinstance(error.__cause__, NoServers):  # that has a finding of its own
             yield Finding(Level.BROKEN, "handlers", str(error), advice)
     else:
-        yield from _handled(set(declared), set(handlers()), set(kinds()))
+        if declared is not None:
+            yield from _handled(declared, set(handlers()), set(kinds()))
         if worker and not handlers():
             yield Finding(Level.BROKEN, "handlers", "HANDLER_MODULES register no handler: nothing could ever run", advice)
     if not worker:
@@ -164,15 +172,59 @@ async def _bounded(subject: str, url: str, look: Callable[[list[Finding]], Await
             await look(findings)
     except Exception as error:
         setting = "DATABASE_URL" if subject == "postgres" else "REDIS_URL"
-        if isinstance(error, TimeoutError):
-            reason = f"no answer within {LOOK_TIMEOUT:g} s"
-        elif subject == "redis" and redis_away.code(error) is not None:
-            reason = redis_away.details(error)
-        else:
-            reason = _reason(error)
         advice = f"see that the server runs and that {setting} names its host, port, user and password"
+        reason = _reason(error)
+        if isinstance(error, TimeoutError) and findings:
+            reason = f"it answers, and has not done all that was asked within {LOOK_TIMEOUT:g} s"
+            advice = "see what holds it up: its load, its disk, and what its sessions wait for (pg_stat_activity)"
+        elif isinstance(error, TimeoutError):
+            reason = f"no answer within {LOOK_TIMEOUT:g} s"
+        elif subject == "redis" and (code := redis_away.code(error)) is not None:
+            reason, advice = redis_away.details(error), REDIS_ADVICE[code]
+        elif subject == "postgres":
+            advice = _server_advice(error) or advice
         findings.append(Finding(Level.BROKEN, subject, f"{redact_url(url)}: {reason}", advice))
     return findings
+
+
+REDIS_ADVICE = {
+    **dict.fromkeys(("READONLY", "MASTERDOWN"), "name the primary in REDIS_URL"),
+    **dict.fromkeys(("CLUSTERDOWN", "MOVED", "ASK", "CROSSSLOT"), "name a single server in REDIS_URL"),
+    "OOM": "raise maxmemory, or see what fills it (INFO memory); workers empty the queue meanwhile",
+    "NOPERM": "grant it by ACL SETUSER; docs/deploy.md has the line",
+    "NOAUTH": "write the password into REDIS_URL, as redis://:password@host:6379/0",
+    "WRONGPASS": "correct the user and the password in REDIS_URL",
+    "MISCONF": "see its log: its disk may be full, or its folder may not be written",
+    "NOREPLICAS": "see that its replicas run (min-replicas-to-write)",
+    "MAXCLIENTS": "raise maxclients, or see who its clients are (CLIENT LIST)",
+    "BUSY": "wait for the script, or end it (SCRIPT KILL)",
+    "LOADING": "wait until it has loaded them",
+    "UNBLOCKED": "look again: its role has just changed",
+    "WRONGTYPE": "see whose key it is, then delete it (DEL)",
+}
+"""What to do about each code of `redis_away.REFUSALS`."""
+
+_SERVER_ADVICE = {
+    "53100": "make room on the disk that holds its data; docs/operations.md says what can go",
+    "53200": "give it more memory, or ask less of it (work_mem, fewer connections)",
+    "53300": "raise max_connections, or let fewer connect; DATABASE_POOL_SIZE bounds a process",
+    "53": "give it what it lacks",
+    "55P03": "wait for who holds the lock, or end that session: select pg_terminate_backend(PID)",
+    "57014": "see what holds it up: its load, its disk, and what its sessions wait for (pg_stat_activity)",
+    "57P03": "wait until it has started; its log says what it does",
+    "57": "see its log: somebody ends its sessions, or it is going down",
+    "58": "see its log: the system under it fails",
+    "25006": "name the primary in DATABASE_URL",
+    "40": "look again: another transaction was in the way",
+    "XX": "see its log: this is a fault of its own, or of its files",
+}
+"""By SQLSTATE or its class (https://www.postgresql.org/docs/current/errcodes-appendix.html): what no migration mends."""
+
+
+def _server_advice(error: BaseException) -> str | None:
+    """What to do about an error that is the server's state, and neither a wrong statement nor a wrong setting; else None."""
+    state = getattr(error, "sqlstate", None) or ""
+    return _SERVER_ADVICE.get(state) or _SERVER_ADVICE.get(state[:2])
 
 
 def _reason(error: BaseException) -> str:
@@ -203,13 +255,45 @@ async def _postgres(url: str, migrations: Sequence[str], findings: list[Finding]
         skew = row["now"] - middle
         apart = f"{abs(skew):.3f} s {'ahead of' if skew > 0 else 'behind'}"
         findings.append(Finding(Level.NOTE, "clock", f"Postgres is {apart} this host; only its clock decides"))
-        await _workers(connection, findings)
+        locked = await _locks(connection, findings)
         await _vacuum(connection, findings)
-        statements = await _statements(connection)
+        statements = [] if locked or row["read_only"] else await _statements(connection)
+        if "alembic_version" not in locked:
+            await _schema(url, migrations, findings)
+        findings += statements
+        if "workers" not in locked:
+            await _workers(connection, findings)
     finally:
         await connection.close(timeout=1)
-    await _schema(url, migrations, findings)
-    findings += statements
+
+
+HELD = 1.0
+"""Seconds after which a lock that is still held counts: the steward itself holds one for a moment to make partitions."""
+
+SHOWN_TABLES = 3
+"""Tables under one lock that are named: that on a table of partitions is one on each."""
+
+
+async def _locks(connection: "asyncpg.Connection[Any]", findings: list[Finding]) -> frozenset[str]:
+    """Who holds up Carafe's statements by a lock, by name; returns the tables of Carafe that cannot be written for it."""
+    before = {way.pid for way in await locks.in_the_way(connection)}
+    if not before:
+        return frozenset()
+    await asyncio.sleep(HELD)
+    found = [way for way in await locks.in_the_way(connection, seconds=HELD) if way.pid in before]
+    tables = frozenset(table for way in found for table in way.tables)
+    for way in found:
+        names = ", ".join(f"carafe.{table}" for table in sorted(way.tables)[:SHOWN_TABLES])
+        text = (
+            f"{way.holder} locks {names}: nothing can be written there" if names else f"{way.holder} holds up {way.waiting}"
+        )
+        advice = f"let it end its transaction, or end its session: select pg_terminate_backend({way.pid})"
+        if way.pid == 0:
+            advice = "commit or roll back the prepared transaction (pg_prepared_xacts)"
+        findings.append(Finding(Level.BROKEN if tables else Level.WARNING, "locks", text, advice))
+    if tables:
+        findings.append(Finding(Level.NOTE, "statements", "not tried while the lock is held"))
+    return tables
 
 
 async def _statements(connection: "asyncpg.Connection[Any]") -> list[Finding]:
@@ -218,10 +302,6 @@ async def _statements(connection: "asyncpg.Connection[Any]") -> list[Finding]:
 
     from carafe.jobs.rehearsal import rehearse
 
-    if await connection.fetchval("select current_setting('transaction_read_only')") == "on":
-        text = "this user's transactions are read-only, nothing can be written"
-        advice = "name the primary in DATABASE_URL, or take default_transaction_read_only off this user or database"
-        return [Finding(Level.BROKEN, "postgres", text, advice)]
     count, refusals = await rehearse(connection)
     if not refusals:
         return [
@@ -230,8 +310,17 @@ async def _statements(connection: "asyncpg.Connection[Any]") -> list[Finding]:
         ]
     rights = [refusal for refusal in refusals if isinstance(refusal.error, asyncpg.InsufficientPrivilegeError)]
     unseen = [refusal for refusal in refusals if refusal.error is None]
-    others = [refusal for refusal in refusals if refusal not in rights and refusal not in unseen]
+    states = [refusal for refusal in refusals if refusal.error is not None and _server_advice(refusal.error) is not None]
+    raised = [refusal for refusal in refusals if isinstance(refusal.error, asyncpg.PLPGSQLError)]
+    others = [refusal for refusal in refusals if refusal not in (*rights, *unseen, *states, *raised)]
     findings = []
+    for refusal in {refusal.reason: refusal for refusal in reversed(states)}.values():
+        assert refusal.error is not None
+        text = f"it cannot do {refusal.statement}.sql now: {type(refusal.error).__name__}: {refusal.reason}"
+        findings.append(Finding(Level.BROKEN, "postgres", text, _server_advice(refusal.error)))
+    if raised:
+        text = f"{raised[0].statement}.sql: {raised[0].reason}"
+        findings.append(Finding(Level.BROKEN, "statements", text, "look at the triggers on carafe's tables"))
     for reason in dict.fromkeys(refusal.reason for refusal in rights):
         names = sorted({refusal.statement for refusal in rights if refusal.reason == reason})
         text = f"{reason}: {_count(len(names), 'statement')} would fail, such as {names[0]}.sql"
@@ -267,8 +356,9 @@ def _durability(row: Any) -> Iterator[Finding]:
         yield Finding(
             Level.BROKEN,
             "postgres",
-            "it is read-only (default_transaction_read_only is on), nothing can be written",
-            "name the primary in DATABASE_URL, or see why it was set: after a failover it keeps two primaries apart",
+            "this user's transactions are read-only (default_transaction_read_only is on), nothing can be written",
+            "name the primary in DATABASE_URL, or see why it was set before you take it off this user, database or server: "
+            "after a failover it keeps two primaries apart",
         )
     for name, cost in (
         ("fsync", "an accepted job is lost when the machine loses power"),
@@ -291,6 +381,8 @@ async def _workers(connection: "asyncpg.Connection[Any]", findings: list[Finding
     except asyncpg.PostgresError:
         return  # the findings about schema and rights say it
     text = f"live workers handle {', '.join(known)}" if known else "no worker is alive (workers may scale to zero)"
+    if not known and any(finding.level is Level.BROKEN for finding in findings):
+        text = "no worker is heard of: while Postgres cannot be written, one that lives cannot say so"
     findings.append(Finding(Level.NOTE, "workers", text))
 
 
@@ -402,9 +494,30 @@ async def _redis(url: str, findings: list[Finding]) -> None:
         if not any(finding.level is Level.BROKEN and "replica" in finding.text for finding in findings):
             database = int(client.connection_pool.connection_kwargs.get("db") or 0)
             findings += _redis_rights(await refused(client, everybody(database)))
-        await client.llen(QUEUE)
+        findings += await _redis_keys(client)
     finally:
         await client.aclose()
+
+
+async def _redis_keys(client: Any) -> list[Finding]:
+    """Whether each of our keys holds what we put there. Raises what the client raises for any other reason."""
+    from carafe.jobs.redis_rights import BUSY, RUNNING
+
+    findings = []
+    for key, look, what in ((QUEUE, "LLEN", "list"), (RUNNING, "ZCARD", "sorted set"), (BUSY, "ZCARD", "sorted set")):
+        try:
+            await client.execute_command(look, key)
+        except redis_away.AWAY as error:
+            code = redis_away.code(error)
+            if code == "WRONGTYPE":
+                text = f"the key {key} is no {what}: somebody else uses it, and while it stands workers take no jobs"
+                if key != QUEUE:
+                    text = f"the key {key} is no {what}: somebody else uses it, and the autoscaler cannot count"
+                advice = f"see that REDIS_URL names a database of Carafe's own, then delete it: DEL {key}"
+                findings.append(Finding(Level.BROKEN, "redis", text, advice))
+            elif code != "NOPERM":  # the finding about rights says that
+                raise
+    return findings
 
 
 def _redis_rights(found: "Sequence[Refused]") -> Iterator[Finding]:
@@ -423,7 +536,8 @@ def _redis_rights(found: "Sequence[Refused]") -> Iterator[Finding]:
     for code in dict.fromkeys(refusal.code for refusal in found if refusal.code != "NOPERM"):
         error = next(refusal.error for refusal in found if refusal.code == code)
         text = REFUSALS[code] if code is not None else f"it refuses what is asked of it: {error}"
-        yield Finding(Level.BROKEN, "redis", text, "see that REDIS_URL names a single server that can be written")
+        advice = "see that REDIS_URL names a single server that can be written"
+        yield Finding(Level.BROKEN, "redis", text, advice if code is None else REDIS_ADVICE[code])
 
 
 def _redis_findings(url: str, information: dict[str, Any]) -> Iterator[Finding]:

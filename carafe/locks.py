@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
@@ -70,6 +71,69 @@ async def advisory_holders(connection: Any, key: int) -> Sequence[str]:
         key,
     )
     return await holders(connection, [row["pid"] for row in pids])
+
+
+_IN_THE_WAY = """
+with held as (
+    -- Who holds a table of Carafe's in a mode in which nobody else may write it, or waits for that (all wait behind it).
+    select coalesce(l.pid, 0) as pid, c.relname as name, l.granted
+    from pg_locks l join pg_class c on c.oid = l.relation
+    where c.relnamespace = to_regnamespace('carafe') and c.relkind in ('r', 'p') and l.locktype = 'relation'
+        and l.database = (select oid from pg_database where datname = current_database())
+        and l.mode in ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+        and l.pid is distinct from pg_backend_pid()
+), waiters as (
+    -- Who of Carafe's own sessions waits for anybody's lock. Handlers' transactions may wait for each other.
+    select a.pid, coalesce(nullif(a.application_name, ''), 'a session') as waiting, pg_blocking_pids(a.pid) as blockers
+    from pg_stat_activity a
+    where a.datname = current_database() and a.wait_event_type = 'Lock' and a.pid <> pg_backend_pid()
+        and clock_timestamp() - a.query_start > $1 * interval '1 second'
+        and (a.application_name ~ '(^|: )carafe ' and a.application_name !~ '(^|: )carafe handlers '
+            or exists (select from held where held.pid = a.pid and not granted))
+)
+select pid, name, null as waiting from held
+union
+select blocker, null, w.waiting from waiters w cross join unnest(w.blockers) blocker
+where not exists (select from held where held.pid = blocker) and not exists (select from waiters v where v.pid = blocker)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class InTheWay:
+    """A session whose locks hold up Carafe's statements. `pid` 0: a prepared transaction; `holder`: who it is, in words;
+    `tables`: those of Carafe that it keeps from being written (none: it locks rows); `waiting`: who waits for it."""
+
+    pid: int
+    holder: str
+    tables: frozenset[str]
+    waiting: str
+
+
+async def in_the_way(connection: Any, *, seconds: float = 0.0) -> Sequence[InTheWay]:
+    """Who is in the way of Carafe's statements now; of waits for rows, those that last for longer than `seconds`."""
+    rows = await connection.fetch(_IN_THE_WAY, seconds)
+    found = []
+    for pid in dict.fromkeys(row["pid"] for row in rows):
+        words = await holders(connection, [pid])
+        tables = frozenset(row["name"] for row in rows if row["pid"] == pid and row["name"] is not None)
+        waiting = ", ".join(sorted({row["waiting"] for row in rows if row["pid"] == pid and row["waiting"]}))
+        if words:  # else it has ended meanwhile
+            found.append(InTheWay(pid, words[0], tables, waiting))
+    return found
+
+
+_ROW_HOLDERS = (
+    "select distinct l.pid from carafe.jobs j join pg_locks l on l.locktype = 'transactionid' and l.granted"
+    " and l.transactionid = j.xmax where j.id = any($1::uuid[]) and l.pid <> pg_backend_pid()"
+)
+
+
+async def row_holders(connection: Any, ids: Sequence[Any]) -> Sequence[str]:
+    """Who holds the rows of these jobs, or all their table, in words. Raises what a statement raises that itself waits."""
+    tables = [way.holder for way in await in_the_way(connection) if "jobs" in way.tables]
+    if tables:
+        return tables
+    return await holders(connection, [row["pid"] for row in await connection.fetch(_ROW_HOLDERS, ids)])
 
 
 async def holders(connection: Any, pids: Sequence[int]) -> Sequence[str]:

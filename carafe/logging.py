@@ -95,6 +95,8 @@ def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:
         # Module-level loggers exist before the settings are read, and tests configure more than once.
         cache_logger_on_first_use=False,
     )
+    for name, meant in settings.misspelled:
+        get_logger(__name__).warning(f"{name} in the environment is no setting, and is ignored: did you mean {meant}?")
 
 
 _sources: dict[str, Callable[[], Mapping[str, Any]]] = {}

@@ -364,6 +364,7 @@ class Settings(_Values):
     """
 
     _sources: dict[str, Source] = PrivateAttr(default_factory=dict)
+    _misspelled: list[tuple[str, str]] = PrivateAttr(default_factory=list)
     required: ClassVar[frozenset[str]] = frozenset({"database_url", "redis_url"})
     """What production must set."""
 
@@ -385,6 +386,11 @@ class Settings(_Values):
         if self.dashboard_open is not None:
             return self.dashboard_open
         return "localhost" if self.environment == "development" and _is_loopback(self.host) else "never"
+
+    @property
+    def misspelled(self) -> list[tuple[str, str]]:
+        """Variables of the environment that are no setting and one typing error away from one: (its name, the setting's)."""
+        return list(self._misspelled)
 
     def effective(self) -> list[tuple[str, str, Source]]:
         """Every setting as (NAME, what may be shown of it, where it came from), in the order of the docs."""
@@ -410,7 +416,7 @@ def load_settings(**overrides: object) -> Settings:
     """Settings from `overrides`, then the environment, then (in development) `env.local` in the current folder.
 
     An empty variable counts as unset, except that it empties a list. Variables that are no setting are ignored in the
-    environment, but a fault in `env.local`.
+    environment (`Settings.misspelled` has those that may have been meant for one), but a fault in `env.local`.
     Raises SettingsError with one line for every fault.
     """
     return _load(Settings, overrides)
@@ -475,6 +481,7 @@ def _load(made: type[Settings], overrides: Mapping[str, object], *, serves: Serv
         raise SettingsError(dict.fromkeys(text for _, text in faults))
     settings = made(**values)  # type: ignore[arg-type]
     settings._sources.update(sources)
+    settings._misspelled += _nearly(os.environ, fields)
     return settings
 
 
@@ -488,6 +495,7 @@ def settings_markdown() -> str:
         "Read from the environment and, in development, from `env.local` in the current folder (the environment wins).",
         "Start-up refuses bad values with every fault listed; `carafe config` prints what is in effect, redacted.",
         "An empty variable counts as unset, except that it empties a list. Durations are seconds.",
+        "A variable that is no setting is ignored; one that is a typing error away from a setting is told in a warning.",
         "",
         "| Name | Default | Takes | What for |",
         "|---|---|---|---|",
@@ -640,6 +648,29 @@ def _read_env_file(path: Path, fields: Mapping[str, FieldInfo]) -> tuple[dict[st
         else:
             values[name] = value or ""
     return values, faults
+
+
+SHORTEST = 6
+"""Characters of a setting whose name is looked for in others: HOST and PORT are near to too many."""
+
+
+def _nearly(names: Iterable[str], fields: Container[str]) -> list[tuple[str, str]]:
+    """Of the names of variables, those that are one typing error away from a setting, with its name."""
+    settings = [field.upper() for field in Settings.model_fields if len(field) >= SHORTEST]
+    unknown = [name for name in names if name.lower() not in fields]
+    return [(name, near) for name in sorted(unknown) for near in settings if _one_typo(name.upper(), near)][:10]
+
+
+def _one_typo(one: str, other: str) -> bool:
+    """Whether they differ by one character too many, too few or wrong, or by two neighbours that have changed places."""
+    if abs(len(one) - len(other)) > 1 or one == other:
+        return False
+    at = next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    if len(one) == len(other):
+        swapped = one[at : at + 2] == other[at : at + 2][::-1] and one[at + 2 :] == other[at + 2 :]
+        return swapped or one[at + 1 :] == other[at + 1 :]
+    shorter, longer = sorted((one, other), key=len)
+    return shorter[at:] == longer[at + 1 :]
 
 
 def _unknown(name: str, fields: Iterable[str]) -> str:

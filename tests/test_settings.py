@@ -1,5 +1,7 @@
 """Settings: every fault at once, secrets never shown, and the docs tell what the fields say."""
 
+import io
+import logging
 import re
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 
 from app.main import create_app
 from carafe.jobs import Client
+from carafe.logging import configure_logging
 from carafe.settings import (
     ApiToken,
     Settings,
@@ -389,3 +392,22 @@ def test_env_local_names_every_setting_and_sets_none() -> None:
     assert [line for line in lines if line.strip() and not line.startswith("#")] == []
     named = [line.removeprefix("# ").partition("=")[0] for line in lines if re.match(r"# [A-Z_]+=", line)]
     assert set(named) == {name.upper() for name in Settings.model_fields} - {"ENVIRONMENT"}
+
+
+@pytest.mark.parametrize("name", ["JOB_RETRY_BSE", "JOB_RETRY_BASEE", "JOB_RETRY_BASA", "JOB_RETRY_BAES", "job_retry_bse"])
+def test_a_misspelled_variable_is_told_and_stops_nothing(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "5")
+    settings = load_settings()
+    assert (name, "JOB_RETRY_BASE") in settings.misspelled
+    shown = io.StringIO()
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", root.handlers[:])
+    monkeypatch.setattr(root, "level", root.level)
+    configure_logging(settings, shown)
+    assert f"{name} in the environment is no setting, and is ignored: did you mean JOB_RETRY_BASE?" in shown.getvalue()
+
+
+@pytest.mark.parametrize("name", ["HOSTS", "POST", "JOB_RETRY", "JOB_RETRY_SAVE", "CELERY_BROKER_URL", "JOB_RETRY_BASE"])
+def test_what_is_nobodys_mistake_is_not(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "5")
+    assert name not in dict(load_settings().misspelled)

@@ -31,9 +31,9 @@ from carafe.engine.handler_connections import HandlerDatabase, pool_size
 from carafe.engine.heartbeat import Findings, Heartbeat
 from carafe.engine.holdings import Holdings, InHand
 from carafe.engine.intake import Intake
-from carafe.engine.ledger import Hinted, Ledger
+from carafe.engine.ledger import Hinted, Ledger, Left
 from carafe.engine.log_writer import LogWriter
-from carafe.engine.loop_watch import BLOCKED, LoopWatch
+from carafe.engine.loop_watch import BLOCKED, NOBODY, LoopWatch
 from carafe.engine.pace import Pace
 from carafe.engine.requests import CancelRequests
 from carafe.engine.runner import Completed, Runner
@@ -183,7 +183,7 @@ class Engine:
         self._times_lost = 0
         self._doubts = 0
         self._pace = Pace(self.concurrency)
-        self.ledger = Ledger(self._database, self.id, name, self.kinds)
+        self.ledger = Ledger(self._database, self.id, name, self.kinds, leaves=self._leaves)
         self.runner = Runner(
             concurrency=self.concurrency,
             handlers=handlers(),
@@ -216,6 +216,15 @@ class Engine:
     def in_hand(self) -> int:
         """Hints taken and not yet done with, running jobs included."""
         return self.intake.in_hand
+
+    @property
+    def without_postgres(self) -> bool:
+        """Whether what was taken now could not be claimed or begun: Postgres is away, does not know this worker yet, or has
+        not been heard for too long."""
+        return self._database.away or not self.heartbeat.announced.is_set() or not self.runner.trusted
+
+    def _leaves(self) -> bool:
+        return self.draining or self._database.away
 
     # -- the consumer's thread
 
@@ -381,6 +390,7 @@ class Engine:
         times_lost = self._times_lost
         claims: list[Claim] = []
         bad: list[tuple[Claim, HookFailed]] = []
+        fate = "hints dropped"
         try:
             rows, failed = await self.ledger.claim(batch)
             now = time.monotonic()
@@ -389,6 +399,10 @@ class Engine:
             # In the order of their ids, which is that of their creation: rescue.sql judges by it what has been begun.
             claims.sort(key=_by_id)
             bad = [(Claim(row, raws[row["id"]], now), error) for row, error in failed]
+        except Left:
+            # What it has taken all the same is unheld, too; whoever pops the hint meanwhile finds the job taken.
+            fate = "hints pushed back"
+            self._handing(self._push_back([hint.raw for hint in batch]))
         except Exception:
             # Nobody foresaw it. What the claim may have taken is unheld, and the heartbeat hands it back; the jobs are
             # queued, and the steward pushes their hints again.
@@ -399,7 +413,7 @@ class Engine:
             self._holdings.claimed(batch, [*claims, *(claim for claim, _ in bad)])
         dropped = len(batch) - len(claims) - len(bad)
         if dropped:
-            self.counts["hints dropped"] += dropped
+            self.counts[fate] += dropped
             self.intake.settle(dropped)
         for claim, error in bad:
             self._ended(Failed(claim, 0.0, "hook", "HookFailed", str(error), None, delay=5.0))
@@ -655,6 +669,7 @@ class Engine:
                 if claim.stop is None and (claim.id, claim.fence) in findings.cancel:
                     claim.ask_to_stop("cancelled")
             self.runner.trust_until(findings.sent + TRUST)
+            self.intake.maybe_wake()
             if findings.drain and not self.draining and self.drain_asked is not None:
                 self.drain_asked()
 
@@ -761,9 +776,10 @@ class Engine:
         self.call(self._stop.set)
         until = time.monotonic() + END
         while not self.stopped.wait(0.1) and (now := time.monotonic()) < until:
-            standing, _ = self.blocked(now)
+            standing, whose = self.blocked(now)
             if standing:
-                said = "ending while a handler holds the event loop: the worker's jobs are left to the rescue"
+                who = "something" if whose == NOBODY else "a handler"
+                said = f"ending while {who} holds the event loop: the worker's jobs are left to the rescue"
                 log.error(said, seconds=round(standing, 1))
                 self.heartbeat.stop()
                 break

@@ -30,6 +30,11 @@ class Load(Protocol):
         """Ends that wait to be written."""
         ...
 
+    @property
+    def without_postgres(self) -> bool:
+        """Whether what was taken now could not be claimed or begun."""
+        ...
+
 
 class Intake:
     """Counts what was taken and what is done with, and says how much more to take."""
@@ -55,7 +60,7 @@ class Intake:
 
     def room(self) -> int:
         """How many hints to take now at most."""
-        if self.closed or self.held_up or self._load.unwritten > UNWRITTEN:
+        if self.closed or self.held_up or self._load.unwritten > UNWRITTEN or self._load.without_postgres:
             return self._no_room()
         free, budget = self._prospect()
         count = max(free, self._pace.count(budget)) - self._waiting(free)
@@ -93,7 +98,7 @@ class Intake:
 
     def _accepted(self, batch: Sequence[Hinted]) -> int:
         """How many of a batch to keep: what free slots can start, then what fits into the horizon by each kind's pace."""
-        if self.closed:
+        if self.closed or self._load.without_postgres:
             return 0
         free, budget = self._prospect()
         waiting = self._waiting(free)

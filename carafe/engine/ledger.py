@@ -8,6 +8,7 @@ Must never: start anything, or know how handlers run.
 """
 
 import asyncio
+import contextlib
 import random
 import time
 from collections import Counter
@@ -28,6 +29,7 @@ from carafe.jobs.moves import Connection, HookFailed, move
 from carafe.jobs.statements import CLAIM, DEFER, FAIL, FINISH, RELEASE, SNOOZE
 from carafe.jobs.states import State
 from carafe.jobs.statistics import BOUNDS
+from carafe.locks import row_holders
 
 log = structlog.stdlib.get_logger("carafe.ledger")
 
@@ -46,6 +48,12 @@ PATIENCE = 10
 """Tries in a row that fail although Postgres can be used, after which it is not Postgres: one of the batch is why (its hook
 ends its own connection, say), and must not hold up the others."""
 
+HELD_UP = (TimeoutError, asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError)
+"""What somebody else's lock may be the reason of."""
+
+LOOK = 2.0
+"""Seconds that the look for who holds it may take."""
+
 Unwritten = tuple[End, Exception]
 """An end that is not written for an error that nobody foresaw, or that does not pass, and the error."""
 
@@ -57,6 +65,10 @@ E = TypeVar("E", bound=End)
 
 PUT_BACK = (State.QUEUED, State.SCHEDULED, State.CANCELLED)
 """What a job can become that is put back: one that somebody wants cancelled ends so."""
+
+
+class Left(Exception):
+    """Nothing was claimed, as far as is known, and others may: the hints go back."""
 
 
 class Hinted:
@@ -71,8 +83,16 @@ class Hinted:
 class Ledger:
     """One worker's books. Lives on the runner's loop."""
 
-    def __init__(self, database: Database, worker: UUID, worker_name: str, kinds: Sequence[str]) -> None:
-        self._database = database
+    def __init__(
+        self,
+        database: Database,
+        worker: UUID,
+        worker_name: str,
+        kinds: Sequence[str],
+        leaves: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`leaves`: whether hints whose claim has failed are left to others, instead of being tried again here."""
+        self._database, self._leaves = database, leaves
         self._worker, self._worker_name = worker, worker_name
         self._kinds = list(kinds)
         self._hooked_claims = hooked_kinds(State.RUNNING)
@@ -83,7 +103,8 @@ class Ledger:
     async def claim(self, hints: Sequence[Hinted]) -> tuple[list[Row], list[tuple[Row, HookFailed]]]:
         """Claim what can be claimed of `hints`; waits for Postgres if need be.
 
-        Returns the claimed rows, and those that were claimed although their hook failed (the caller fails them).
+        Returns the claimed rows, and those that were claimed although their hook failed (the caller fails them). Raises
+        `Left` when they are left to others.
         """
         return await self._until_claimed(hints, PATIENCE)
 
@@ -100,6 +121,9 @@ class Ledger:
                 return rows, bad
             except (*AWAY, *TRANSIENT) as error:
                 self.doubts += 1
+                if self._leaves():
+                    log.warning("claim failed, the hints go back", error=_word(error), hints=len(hints))
+                    raise Left from error
                 tries = self._tries(tries)
                 if tries >= patience and len(hints) == 1:
                     raise
@@ -118,6 +142,18 @@ class Ledger:
             # A failed claim may have been committed: its rows would wait for nobody.
             await self.hand_back([hint.id for hint in hints])
 
+    async def _held_up(self, error: Exception, ends: Sequence[End]) -> dict[str, object]:
+        """What a log line says of ends that were not written: why, whose, and who holds their rows if that is seen."""
+        said: dict[str, object] = {"error": _word(error), "jobs": [str(end.id) for end in ends[:10]]}
+        if self._database.away or not isinstance(error.__cause__ or error, HELD_UP):
+            return said
+        with contextlib.suppress(*AWAY, asyncpg.PostgresError):
+            async with asyncio.timeout(LOOK), self._database.connection() as connection:
+                found = await row_holders(connection, [end.id for end in ends])
+                if found:
+                    said["held_by"] = "; ".join(found)
+        return said
+
     def _tries(self, before: int) -> int:
         """One more try has failed; none counts while Postgres is away."""
         return 0 if self._database.away else before + 1
@@ -132,6 +168,8 @@ class Ledger:
         for hint in hints:
             try:
                 claimed, failed = await self._until_claimed([hint], 1)
+            except Left:
+                break  # who is not claimed counts as one whose hint is dropped: the steward pushes it again
             except Exception:
                 faults += 1
                 log.exception("claim failed, the hint is dropped", job_id=str(hint.id))
@@ -240,7 +278,7 @@ class Ledger:
                 if passes:
                     tries = self._tries(tries)
                 if passes and tries < patience:
-                    log.warning("ends not written yet, trying again", error=_word(error), ends=len(ends))
+                    log.warning("ends not written yet, trying again", **await self._held_up(error, ends), ends=len(ends))
                 elif len(ends) > 1:
                     # One bad end must not hold up the others.
                     left: list[Unwritten] = []

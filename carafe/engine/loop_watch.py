@@ -1,7 +1,8 @@
 """Watches the worker's event loop from a thread of its own: whether it turns, and if not, whose handler holds it.
 
 A handler that blocks the loop stops claims, ends and its neighbours; nothing of that is Postgres's or Redis's fault, so the
-log says who it is. Must never: touch the loop but by asking it for a sign of life.
+log says who it is; what is not in anybody's code is not blamed on a handler. Must never: touch the loop but by asking it for
+a sign of life.
 """
 
 import threading
@@ -20,6 +21,9 @@ LOOK = 0.1
 
 BLOCKED = 1.0
 """Seconds without a turn after which the log says who holds the loop."""
+
+NOBODY = "no handler or hook, but something else,"
+"""Who holds the loop when it is nobody's code that we know of: Carafe's own, or a callback that was left."""
 
 
 class LoopWatch:
@@ -44,8 +48,7 @@ class LoopWatch:
         """Seconds for which the loop has not turned, as far as they are worth a word, and whose job holds it, in words; from
         any thread."""
         since, owner = self._since, self._holder
-        what = "handler" if isinstance(owner, Claim) else "hook"
-        whose = "a handler" if owner is None else f"the {what} of job {owner.id} ({owner.kind})"
+        whose = NOBODY if owner is None else f"the {_what(owner)} of job {owner.id} ({owner.kind})"
         return (0.0 if since is None else now - since), whose
 
     def _run(self) -> None:
@@ -72,8 +75,14 @@ class LoopWatch:
         if standing > BLOCKED and self._since is None:
             owner, stack = self._loop.blocker()
             self._holder, self._since = owner, now - standing
+            said = (
+                "the event loop stands still, and not in a handler or a hook: nothing of this worker goes on until it turns"
+            )
+            if owner is not None:
+                what = _what(owner)
+                said = f"a {what} blocks the event loop: nothing else of this worker goes on until it awaits something"
             log.warning(
-                "a handler blocks the event loop: nothing else of this worker goes on until it awaits something",
+                said,
                 seconds=round(standing, 1),
                 stack=stack,
                 **named(owner),
@@ -81,6 +90,10 @@ class LoopWatch:
         elif standing < BLOCKED and self._since is not None:
             log.info("the event loop turns again", seconds=round(now - self._since, 1))
             self._since = self._holder = None
+
+
+def _what(owner: Owner) -> str:
+    return "handler" if isinstance(owner, Claim) else "hook"
 
 
 def named(owner: Owner | None) -> dict[str, object]:

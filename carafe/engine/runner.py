@@ -164,6 +164,11 @@ class Runner:
         self._trusted_until = moment
         self._go_on()
 
+    @property
+    def trusted(self) -> bool:
+        """Whether jobs may be started now; from any thread."""
+        return time.monotonic() < self._trusted_until
+
     def running(self) -> list[Slot]:
         """The slots that run a job."""
         return [slot for slot in self.slots if slot.claim is not None]

@@ -21,13 +21,14 @@ from uuid import UUID
 import structlog
 from celery import bootsteps
 from celery.apps.worker import Worker as CeleryWorker
-from celery.exceptions import ImproperlyConfigured
+from celery.exceptions import CPendingDeprecationWarning, ImproperlyConfigured
 from celery.platforms import SecurityWarning
 from celery.worker import state as celery_state
 from redis.exceptions import ResponseError
 
 from carafe import collector, forks, signals, stacks, tracing
 from carafe.engine import control
+from carafe.engine.ahead import import_for_transactions
 from carafe.engine.engine import Engine
 from carafe.engine.exposed import expose_engine
 from carafe.engine.pool import EnginePool
@@ -36,8 +37,6 @@ from carafe.jobs import redis_away
 from carafe.jobs.handlers import handlers
 from carafe.jobs.hints import QUEUE
 from carafe.jobs.modules import load_handlers, load_jobs
-from carafe.jobs.moves import hooked
-from carafe.jobs.states import State
 from carafe.probes import ProbeServer
 
 if TYPE_CHECKING:
@@ -165,8 +164,7 @@ class Worker(CeleryWorker):
             settings = settings.model_copy(update={"worker_concurrency": int(concurrency)})
         load_jobs(settings.job_modules)
         load_handlers(settings.handler_modules)
-        if hooked(State):
-            import sqlalchemy.ext.asyncio  # noqa: F401  hooks need it: better now than in the first job's time
+        import_for_transactions()
         if not handlers():
             raise ImproperlyConfigured(
                 f"HANDLER_MODULES ({', '.join(settings.handler_modules)}) register no handler: nothing could ever run"
@@ -195,6 +193,8 @@ class Worker(CeleryWorker):
     def on_start(self) -> None:
         """Celery's start."""
         super().on_start()
+        # About a setting that is ours, at each lost connection. Here, since Celery shows such ones from its start on.
+        warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
         log.info(
             "worker starting",
             name=self.hostname,

@@ -9,18 +9,22 @@ words, or left undone with a warning.
 """
 
 import asyncio
+import os
 import sys
+import sysconfig
 import threading
 import time
 import traceback
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
+from pathlib import Path
 from typing import Any
 
 import structlog
 import uvloop
 
+import carafe
 from carafe.engine.captured_logs import running
 from carafe.engine.slot import Claim
 from carafe.jobs.hooks import HookRun, hooks_run
@@ -32,7 +36,7 @@ TO_THREAD = "carafe to_thread"
 """How the names of the threads begin that ``asyncio.to_thread`` uses."""
 
 SHOWN = 8
-"""Frames of a blocked loop's stack that the log shows, the innermost."""
+"""Frames of a blocked loop's stack that the log shows, the innermost; and the application's own, where it stands above."""
 
 GRACE = 0.5
 """Seconds that tasks which are still there get to end at the loop's end."""
@@ -248,6 +252,23 @@ def _remember(claim: Claim, task: asyncio.Task[Any]) -> None:
         claim.left = [task for task in tasks if not task.done()]
 
 
+_LIBRARIES = tuple(
+    {sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    | {str(Path(carafe.__file__).parent) + os.sep, "<frozen "}
+)
+"""How the names of files begin that are Python's, a library's or ours."""
+
+
+def shown(stack: traceback.StackSummary) -> str:
+    """The innermost frames of a stack, and above them the application's own innermost line, where a library that it called
+    goes deeper."""
+    last = stack[-SHOWN:]
+    if all(frame.filename.startswith(_LIBRARIES) for frame in last):
+        own = [frame for frame in stack[:-SHOWN] if not frame.filename.startswith(_LIBRARIES)]
+        last = [*own[-1:], *last]
+    return "".join(traceback.format_list(last))
+
+
 class WorkerLoop:
     """The loop in its thread."""
 
@@ -299,8 +320,7 @@ class WorkerLoop:
         """Whose code holds the loop at this moment, if that can be told, and where it is. From any thread."""
         owner = getattr(asyncio.current_task(self.loop), "owner", None)
         frame = sys._current_frames().get(self._thread.ident or 0)
-        stack = "" if frame is None else "".join(traceback.format_stack(frame, limit=None)[-SHOWN:])
-        return owner, stack
+        return owner, "" if frame is None else shown(traceback.extract_stack(frame))
 
     def _main(self) -> None:
         asyncio.set_event_loop(self.loop)

@@ -35,7 +35,7 @@ REFUSALS = {
     "NOREPLICAS": "it has too few replicas, and refuses writes",
     "BUSY": "a script holds it up",
     "MAXCLIENTS": "it has as many clients as it may (maxclients)",
-    "WRONGTYPE": "somebody else uses a key of ours for something else",
+    "WRONGTYPE": "somebody else uses a key of ours for something else; `carafe doctor` names it",
 }
 """Codes that Redis begins an error with, and what each says of the server. MAXCLIENTS is our name for one without a code."""
 
@@ -52,6 +52,9 @@ _BY_CLASS: tuple[tuple[type[Exception], str], ...] = (
 )
 """The client's classes for the errors whose code it takes away."""
 
+_NO_PASSWORD = ("Authentication required", "client already authenticated")
+"""Of the answers to a client without a password: to any command, and to HELLO, the first of a connection."""
+
 
 def code(error: BaseException) -> str | None:
     """The code of `REFUSALS` that Redis has answered with; None for anything else, such as no answer at all."""
@@ -60,7 +63,7 @@ def code(error: BaseException) -> str | None:
             return name
     text = str(error)
     if isinstance(error, exceptions.AuthenticationError):
-        return "NOAUTH" if "required" in text else "WRONGPASS"
+        return "NOAUTH" if any(said in text for said in _NO_PASSWORD) else "WRONGPASS"
     if "max number of clients" in text:
         return "MAXCLIENTS"
     first = text.partition(" ")[0]

@@ -1,7 +1,7 @@
 """A worker's life in Postgres, rehearsed: its statements are run as its user in a transaction that is rolled back.
 
-Guarantees: nothing of it is ever seen or kept; it waits for no lock longer than a second; every statement is tried, whatever
-the others say.
+Guarantees: nothing of it is ever seen or kept; it waits for no lock longer than a second, and after one that it has not got
+tries nothing more; else every statement is tried, whatever the others say.
 Must never: touch a row that is not its own.
 """
 
@@ -34,6 +34,9 @@ from carafe.jobs.statistics import BOUNDS
 KIND = "carafe.rehearsal"
 """The kind and the name of everything in it: seen by nobody."""
 
+HELD_UP = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
+"""Another transaction, or the server's load, holds a statement up: the next would wait as long."""
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -57,6 +60,8 @@ class _Rehearsal:
         self, statement: Statement, values: Mapping[str, Any], *, finds: bool = True, keep: bool = False
     ) -> list[Any]:
         """Run one. `finds`: it must return rows; `keep`: for what follows."""
+        if any(isinstance(refusal.error, HELD_UP) for refusal in self.refusals):
+            return []
         point = self._connection.transaction()
         await point.start()
         try:

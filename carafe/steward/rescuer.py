@@ -115,7 +115,7 @@ class Rescuer(Service):
         else:
             async with self._database.connection() as connection:
                 rows = await _fetch(connection, worker, why)
-        log.warning("worker lost", worker=worker["name"], why=why, jobs=len(rows))
+        log.warning("worker lost", worker=worker["name"], pid=worker["pid"], id=str(worker["id"]), why=why, jobs=len(rows))
         self.rescued += len(rows)
         _count(rows)
         await self._queue.push(hints_of(rows))

@@ -293,5 +293,5 @@ async def test_states_of_redis_are_told_by_doctor_too(servers: EmbeddedServers, 
         finally:
             client.replicaof("NO", "ONE")
         client.set("default", "not a list")
-        await told("somebody else uses a key of ours")
+        await told("the key default is no list")
         client.delete("default")

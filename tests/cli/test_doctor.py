@@ -1,14 +1,20 @@
 """`carafe doctor` finds what is wrong, says what to do, and hides no finding behind another."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 import redis
 
-from carafe.embedded import start_embedded
+from carafe.doctor import REDIS_ADVICE
+from carafe.embedded import EmbeddedValkey, free_port, start_embedded
+from carafe.jobs.redis_away import REFUSALS
 from tests.cli.conftest import Command
+from tests.waiting import eventually
 
 Findings = dict[str, list[tuple[str, str, str]]]
 
@@ -32,7 +38,7 @@ def broken(found: Findings, subject: str) -> str:
 def test_servers_that_are_not_durable_are_broken(carafe: Command) -> None:
     found = look(carafe, 1, **WELL)
     assert "fsync is off" in broken(found, "postgres")
-    assert "synchronous_commit is off" in broken(found, "postgres")
+    assert "full_page_writes is off" in broken(found, "postgres")
     assert any(level == "warning" and "append-only file is off" in text for level, text, _ in found["redis"])
     assert found["schema"] == [("ok", "current", "")]
     assert found["settings"][0][0] == "ok"
@@ -108,6 +114,15 @@ def test_modules_that_are_not_there_are_told_by_their_settings(carafe: Command) 
     assert "JOB_MODULES: 'nowhere.jobs'" in broken(look(carafe, 1, JOB_MODULES="nowhere.jobs"), "jobs")
 
 
+def test_no_module_that_is_not_there_hides_another(carafe: Command) -> None:
+    found = look(
+        carafe, 1, JOB_MODULES="nowhere.jobs", HANDLER_MODULES="nowhere.handlers", WEB_APPLICATION="nowhere.web:app"
+    )
+    assert "JOB_MODULES: 'nowhere.jobs'" in broken(found, "jobs")
+    assert "HANDLER_MODULES: 'nowhere.handlers'" in broken(found, "handlers")
+    assert "WEB_APPLICATION: 'nowhere.web:app'" in broken(found, "web")
+
+
 def test_a_hook_that_only_workers_would_know_is_broken(carafe: Command, here: Path) -> None:
     (here / "hidden_hook.py").write_text(
         "from carafe.jobs import State, hook\n"
@@ -137,3 +152,142 @@ def test_people_read_what_to_do_under_each_finding(carafe: Command) -> None:
     assert lines[at].split()[:2] == ["broken", "postgres"]
     assert lines[at + 1].strip() == "→ set fsync = on"
     assert "findings must be mended" in answer.err
+
+
+# Servers that answer and cannot be used: each with what to do about it.
+
+
+async def look_aside(command: Command, code: int, **environment: str) -> Findings:
+    return await asyncio.to_thread(look, command, code, **(WELL | environment))
+
+
+@asynccontextmanager
+async def session(url: str, name: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    connection = await asyncpg.connect(url, server_settings={"application_name": name})
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def test_who_locks_a_table_is_named(carafe: Command, database_url: str) -> None:
+    async with session(database_url, "a forgotten psql") as other:
+        await other.execute("begin; lock table carafe.jobs in access exclusive mode")
+        found = await look_aside(carafe, 1)
+    said = broken(found, "locks")
+    assert f"pid {other.get_server_pid()} (a forgotten psql" in said
+    assert "locks carafe.jobs: nothing can be written there" in said
+    assert f"pg_terminate_backend({other.get_server_pid()})" in said
+    assert "DATABASE_URL" not in broken(found, "postgres")
+    assert found["statements"] == [("note", "not tried while the lock is held", "")]
+
+
+async def test_who_waits_for_a_table_and_for_whom_is_named(carafe: Command, database_url: str) -> None:
+    async with session(database_url, "a long report") as reader, session(database_url, "alters it") as waiter:
+        await reader.execute("begin; select 1 from carafe.jobs limit 1")
+        waiting = asyncio.ensure_future(waiter.execute("begin; lock table carafe.jobs in access exclusive mode"))
+        try:
+            await _waits_for_a_lock(reader, waiter)
+            said = broken(await look_aside(carafe, 1), "locks")
+        finally:
+            await reader.execute("rollback")
+            await asyncio.gather(waiting, return_exceptions=True)
+    assert "(alters it" in said
+    assert "(a long report" in said
+    assert "holds up alters it" in said
+
+
+async def test_who_holds_a_row_that_carafe_waits_for_is_named(carafe: Command, database_url: str) -> None:
+    async with session(database_url, "a forgotten psql") as other, session(database_url, "carafe worker w1") as worker:
+        await other.execute("begin; select * from carafe.alembic_version for update")
+        waiting = asyncio.ensure_future(worker.execute("update carafe.alembic_version set version_num = version_num"))
+        try:
+            await _waits_for_a_lock(other, worker)
+            found = await look_aside(carafe, 1)
+        finally:
+            await other.execute("rollback")
+            await waiting
+    [(level, text, advice)] = found["locks"]
+    assert level == "warning"
+    assert f"pid {other.get_server_pid()} (a forgotten psql" in text
+    assert "holds up carafe worker w1" in text
+    assert f"pg_terminate_backend({other.get_server_pid()})" in advice
+
+
+async def _waits_for_a_lock(
+    connection: "asyncpg.Connection[asyncpg.Record]", other: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    async def waits() -> bool:
+        return bool(await connection.fetchval("select pg_blocking_pids($1) <> '{}'", other.get_server_pid()))
+
+    await eventually(waits, within=20)
+
+
+async def test_a_full_disk_is_no_matter_of_the_schema(carafe: Command, database_url: str) -> None:
+    async with session(database_url, "owner") as owner:
+        await owner.execute(
+            "create function full_disk() returns trigger language plpgsql as $$"
+            " begin raise exception using errcode = '53100', message = 'could not extend file'; end $$;"
+            "create trigger full_disk before insert on carafe.jobs execute function full_disk()"
+        )
+        try:
+            found = await look_aside(carafe, 1)
+        finally:
+            await owner.execute("drop function full_disk cascade")
+    assert "DiskFullError: could not extend file → make room on the disk" in broken(found, "postgres")
+    assert "statements" not in found
+    assert "carafe migrate" not in str(found)
+
+
+async def test_a_read_only_postgres_is_told_once_and_no_worker_called_dead(carafe: Command, database_url: str) -> None:
+    async with session(database_url, "owner") as owner:
+        name = await owner.fetchval("select current_database()")
+        await owner.execute(f'alter database "{name}" set default_transaction_read_only = on')
+        try:
+            found = await look_aside(carafe, 1)
+        finally:
+            await owner.execute(f'alter database "{name}" reset default_transaction_read_only')
+    assert broken(found, "postgres").count("nothing can be written") == 1
+    [(_, text, _)] = found["workers"]
+    assert text.startswith("no worker is heard of: while Postgres cannot be written")
+
+
+def test_a_key_that_is_not_ours_is_named_with_its_deletion(carafe: Command, redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as connection:
+        for key, what in (("default", "list"), ("carafe:running", "sorted set")):
+            connection.set(key, "hello")
+            try:
+                said = broken(look(carafe, 1, **WELL), "redis")
+            finally:
+                connection.delete(key)
+            assert f"the key {key} is no {what}" in said
+            assert f"DEL {key}" in said
+            assert "password" not in said
+
+
+def test_a_full_redis_is_no_matter_of_its_url(carafe: Command, redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as connection:
+        connection.config_set("maxmemory", 1)
+        try:
+            said = broken(look(carafe, 1, **WELL), "redis")
+        finally:
+            connection.config_set("maxmemory", 0)
+    assert "it is full" in said
+    assert "→ raise maxmemory" in said
+    assert "REDIS_URL" not in said
+
+
+def test_a_url_without_the_password_says_so(carafe: Command, tmp_path: Path) -> None:
+    server = EmbeddedValkey(tmp_path / "valkey", port=free_port(), persist=False)
+    try:
+        url = urlsplit(server.start().url)
+        assert url.password
+        said = broken(look(carafe, 1, REDIS_URL=f"redis://{url.hostname}:{url.port}/0", **WELL), "redis")
+    finally:
+        server.stop()
+    assert "it wants a password, and REDIS_URL has none" in said
+    assert "write the password into REDIS_URL" in said
+
+
+def test_each_refusal_of_redis_has_its_advice() -> None:
+    assert REDIS_ADVICE.keys() == REFUSALS.keys()

@@ -19,6 +19,7 @@ class Load:
     def __init__(self) -> None:
         self.slots = [Slot(index) for index in range(SLOTS)]
         self.unwritten = 0
+        self.without_postgres = False
 
 
 def known_pace(seconds: float) -> Pace:
@@ -71,3 +72,14 @@ def test_a_much_longer_run_counts_at_once() -> None:
     pace = known_pace(1e-5)
     pace.observe("noop", HORIZON)
     assert pace.cost("noop") == HORIZON
+
+
+def test_nothing_is_taken_that_postgres_could_not_be_asked_for() -> None:
+    load = Load()
+    intake = Intake(load, known_pace(0.001), ["noop"], Counter(), lambda: None)
+    intake.closed = False
+    assert intake.room() > 0
+    load.without_postgres = True
+    assert intake.room() == 0
+    # Nor kept, when a pop that was under way brings it.
+    assert len(intake.take(hints(3))) == 3

@@ -2,17 +2,23 @@
 
 import asyncio
 import inspect
+import os
+import sysconfig
 import threading
+import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from contextvars import Context
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+import carafe
 from carafe.engine.captured_logs import running
+from carafe.engine.loop_watch import NOBODY, LoopWatch
 from carafe.engine.slot import Claim
 from carafe.engine.threads import Threads
-from carafe.engine.worker_loop import GuardedTask, SharedLoop, WorkerLoop
+from carafe.engine.worker_loop import GuardedTask, SharedLoop, WorkerLoop, shown
 from carafe.jobs.identifiers import uuid7
 
 OnLoop = Callable[[Callable[[SharedLoop], Any]], Any]
@@ -168,3 +174,44 @@ def test_what_no_thread_can_be_had_for_will_not_run(monkeypatch: pytest.MonkeyPa
     assert done.wait(10)
     threads.stop()
     assert ran == ["accepted"]
+
+
+def test_a_deep_stack_shows_the_applications_own_line() -> None:
+    def frame(name: str, file: str) -> traceback.FrameSummary:
+        return traceback.FrameSummary(file, 1, name, lookup_line=False, line="")
+
+    library = [frame(f"library_{number}", os.path.join(sysconfig.get_path("purelib"), "x.py")) for number in range(20)]
+    called = [frame("attempt", carafe.__file__), frame("outer", "/app/h.py"), frame("inner", "/app/h.py")]
+    text = shown(traceback.StackSummary.from_list([*called, *library]))
+    assert "in inner" in text
+    assert "in library_19" in text
+    assert "in outer" not in text
+    assert "in library_0\n" not in text
+    # Nothing is said twice where it is among the innermost.
+    assert shown(traceback.StackSummary.from_list(called)).count("in inner") == 1
+
+
+async def test_a_loop_that_stands_in_nobodys_code_is_not_blamed_on_a_handler() -> None:
+    turning = WorkerLoop()
+    turning.start()
+    holding, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        holding.set()
+        release.wait(20)
+
+    watch = LoopWatch(turning, lambda seconds: None)
+    try:
+        turning.call(hold)
+        assert holding.wait(10)
+        turning.standing(0.0)
+        with capture_logs() as lines:
+            watch._look(60.0, 0.0)
+        [line] = lines
+        assert "handler blocks" not in str(line["event"])
+        assert str(line["event"]).startswith("the event loop stands still, and not in a handler")
+        assert "release.wait" in str(line["stack"])
+        assert watch.standing(61.0)[1] == NOBODY
+    finally:
+        release.set()
+        assert turning.end(10)

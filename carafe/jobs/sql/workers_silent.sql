@@ -9,7 +9,7 @@ with forgotten as (
     delete from carafe.workers where :gone::boolean and stopped_at < now() - interval '1 day'
         and (exists (select from carafe.jobs j where j.worker = workers.id and j.state = 'running' offset 0)) is not true
 )
-select w.id, w.name, w.incarnation, w.beat_at, w.state, p.name as pod, p.node,
+select w.id, w.name, w.pid, w.incarnation, w.beat_at, w.state, p.name as pod, p.node,
     coalesce(p.confirmed_at > now() - interval '30 seconds', false) as watched,
     coalesce(p.ended and w.started_at < p.seen_at, false)
         or coalesce(d.its and p.death_seen_at > now() - interval '1 minute', false) as pod_over,
