@@ -18,7 +18,8 @@ import structlog
 
 from carafe.errors import Busy, CarafeError, OutcomeUnknown, Unavailable
 from carafe.locks import advisory_holders, watched
-from carafe.postgres_url import WRITABLE, NotWritable, connect, read
+from carafe.postgres_away import details
+from carafe.postgres_url import NotWritable, connect, read
 from carafe.postgres_url import plain_dsn as plain_dsn
 from carafe.timestamps import read_any
 
@@ -122,15 +123,6 @@ def conflict(error: BaseException) -> BaseException | None:
     return found if isinstance(found, CONFLICTS) else None
 
 
-def read_only(error: BaseException | None) -> bool:
-    """Whether this error says that Postgres answers and may not be written."""
-    while error is not None:
-        if isinstance(error, (NotWritable, asyncpg.ReadOnlySQLTransactionError)):
-            return True
-        error = error.__cause__
-    return False
-
-
 def meaning(error: BaseException, *, commits: bool = False) -> Unavailable | None:
     """What an error of a session's statement, or of its commit (`commits`), says of Postgres; None: nothing, it is the
     statement's own."""
@@ -219,18 +211,25 @@ class Database:
         read_only: bool = False,
         any_timestamp: bool = True,
         by_index: bool = False,
+        lock_timeout: float | None = None,
     ) -> None:
         """`pool_size` connections at most for the system's statements and as many for sessions; `name` is shown by
         ``pg_stat_activity``; `command_timeout` in seconds bounds each statement of the pool (None: unbounded);
         `server_settings` are Postgres's own, for each connection. `read_only`: its transactions can write nothing, and a
         server that may only be read will do. `any_timestamp` reads those too that Python has no datetime for
         (`carafe.timestamps`); false where each microsecond counts. `by_index`: the pool's connections plan as the system's
-        own statements need it (its sessions do not). Raises `UrlFault`."""
+        own statements need it (its sessions do not). `lock_timeout`: seconds that a statement of the pool waits for a lock;
+        less than `command_timeout`, so that Postgres itself says what was in the way, and that nothing was done. Raises
+        `UrlFault`."""
         self.url = url
         self.read_only = read_only
         self._connect_timeout = read(url).connect_timeout
         self._pool_size = pool_size
-        self._any_timestamp, self._by_index = any_timestamp, by_index
+        self._any_timestamp = any_timestamp
+        self._set = "; ".join(
+            [BY_INDEX.format(scope="session")] * by_index
+            + [f"set session lock_timeout = {int((lock_timeout or 0) * 1000)}"] * (lock_timeout is not None)
+        )
         settings = {**(server_settings or {}), **({"default_transaction_read_only": "on"} if read_only else {})}
         self._options: dict[str, Any] = {
             "name": name,
@@ -261,7 +260,7 @@ class Database:
                     setup=self._setup,
                     max_inactive_connection_lifetime=300,
                     connect=self._connect,
-                    connection_class=_Planned if self._by_index else asyncpg.Connection,
+                    connection_class=_Set if self._set else asyncpg.Connection,
                     init=self._prepare,
                 )
                 try:
@@ -295,14 +294,8 @@ class Database:
     async def _prepare(self, connection: "asyncpg.Connection[Record]") -> None:
         if self._any_timestamp:
             await read_any(connection)
-        if self._by_index:
-            await plan_by_index(connection)
-
-    async def writable(self) -> None:
-        """Raises `NotWritable` when Postgres answers and takes no writes, or what `connection` raises."""
-        async with self.connection() as connection:
-            if not await connection.fetchval(WRITABLE, self.read_only):
-                raise NotWritable
+        if self._set:
+            await _keep_set(connection, self._set)
 
     @asynccontextmanager
     async def connection(self) -> "AsyncIterator[PoolConnectionProxy[Record]]":
@@ -320,7 +313,7 @@ class Database:
             if isinstance(error, ValueError):
                 raise  # a parameter of the URL, or of libpq's environment, that the driver does not take
             if len(self._in_use) >= self._pool_size:
-                raise Unavailable("all connections are busy") from error
+                raise Unavailable("all connections of this process to the database are busy") from error
             raise self._lost(error) from error
         self._in_use.add(connection)
         try:
@@ -381,7 +374,7 @@ class Database:
                 break
             except Exception as error:  # whatever it is: if this task ended, Postgres would be away for ever
                 if self._away is None:
-                    log.warning("Postgres cannot be used, looking for it", error=f"{type(error).__name__}: {error}")
+                    log.warning("Postgres cannot be used, looking for it", error=details(error))
                 self._away = error
                 await asyncio.sleep(0.5)
         if self._away is not None and not self._closed:
@@ -555,27 +548,32 @@ def _terminate(connection: "PoolConnectionProxy[Record]") -> None:
         connection.terminate()
 
 
-class _Planned(asyncpg.Connection):  # type: ignore[misc]  # it is generic in its stubs alone
-    """A connection of a pool that plans by index: asyncpg resets each one that is given back."""
+class _Set(asyncpg.Connection):  # type: ignore[misc]  # it is generic in its stubs alone
+    """A connection of a pool that keeps what was set: asyncpg resets each one that is given back."""
 
-    by_index = False
+    kept = ""
 
     def get_reset_query(self) -> str:
         """What is sent when a connection is given back."""
         query = cast(str, super().get_reset_query())
-        return f"{query}\n{BY_INDEX.format(scope='session')};" if self.by_index else query
+        return f"{query}\n{self.kept};" if self.kept else query
 
 
 async def plan_by_index(connection: "asyncpg.Connection[Record]") -> None:
-    """From now on this connection plans as the system's own statements need it.
+    """From now on this connection plans as the system's own statements need it; not behind a transaction pooler."""
+    await _keep_set(connection, BY_INDEX.format(scope="session"))
+
+
+async def _keep_set(connection: "asyncpg.Connection[Record]", settings: str) -> None:
+    """From now on this connection has these settings.
 
     Not behind a transaction pooler, where the setting would stay on a server connection that is somebody else's next. Such a
     pooler tells a process id of its own.
     """
     if await connection.fetchval("select pg_backend_pid()") == connection.get_server_pid():
-        await connection.execute(BY_INDEX.format(scope="session"))
-        if type(connection) is _Planned:  # (asyncpg takes every connection for an instance)
-            connection.by_index = True
+        await connection.execute(settings)
+        if type(connection) is _Set:  # (asyncpg takes every connection for an instance)
+            connection.kept = settings
 
 
 class HookedTransaction:
@@ -650,6 +648,7 @@ class MigrationBlocked(Busy):
     code = "migration-blocked"
 
     def __init__(self, what: str, limit: float, holders: str) -> None:
+        self.cause = None
         CarafeError.__init__(
             self,
             f"{what} within {limit:g} s; held by {holders}. Nothing was changed by it: end that session "

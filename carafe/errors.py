@@ -4,6 +4,8 @@ Every class carries a ``code`` that is the same in Python, in the HTTP API's pro
 message, and the HTTP ``status`` that stands for it.
 """
 
+from carafe.postgres_away import words
+
 
 class CarafeError(Exception):
     """The root of all errors that the library raises at its callers."""
@@ -20,18 +22,10 @@ class Unavailable(CarafeError):
     retry_after = 1
 
     def __init__(self, cause: BaseException | str) -> None:
-        what = cause if isinstance(cause, str) else type(cause).__name__
-        fault = "the database may not be written now" if what in READ_ONLY else "the database cannot be reached"
-        if what == "Refused":
-            what = type(cause.__cause__).__name__ if isinstance(cause, BaseException) else what
-            fault = "Postgres refuses the connection: see the user, the password and the parameters of DATABASE_URL"
-        if isinstance(cause, TimeoutError):
-            fault = "the database has not answered in time"
-        super().__init__(f"{fault} ({what}); nothing was stored, try again")
-
-
-READ_ONLY = ("NotWritable", "ReadOnlySQLTransactionError")
-"""The errors of a server that answers and may not be written, by name: their classes are slow to import."""
+        """`cause`: what was raised, or what holds in words. `details` of `carafe.postgres_away` has its own message."""
+        self.cause = None if isinstance(cause, str) else cause
+        what = cause if isinstance(cause, str) else f"the database {words(cause)}"
+        super().__init__(f"{what}; nothing was changed, try again")
 
 
 class Busy(Unavailable):
@@ -40,14 +34,9 @@ class Busy(Unavailable):
 
     code = "busy"
 
-    def __init__(self, cause: BaseException) -> None:
-        CarafeError.__init__(
-            self, f"the database did not get to this in time ({type(cause).__name__}); nothing was stored, try again"
-        )
-
 
 class OutcomeUnknown(Unavailable):
-    """The connection was lost while committing: what was asked for may or may not be done."""
+    """The connection was lost while committing, or the answer did not come: what was asked for may or may not be done."""
 
     code = "outcome-unknown"
 
@@ -59,4 +48,6 @@ class OutcomeUnknown(Unavailable):
         )
         if action:
             message = "whether this was done is not known; look before you repeat it"
-        CarafeError.__init__(self, f"the connection was lost at commit ({type(cause).__name__}), {message}")
+        self.cause = cause
+        what = "the database has not answered in time" if isinstance(cause, TimeoutError) else "the connection was lost"
+        CarafeError.__init__(self, f"{what} at the commit: {message}")

@@ -110,7 +110,11 @@ LEADER = Gauge("carafe_steward_leader", "Whether this process leads the upkeep (
 LOOP_LAG = Gauge(
     "carafe_loop_lag_seconds", "How late the event loop of this process was at most, in the last 15 to 30 seconds."
 )
-POSTGRES_UP = Gauge("carafe_postgres_up", "Whether this process reaches Postgres (1) or not (0).", merged="least")
+POSTGRES_UP = Gauge(
+    "carafe_postgres_up",
+    "Whether this process can use Postgres (1) or not (0): one that is read-only, full or locked cannot be used.",
+    merged="least",
+)
 POSTGRES_SECONDS = Gauge("carafe_postgres_ping_seconds", "Time that the last empty statement took, connection included.")
 REDIS_UP = Gauge(
     "carafe_redis_up",

@@ -389,6 +389,12 @@ def settings_of(found: PostgresUrl, name: str) -> dict[str, str]:
     return {"application_name": shown.encode()[:63].decode(errors="ignore"), "jit": "off", **found.settings}
 
 
+def _place(dsn: str) -> str:
+    """The host and port in a URL of ours, for messages."""
+    parts = urlsplit(dsn)
+    return parts.netloc.rpartition("@")[2] or str(dict(parse_qsl(parts.query)).get("host"))
+
+
 async def connect(
     url: str,
     *,
@@ -411,7 +417,11 @@ async def connect(
 
     def attempt(dsn: str) -> Callable[[], Coroutine[Any, Any, Any]]:
         async def run() -> "tuple[asyncpg.Connection[asyncpg.Record], bool]":
-            connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(dsn, server_settings=given, **options)
+            try:
+                connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(dsn, server_settings=given, **options)
+            except Exception as error:
+                error.add_note(f"(DATABASE_URL, host {_place(dsn)})")
+                raise
             try:
                 if not writable and len(found.hosts) == 1:
                     return connection, True

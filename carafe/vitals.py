@@ -1,8 +1,7 @@
-"""What every process says of itself to Prometheus: how late its event loop is, and whether Postgres answers it and
-Redis can be used.
+"""What every process says of itself to Prometheus: how late its event loop is, and whether Postgres and Redis can be used.
 
-Guarantees: it costs two round trips every five seconds, on connections that the process has anyway; a full pool is not taken
-for a Postgres that is away; nothing here fails its host.
+Guarantees: it costs a few round trips every five seconds, on connections that the process has anyway; a full pool is not
+taken for a Postgres that is away; nothing here fails its host. What is asked of Postgres is what ``/health`` asks.
 """
 
 import asyncio
@@ -13,6 +12,7 @@ from contextlib import asynccontextmanager
 from carafe import metrics
 from carafe.database import AWAY, Database
 from carafe.errors import Unavailable
+from carafe.jobs.acceptance import Acceptance, rehearse_enqueue
 from carafe.jobs.queue import Queue
 from carafe.tasks import end
 
@@ -64,7 +64,8 @@ class LoopLag:
 class Answers:
     """Whether one server answers, and how fast. None before the first look."""
 
-    def __init__(self, ask: Callable[[], Awaitable[object]]) -> None:
+    def __init__(self, ask: Callable[[], Awaitable[float]]) -> None:
+        """`ask` returns the seconds that it took, or raises."""
         self._ask = ask
         self.up: bool | None = None
         self.took: float | None = None
@@ -72,23 +73,19 @@ class Answers:
     async def look(self) -> None:
         """Ask once, and once more when that failed: an idle connection may have died with a server that is back."""
         try:
-            async with asyncio.timeout(ANSWER):
-                try:
-                    self.took = await self._timed()
-                except AWAY:
-                    raise
-                except Exception:
-                    self.took = await self._timed()
+            try:
+                self.took = await self._ask()
+            except AWAY:
+                raise
+            except _Busy:
+                raise
+            except Exception:
+                self.took = await self._ask()
             self.up = True
         except _Busy:
             pass  # says nothing about the server
         except Exception:
             self.up, self.took = False, None
-
-    async def _timed(self) -> float:
-        began = time.monotonic()
-        await self._ask()
-        return time.monotonic() - began
 
     def reads_up(self) -> dict[tuple[str, ...], float]:
         """For a gauge."""
@@ -104,22 +101,34 @@ class _Busy(Exception):
 
 
 @asynccontextmanager
-async def vitals(database: Database, queue: Queue) -> AsyncIterator[None]:
-    """Watch this loop and these servers for as long as the block lasts."""
+async def vitals(database: Database, queue: Queue, acceptance: Acceptance | None = None) -> AsyncIterator[None]:
+    """Watch this loop and these servers for as long as the block lasts. `acceptance`: what ``/health`` asks too; without it
+    the same is asked over the pool of `database`."""
 
-    async def postgres() -> None:
+    async def postgres() -> float:
+        if acceptance is not None:
+            return await acceptance.require()
+        began, took = time.monotonic(), None
         try:
-            async with database.connection() as connection:
+            async with database.connection() as connection, asyncio.timeout(ANSWER):
                 await connection.fetchval("select 1")
+                took = time.monotonic() - began
+                await rehearse_enqueue(connection)
+                return took
         except Unavailable as error:
+            if took is not None:
+                raise  # it answers, and cannot be used
             try:
                 database.require()
             except Unavailable:
                 raise error from None
             raise _Busy from error  # the pool is full, or one connection was lost: the next look knows which
 
-    async def redis() -> None:
-        await queue.require()
+    async def redis() -> float:
+        began = time.monotonic()
+        async with asyncio.timeout(ANSWER):
+            await queue.require()
+        return time.monotonic() - began
 
     lag, of_postgres, of_redis = LoopLag(), Answers(postgres), Answers(redis)
     stops = [

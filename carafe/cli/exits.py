@@ -93,6 +93,10 @@ def _of_jobs(error: BaseException) -> tuple[Exit, str] | None:
     if isinstance(error, errors.InvalidArguments):
         lines = [f"{fault.path}: {fault.message}" if fault.path else fault.message for fault in error.faults]
         return Exit.USAGE, "\n".join([f"the arguments of {error.kind!r} are not valid", *lines])
+    if isinstance(error, errors.Unavailable) and error.cause is not None:
+        from carafe.postgres_away import details
+
+        return Exit.UNAVAILABLE, f"{error}\n{details(error)}"
     meanings: list[tuple[type[BaseException], Exit]] = [
         (errors.JobNotFound, Exit.NOT_FOUND),
         (errors.QueueNotFound, Exit.NOT_FOUND),

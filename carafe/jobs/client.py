@@ -20,6 +20,7 @@ import structlog
 from carafe import metrics
 from carafe.database import CONFLICTS, Database, committed, retried, told
 from carafe.jobs import bulk as bulk_actions
+from carafe.jobs.acceptance import Acceptance
 from carafe.jobs.actions import Deed, act, grants
 from carafe.jobs.audit import Actor, checked_reason, entry, record_each
 from carafe.jobs.bulk import Action as BulkAction
@@ -84,6 +85,9 @@ RESUMED_AT_ONCE = 1000
 COMMAND_TIMEOUT = 5.0
 """Seconds that a client of a process (`Client.from_settings`) waits for one statement: its callers are waiting too."""
 
+LOCK_TIMEOUT = 4.0
+"""Seconds of these for a lock."""
+
 
 class Client:
     """Enqueue, follow and find jobs; act on one or many. Use it as an async context manager, or `close` it."""
@@ -94,6 +98,8 @@ class Client:
         self.limits = limits or Limits()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pushes: set[asyncio.Task[Any]] = set()
+        self.acceptance = Acceptance(database.url)
+        """Whether a job would be accepted now."""
 
     @classmethod
     def connect(cls, *, database_url: str, redis_url: str, limits: Limits | None = None, pool_size: int = 10) -> Self:
@@ -121,6 +127,7 @@ class Client:
                 name="carafe",
                 command_timeout=COMMAND_TIMEOUT,
                 by_index=True,
+                lock_timeout=LOCK_TIMEOUT,
             ),
             Queue(settings.redis_url.get_secret_value(), timeout=settings.redis_timeout),
             limits=limits,
@@ -138,6 +145,7 @@ class Client:
         """Finish pushes that are under way, then close all connections."""
         if self._pushes:
             await asyncio.wait(self._pushes, timeout=1)
+        await self.acceptance.close()
         await self.queue.close()
         await self.database.close()
 
@@ -225,7 +233,12 @@ class Client:
                 return await (_in_one_statement if simple else _in_transaction)(connection, plan())
 
         with _timed(len(batch.ids)):
-            answers, hints = await retried(once)
+            try:
+                answers, hints = await retried(once)
+            except Unavailable as error:
+                self.acceptance.refused(error)
+                raise
+        self.acceptance.accepted()
         count_accepted(Counter(batch.kinds) if simple else accepted(answers))
         await self._afterwards(self.queue.push(hints))
         return answers

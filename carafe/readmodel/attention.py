@@ -33,6 +33,7 @@ class Situation:
 
     facts: Facts
     redis: str | None
+    postgres: str | None
     counts: Mapping[State, Count]
     oldest_wait: float
     growing: float
@@ -57,6 +58,12 @@ def attention(situation: Situation) -> tuple[Attention, ...]:
     """What holds, the worst first."""
     found = [item for condition in _CONDITIONS for item in condition(situation)]
     return tuple(sorted(found, key=lambda item: _ORDER[item.severity]))
+
+
+def _postgres(s: Situation) -> Iterable[Attention]:
+    if s.postgres is not None:
+        text = f"no job can be accepted, and none can end: Postgres {s.postgres}"
+        yield Attention("postgres", "critical", text, "/")
 
 
 def _redis(s: Situation) -> Iterable[Attention]:
@@ -157,6 +164,7 @@ def _held_back(s: Situation) -> Iterable[Attention]:
 
 
 _CONDITIONS: tuple[Callable[[Situation], Iterable[Attention]], ...] = (
+    _postgres,
     _redis,
     _leader,
     _workers,

@@ -6,6 +6,7 @@ cost what one costs.
 Must never: write anything, or keep what it remembers longer than it says.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -13,6 +14,7 @@ from uuid import UUID
 
 from carafe.database import DISCONNECTED, PASSING, Database
 from carafe.errors import Busy, Unavailable
+from carafe.jobs.acceptance import Acceptance
 from carafe.jobs.bulk import BulkActionRecord, bulk_record
 from carafe.jobs.errors import InvalidOption
 from carafe.jobs.filters import JobFilter
@@ -67,10 +69,13 @@ class ReadModel:
         database: Database,
         queue: Queue | None = None,
         *,
+        acceptance: Acceptance | None = None,
         max_replicas: int | None = None,
         trying: float = TRYING,
     ) -> None:
-        """`trying`: seconds that rows are tried for where a filter has no index."""
+        """`acceptance`: whether a job would be accepted; None: nobody looks. `trying`: seconds that rows are tried for where
+        a filter has no index."""
+        self._acceptance = acceptance
         self._database, self._queue, self._max_replicas = database, queue, max_replicas
         self._trying = trying
         self._memory = Memory()
@@ -78,11 +83,13 @@ class ReadModel:
 
     async def snapshot(self) -> Snapshot:
         """The state of everything now."""
-        redis = await redis_trouble(self._queue)
+        redis, postgres = await asyncio.gather(redis_trouble(self._queue), self._refuses())
         live = await self._live()
         slower = await self._memory.get("slow", overview.SLOW, lambda: self._slow(live))
         async with self._connection() as connection:
-            return await overview.snapshot(connection, live, slower, redis=redis, max_replicas=self._max_replicas)
+            return await overview.snapshot(
+                connection, live, slower, redis=redis, postgres=postgres, max_replicas=self._max_replicas
+            )
 
     async def series(self, range: Range = "1h", kind: str | None = None) -> Series:  # noqa: A002  the word on the page
         """The charts' points and markers. With `kind`, rates and percentiles are that kind's; gauges are always of all.
@@ -178,6 +185,9 @@ class ReadModel:
                 return await count(connection, filter, states, live, seconds=self._trying / 3)
 
         return await self._memory.get(("counts", filter, states), COUNTED, ask)
+
+    async def _refuses(self) -> str | None:
+        return None if self._acceptance is None else await self._acceptance.trouble()
 
     async def _live(self) -> Counts:
         async def ask() -> Counts:

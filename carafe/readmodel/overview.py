@@ -57,9 +57,15 @@ async def slow(connection: Connection, live: Counts) -> Slow:
 
 
 async def snapshot(
-    connection: Connection, live: Counts, slower: Slow, *, redis: str | None, max_replicas: int | None
+    connection: Connection,
+    live: Counts,
+    slower: Slow,
+    *,
+    redis: str | None,
+    postgres: str | None = None,
+    max_replicas: int | None,
 ) -> Snapshot:
-    """Now. Raises what the database raises."""
+    """Now. `redis`, `postgres`: why they cannot be used. Raises what the database raises."""
     known = await facts(connection, max_replicas=max_replicas)
     rates = _rates(await connection.fetch(RATES.positional), known)
     arguments = LEFT_KINDS.arguments(queue=QUEUE, kinds=sorted(known.kinds), limit=NEWEST)
@@ -69,7 +75,7 @@ async def snapshot(
     oldest_wait = await _oldest_wait(connection, queued, known)
     growing = _growing(known)
     situation = Situation(
-        known, redis, counts, oldest_wait, growing, rates, slower.deaths, left_kinds, slower.lost, slower.held
+        known, redis, postgres, counts, oldest_wait, growing, rates, slower.deaths, left_kinds, slower.lost, slower.held
     )
     return Snapshot(
         at=known.now,

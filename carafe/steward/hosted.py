@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from carafe.database import Database
+from carafe.jobs.acceptance import Acceptance
 from carafe.jobs.queue import Queue
 from carafe.steward.pruner import Retention
 from carafe.steward.steward import Steward
@@ -20,9 +21,12 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def hosted(settings: "Settings", database: Database, queue: Queue, role: str) -> AsyncIterator[None]:
-    """Run the upkeep for as long as the block lasts, if the settings say so; `role` and the host say who leads."""
-    async with vitals(database, queue):
+async def hosted(
+    settings: "Settings", database: Database, queue: Queue, role: str, acceptance: Acceptance | None = None
+) -> AsyncIterator[None]:
+    """Run the upkeep for as long as the block lasts, if the settings say so; `role` and the host say who leads.
+    `acceptance`: see `vitals`."""
+    async with vitals(database, queue, acceptance):
         if not settings.steward:
             yield
             return

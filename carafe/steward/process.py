@@ -37,7 +37,7 @@ async def _run(settings: Settings, port: int) -> None:
         name = f"steward {socket.gethostname()}:{os.getpid()}"
         retention = Retention.of(settings)
         steward = Steward(client.database, client.queue, name=name, retention=retention, retries=settings.job_max_retries)
-        async with vitals(client.database, client.queue):
+        async with vitals(client.database, client.queue, client.acceptance):
             steward.start()
             log.info("steward started", name=name, metrics=port)
             await stopping.wait()

@@ -15,6 +15,7 @@ from carafe import metrics
 from carafe.database import AWAY, Database
 from carafe.jobs.identifiers import uuid7
 from carafe.jobs.queue import Queue
+from carafe.postgres_away import details, words
 from carafe.steward.analyzer import Analyzer
 from carafe.steward.bulk import BulkWorker
 from carafe.steward.cluster import Cluster
@@ -27,7 +28,7 @@ from carafe.steward.promoter import Promoter
 from carafe.steward.pruner import Pruner, Retention
 from carafe.steward.repairer import Repairer
 from carafe.steward.rescuer import Rescuer
-from carafe.steward.service import Service
+from carafe.steward.service import Pauses, Service
 from carafe.steward.statistics import Folder
 from carafe.tasks import end
 
@@ -74,6 +75,9 @@ class Steward:
             self.analyzer,
             *([self.cluster] if self.cluster is not None else []),
         )
+        pauses = Pauses()
+        for service in self.services:
+            service.pauses = pauses
         self.leading = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._unfollow: list[Callable[[], None]] = []
@@ -123,7 +127,7 @@ class Steward:
             except (*AWAY, asyncpg.PostgresError) as error:
                 self.leading.clear()
                 if not complained:
-                    log.warning("lease not renewed", error=type(error).__name__)
+                    log.warning("lease not renewed", why=f"Postgres {words(error)}", error=details(error))
                 complained = True
             except Exception:
                 # Nobody foresaw it: without this loop the process would never lead again.

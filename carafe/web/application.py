@@ -102,7 +102,7 @@ def mount_jobs_api(
         app.add_middleware(ApiHeaders, prefixes=(f"{prefix}/", "/health", "/livez"))
     for router, tag in ((jobs.router, "jobs"), (bulk.router, "bulk actions"), (operators.router, "operators")):
         app.include_router(router, prefix=prefix, tags=[tag])
-    check = HealthCheck(client, settings)
+    check = HealthCheck(client)
     app.state.carafe_health = check
     app.include_router(health_router(check))
     around(app, _asking_for_tokens(settings))
@@ -128,7 +128,7 @@ def carafe_lifespan(client: Client, settings: Settings, inner: Lifespan | None =
 
         tracing.start(settings, "carafe-web")
         try:
-            async with hosted(settings, client.database, client.queue, "web"):
+            async with hosted(settings, client.database, client.queue, "web", client.acceptance):
                 if inner is None:
                     yield None
                 else:

@@ -1,8 +1,8 @@
 """``GET /health`` of a web process: whether it can accept jobs, and what it stands on. ``GET /livez``: that it answers.
 
 200 *ok*; 200 *degraded* while Redis cannot be used (away, a replica, full, a right is missing), since accepting goes on; 503
-*down* when Postgres is away or may not be written. Needs no token, so it says no more than a few words about what is wrong,
-never an address or a message of a server (the log has those).
+*down* when no job would be accepted: Postgres is away, full, locked, or may not be written. Needs no token, so it says no
+more than a few words about what is wrong, never an address or a message of a server (the log has those).
 
 Probes of a cluster belong on ``/livez``, which asks nobody: a web process whose Postgres is away must stay there to say so.
 """
@@ -16,18 +16,17 @@ from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
-from carafe.database import Database, read_only
+from carafe import postgres_away
 from carafe.jobs import Client, redis_away
 from carafe.logging import get_logger
-from carafe.settings import Settings
 
 log = get_logger(__name__)
 
 PROBED = frozenset({"/health", "/livez"})
 """The paths that probes ask."""
 
-BOUND = 1.5
-"""Seconds that each check may take."""
+BOUND = 1.6
+"""Seconds that each check may take; what Postgres is asked has a bound of its own, a little before."""
 
 KEPT = 0.2
 """Seconds that an answer is kept: however often it is asked, no more is asked of Postgres and Redis."""
@@ -57,18 +56,13 @@ class Health(BaseModel):
 
 
 class HealthCheck:
-    """Asks Postgres on a connection of its own, so that a busy pool is not taken for a dead server.
+    """Tries whether a job would be accepted (`carafe.jobs.acceptance`), and whether its hint would be pushed.
 
     One check at a time, whose answer is for all who ask meanwhile: anybody may ask.
     """
 
-    def __init__(self, client: Client, settings: Settings) -> None:
-        self._queue = client.queue
-        self._database = client.database
-        if settings.database_url is not None:
-            url = settings.database_url.get_secret_value()
-            self._database = Database(url, pool_size=1, name="carafe health", command_timeout=BOUND)
-        self._owned = self._database is not client.database
+    def __init__(self, client: Client) -> None:
+        self._client = client
         self._last: dict[str, str | None] = {}
         self._check: asyncio.Task[Health] | None = None
         self._kept_until = 0.0
@@ -89,7 +83,8 @@ class HealthCheck:
 
     async def _ask_both(self) -> Health:
         postgres, redis = await asyncio.gather(
-            self._ask("postgres", self._database.writable), self._ask("redis", self._queue.require)
+            self._ask("postgres", self._client.acceptance.require, postgres_away.words),
+            self._ask("redis", self._pushes, _of_redis),
         )
         status: Literal["ok", "degraded", "down"] = "ok"
         if postgres.status == "down":
@@ -99,32 +94,34 @@ class HealthCheck:
         return Health(status=status, checks=Checks(postgres=postgres, redis=redis))
 
     async def close(self) -> None:
-        """Close the connection."""
+        """End a check that is under way."""
         if self._check is not None:
             self._check.cancel()
             await asyncio.wait([self._check])
-        if self._owned:
-            await self._database.close()
 
-    async def _ask(self, name: str, ask: Callable[[], Awaitable[object]]) -> Check:
+    async def _pushes(self) -> None:
+        try:
+            await self._client.queue.require()
+        except Exception:
+            await self._client.queue.require()  # an idle connection may have died with a server that is back
+
+    async def _ask(self, name: str, ask: Callable[[], Awaitable[object]], words: Callable[[BaseException], str]) -> Check:
         reason = None
         try:
             async with asyncio.timeout(BOUND):
-                try:
-                    await ask()
-                except Exception:
-                    await ask()  # an idle connection may have died with a server that is back
+                await ask()
         except TimeoutError:
             reason = f"no answer within {BOUND:g} s"
         except Exception as error:
-            if read_only(error):
-                reason = "may not be written: a standby, or read-only"
-            else:
-                reason = "cannot be reached" if redis_away.code(error) is None else redis_away.words(error)
+            reason = words(error)
             if self._last.get(name) is None:
-                log.warning("health check failed", check=name, error=f"{type(error).__name__}: {error}")
+                log.warning("health check failed", check=name, reason=reason, error=postgres_away.details(error))
         self._last[name] = reason
         return Check(status="down" if reason else "ok", reason=reason)
+
+
+def _of_redis(error: BaseException) -> str:
+    return "cannot be reached" if redis_away.code(error) is None else redis_away.words(error)
 
 
 def health_router(check: HealthCheck) -> APIRouter:
@@ -141,10 +138,10 @@ def health_router(check: HealthCheck) -> APIRouter:
         summary="Whether jobs can be accepted",
         tags=["health"],
         response_model_exclude_none=True,
-        responses={503: {"description": "Postgres is down.", "model": Health}},
+        responses={503: {"description": "No job would be accepted.", "model": Health}},
     )
     async def health(response: Response) -> Health:
-        """Checks Postgres and Redis. `degraded` is still 200: accepting goes on while Redis cannot be used."""
+        """Tries both, as an enqueue would. `degraded` is still 200: accepting goes on while Redis cannot be used."""
         found = await check()
         response.status_code = 503 if found.status == "down" else 200
         response.headers["Cache-Control"] = "no-store"

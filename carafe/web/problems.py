@@ -5,6 +5,7 @@ is listed by its path.
 Must never: repeat an input's value (it may be secret), or show internals of an unexpected failure (the log has them).
 """
 
+import time
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -28,12 +29,16 @@ from carafe.jobs.errors import (
     short,
 )
 from carafe.logging import get_logger
+from carafe.postgres_away import details
 from carafe.web.headers import HEADERS
 
 log = get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 TYPES = "/problems/"
+
+EACH = 10.0
+"""Seconds in which a reason for refusing requests is in the log once."""
 
 
 class ProblemFault(BaseModel):
@@ -167,6 +172,23 @@ def _fault(index: int | None, fault: Fault) -> dict[str, Any]:
     return shown
 
 
+class _Refusals:
+    """Says in the log why requests are refused: each reason once in `EACH` seconds, however many there are."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, float] = {}
+
+    def __call__(self, error: Unavailable) -> None:
+        reason, now = str(error), time.monotonic()
+        if now < self._said.get(reason, 0.0):
+            return
+        self._said[reason] = now + EACH  # there are a handful of reasons
+        log.warning("requests are refused", why=reason, error=None if error.cause is None else details(error))
+
+
+_TOLD = _Refusals()
+
+
 # The handlers. FastAPI calls each with the class of error that it was added for.
 
 
@@ -177,7 +199,9 @@ async def _found_here(request: Request, error: Exception) -> Response:
 
 async def _of_the_library(request: Request, error: Exception) -> Response:
     assert isinstance(error, CarafeError)
-    if error.status >= 500 and not isinstance(error, Unavailable):
+    if isinstance(error, Unavailable):
+        _TOLD(error)
+    elif error.status >= 500:
         log.error("request failed", method=request.method, path=request.url.path, code=error.code, error=str(error))
     return problem_response(as_problem(error))
 

@@ -39,6 +39,7 @@ def _raise(client: Client, error: BaseException, *, commits: bool) -> NoReturn:
     found = meaning(error, commits=commits)
     if found is None:
         raise error
+    client.acceptance.refused(found)
     if not isinstance(found, Busy):
         client.database.doubt(error)
     raise found from error

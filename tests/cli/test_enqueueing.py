@@ -135,4 +135,4 @@ def test_redis_being_away_costs_no_job(carafe: Command) -> None:
 def test_postgres_being_away_is_code_5(carafe: Command) -> None:
     answer = carafe("enqueue", "cli.greet", "name=Ada", DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
     assert (answer.code, answer.out) == (5, "")
-    assert "nothing was stored" in answer.err
+    assert "nothing was changed" in answer.err

@@ -14,9 +14,10 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 import carafe
-from carafe.database import CONFLICTS, DISCONNECTED, Database, read_only
+from carafe.database import CONFLICTS, DISCONNECTED, Database
 from carafe.errors import Busy, CarafeError, OutcomeUnknown, Unavailable
 from carafe.logging import get_logger
+from carafe.postgres_away import words
 from carafe.settings import require_dashboard_settings
 from carafe.web.dashboard import login, streams
 from carafe.web.dashboard.access import Access, Authenticate, check_unsafe, viewer_of
@@ -88,7 +89,7 @@ def create_dashboard(
         from carafe.readmodel.model import ReadModel
 
         reading = reading_pool(settings)
-        model = ReadModel(reading, client.queue, max_replicas=settings.worker_max_replicas)
+        model = ReadModel(reading, client.queue, acceptance=client.acceptance, max_replicas=settings.worker_max_replicas)
     snapshots = Snapshots(model)
     development = settings.environment == "development"
     dashboard = Dashboard(
@@ -263,17 +264,14 @@ async def _away(request: Request, error: Exception) -> Response:
     if not isinstance(error, (Busy, *BUSY)):
         request.app.state.dashboard.snapshots.doubt()
     text = "Nothing can be shown and nothing was done; jobs are not lost. It is looked for all the time."
-    title = "Postgres cannot be reached"
+    title = f"Postgres {words(error)}"
     if isinstance(error, (Busy, *BUSY)):
         title, text = (
             "Postgres is busy",
             "Something else was in the way for too long. Nothing was done; try again in a moment.",
         )
-    elif read_only(error):
-        title, text = (
-            "Postgres may not be written now",
-            "Nothing was done; jobs are not lost. It is looked for all the time.",
-        )
+    elif request.method != "GET":
+        text = "Nothing was done; jobs are not lost. It is looked for all the time."
     if isinstance(error, OutcomeUnknown):
         text = "It was lost while this was being done: look whether it was, before you do it again."
     return await _told(request, 503, title, text, {"Retry-After": "2"})

@@ -46,7 +46,7 @@ def dashboard_alone(application: Any, settings: Settings) -> FastAPI:
         from carafe.steward.hosted import hosted
 
         try:
-            async with hosted(settings, client.database, client.queue, "dashboard"):
+            async with hosted(settings, client.database, client.queue, "dashboard", client.acceptance):
                 yield
         finally:
             await client.close()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from carafe.database import AWAY
 from carafe.logging import get_logger
+from carafe.postgres_away import details, words
 from carafe.web.dashboard.formatting import stamp
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Snapshots:
         self._read_at = float("-inf")
         self._reading: asyncio.Task[None] | None = None
         self._down: datetime | None = None
+        self._why = ""
 
     def latest(self) -> "Snapshot | None":
         """The last snapshot; None before the first one and while Postgres is away."""
@@ -47,8 +49,8 @@ class Snapshots:
         postgres = redis = paused = None
         if self._down is not None:
             postgres = (
-                f"Postgres cannot be reached since {self._down:%H:%M:%S} UTC. Nothing can be shown or done until it is "
-                "back; jobs are not lost."
+                f"Postgres {self._why} since {self._down:%H:%M:%S} UTC. Nothing can be shown or done until it can be "
+                "used again; jobs are not lost."
             )
         elif self._last is not None and self._last.redis is not None:
             redis = f"Redis cannot be used ({self._last.redis}). Jobs are accepted and kept; they start when it is back."
@@ -81,9 +83,10 @@ class Snapshots:
         try:
             self._last = await self._model.snapshot()
         except AWAY as error:
+            self._why = words(error)
             if self._down is None:
                 self._down = datetime.now(UTC)
-                log.warning("dashboard cannot read", error=f"{type(error).__name__}: {error}")
+                log.warning("dashboard cannot read", why=self._why, error=details(error))
         except Exception:
             # A fault of ours: the pages say what they can, the log says why; the next second tries again.
             log.exception("snapshot failed")

@@ -61,7 +61,7 @@ async def overview(
     if fragment == "now":
         if away := dashboard.snapshots.trouble()["postgres"]:
             # The page keeps the numbers that it has; they are the last that were true.
-            raise Refused(503, "Postgres cannot be reached", away, headers={"Retry-After": "2"})
+            raise Refused(503, "Postgres cannot be used", away, headers={"Retry-After": "2"})
 
         async def now() -> dict[str, Any]:
             return of_now(snapshot)

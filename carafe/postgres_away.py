@@ -1,0 +1,60 @@
+"""Why Postgres cannot be used, in words: what `carafe.jobs.redis_away` is for Redis.
+
+Guarantees: every process says it in the same words; no password is in any of them.
+"""
+
+from collections.abc import Iterator
+
+_READ_ONLY = "may not be written: a standby, or read-only"
+_SLOW = "did not get to this in time"
+
+SAYS = {
+    "NotWritable": _READ_ONLY,
+    "ReadOnlySQLTransactionError": _READ_ONLY,
+    "DiskFullError": "is full: no space is left on its disk",
+    "OutOfMemoryError": "is short of memory",
+    "TooManyConnectionsError": "has as many connections as it may (max_connections)",
+    "InsufficientResourcesError": "is short of what it needs: disk, memory or connections",
+    "PostgresSystemError": "cannot read or write its disk",
+    "LockNotAvailableError": "is locked: another session holds what this needs, and does not let go",
+    "QueryCanceledError": f"{_SLOW}: a statement was too slow",
+    "DeadlockDetectedError": f"{_SLOW}: other sessions were in the way",
+    "SerializationError": f"{_SLOW}: other sessions were in the way",
+    "UndefinedTableError": "has not the schema of this version: run `carafe migrate`",
+    "UndefinedColumnError": "has not the schema of this version: run `carafe migrate`",
+    "InvalidSchemaNameError": "has not the schema of this version: run `carafe migrate`",
+    "InsufficientPrivilegeError": "refuses this to the user of DATABASE_URL; docs/deploy.md lists the rights",
+    "InvalidAuthorizationSpecificationError": "does not accept the user and password of DATABASE_URL",
+    "InvalidCatalogNameError": "has no database of the name in DATABASE_URL",
+    "CannotConnectNowError": "is starting or stopping",
+    "AdminShutdownError": "is stopping",
+    "CrashShutdownError": "is stopping after a crash of one of its processes",
+    "Refused": "refuses the connection: see the user, the password and the parameters of DATABASE_URL",
+    "TimeoutError": "has not answered in time",
+}
+"""What each class of error says of the server, by name: asyncpg is slow to import."""
+
+
+def words(error: BaseException) -> str:
+    """What Postgres is or does ("cannot be reached"), for anybody to read: no address, no user, no message of the server."""
+    # The innermost knows most: the others are made of it.
+    for cause in reversed(list(_chain(error))):
+        for kind in type(cause).__mro__:
+            if kind.__name__ in SAYS:
+                return SAYS[kind.__name__]
+    return "cannot be reached"
+
+
+def details(error: BaseException) -> str:
+    """The driver's or the server's own message with its class, and the host that was asked, for logs and operators."""
+    cause = list(_chain(error))[-1]
+    notes = "".join(f" {note}" for note in dict.fromkeys(getattr(cause, "__notes__", ())))
+    return f"{type(cause).__name__}: {cause}".removesuffix(": ") + notes
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it was made of, as far as that is said."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = getattr(cause, "cause", None) or getattr(cause, "orig", None) or cause.__cause__
