@@ -228,7 +228,7 @@ async def test_eighty_who_make_up_names_keep_nobody_out(opened: Open, database: 
         assert answers[429] > 80
         async with database.connection() as connection:
             assert await connection.fetchval("select count(*) from carafe.failed_logins") <= BUCKETS * (1 + SHARES)
-        buckets = await connection.fetchval("select count(*) from carafe.failed_logins where name not like '%share%'")
+            buckets = await connection.fetchval("select count(*) from carafe.failed_logins where name not like '%share%'")
         assert buckets <= BUCKETS
 
 

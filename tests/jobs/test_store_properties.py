@@ -354,7 +354,9 @@ class Store(RuleBasedStateMachine):
 
     def rescue(self, worker: int) -> None:
         self.world.run(
-            self.world.rescuer._rescue({"id": self.workers[worker], "name": "worker", "death_reason": None}, "it is a test")
+            self.world.rescuer._rescue(
+                {"id": self.workers[worker], "name": "worker", "pid": 1, "death_reason": None}, "it is a test"
+            )
         )
         held = [job for job in self.jobs.values() if self.owns(worker, job)]
         # The slots take claims in order: what lies behind them had not begun, and suspects run apart.
