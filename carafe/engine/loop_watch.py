@@ -72,24 +72,24 @@ class LoopWatch:
             )
         standing = self._loop.standing(now)
         self._stalled(standing)
-        if standing > BLOCKED and self._since is None:
-            owner, stack = self._loop.blocker()
-            self._holder, self._since = owner, now - standing
-            said = (
-                "the event loop stands still, and not in a handler or a hook: nothing of this worker goes on until it turns"
-            )
-            if owner is not None:
-                what = _what(owner)
-                said = f"a {what} blocks the event loop: nothing else of this worker goes on until it awaits something"
-            log.warning(
-                said,
-                seconds=round(standing, 1),
-                stack=stack,
-                **named(owner),
-            )
+        if standing > BLOCKED:
+            self._stands(now, standing)
         elif standing < BLOCKED and self._since is not None:
             log.info("the event loop turns again", seconds=round(now - self._since, 1))
             self._since = self._holder = None
+
+    def _stands(self, now: float, standing: float) -> None:
+        """Say so, once for each who holds it: one may have come in after a moment that was nobody's."""
+        owner, stack = self._loop.blocker()
+        if self._since is None:
+            self._since = now - standing
+        elif owner is None or owner is self._holder:
+            return
+        self._holder = owner
+        said = "the event loop stands still, and not in a handler or a hook: nothing of this worker goes on until it turns"
+        if owner is not None:
+            said = f"a {_what(owner)} blocks the event loop: nothing else of this worker goes on until it awaits something"
+        log.warning(said, seconds=round(standing, 1), stack=stack, **named(owner))
 
 
 def _what(owner: Owner) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from carafe.jobs import Client, State
 from carafe.jobs.redis_rights import RUNNING
-from tests.engine.conftest import Gates, StartWorker, States
+from tests.engine.conftest import Gates, StartWorker
 from tests.engine.jobs import AsyncDo, NoOp
 from tests.engine.worker_process import WorkerProcess
 from tests.waiting import eventually
@@ -57,13 +57,12 @@ async def test_a_heartbeat_that_has_ended_is_seen(start_worker: StartWorker, red
     worker.kill()
 
 
-async def test_a_dead_slot_is_seen(
-    client: Client, start_worker: StartWorker, redis_connection: Any, gate: Gates, becomes: States
-) -> None:
+async def test_a_dead_slot_is_seen(client: Client, start_worker: StartWorker, redis_connection: Any, gate: Gates) -> None:
     worker = await start_worker()
     async with gate() as closed:
         job = await client.enqueue(AsyncDo(what="hold", gate=closed))
-        await becomes(job.id, State.RUNNING)
+        # Claimed is not yet begun.
+        await eventually(lambda: worker.events("job started", job_id=str(job.id)))
         await happens(redis_connection, "slot_dies")
         await eventually(lambda: says(worker, "1 of 2 slots have ended under their jobs"), 30)
     # Its handler was not dead after all.
