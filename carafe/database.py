@@ -439,9 +439,8 @@ class Database:
         # SQLAlchemy itself does not look whether one that was idle has ended meanwhile.
         if record.info.get("generation") != self._generation or driver.is_closed():
             driver.terminate()
-            raise DisconnectionError(
-                "this connection has ended, or its server was away meanwhile"
-            )  # SQLAlchemy makes another
+            # SQLAlchemy makes another.
+            raise DisconnectionError("this connection has ended, or its server was away meanwhile")
 
     def sessions(self) -> "async_sessionmaker[AsyncSession]":
         """A factory of sessions that keep their objects usable after commit."""

@@ -332,8 +332,8 @@ class _Values(BaseSettings):
         100,
         ge=1,
         le=10_000,
-        description="Open pages of one process that are told of changes at once; of one address a quarter of them, at least "
-        "6. The others poll.",
+        description="How many open pages of one process hear of changes at once. One address gets a quarter of them, and at "
+        "least 6. The others poll.",
     )
     dashboard_pool_size: int = Field(
         4, ge=1, le=100, description="Connections to Postgres, read-only, with which one process reads for the dashboard."

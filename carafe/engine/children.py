@@ -247,7 +247,7 @@ class Child:
         return code
 
     def _wait_for_end(self) -> None:
-        """Until it has exited, however long the kernel takes; not yet reaped. Holds no lock: whoever kills never waits."""
+        """Wait until it has exited, without reaping it. No lock is held, so that `kill` never waits for this."""
         if hasattr(os, "waitid"):
             with suppress(ChildProcessError):
                 os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)

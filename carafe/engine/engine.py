@@ -400,7 +400,8 @@ class Engine:
             claims.sort(key=_by_id)
             bad = [(Claim(row, raws[row["id"]], now), error) for row, error in failed]
         except Left:
-            # What it has taken all the same is unheld, too; whoever pops the hint meanwhile finds the job taken.
+            # Postgres may have made the claim all the same: the heartbeat hands it back, and no other worker gets the job
+            # before that.
             fate = "hints pushed back"
             self._handing(self._push_back([hint.raw for hint in batch]))
         except Exception:

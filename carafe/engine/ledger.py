@@ -55,7 +55,7 @@ LOOK = 2.0
 """Seconds that the look for who holds it may take."""
 
 Unwritten = tuple[End, Exception]
-"""An end that is not written for an error that nobody foresaw, or that does not pass, and the error."""
+"""An end that could not be written, and the error: one that nobody foresaw, or one that does not pass."""
 
 CLAIM_FAULTS = 3
 """Single claims that fail one after the other before the rest of their batch is given up: it is not the hints."""

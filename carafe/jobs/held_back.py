@@ -13,7 +13,8 @@ from typing import Any
 from carafe.jobs.statements import HELD_BACK
 
 LONG = 60.0
-"""Seconds after which a transaction is told of: an ordinary one is long over, and a standby's snapshot has moved on."""
+"""Seconds after which an open transaction is reported. An ordinary one has ended by then; a standby's snapshot has
+moved on."""
 
 MANY = 50_000
 """Dead rows that make it somebody's concern."""

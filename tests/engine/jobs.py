@@ -128,7 +128,7 @@ async def fail_by(how: str, session: "AsyncSession", words: str) -> None:
         case "cancels everybody":
             for task in asyncio.all_tasks():
                 task.cancel()
-            await asyncio.sleep(10)
+            await asyncio.Event().wait()
         case "ends its connection":
             if await session.scalar(text("select exists (select from effects where word = 'mended')")):
                 return
