@@ -40,7 +40,7 @@ EXPOSE 8080 8081 8082 8083
 STOPSIGNAL SIGTERM
 USER 10001:10001
 
-# For `tilt up` alone: sources that can be replaced while it runs, and a first process that starts them anew.
+# For `tilt up` alone: sources that can be replaced while it runs, and a first process that starts them again.
 FROM base AS live
 COPY --chown=10001:10001 deploy/tilt/restart.py /opt/restart.py
 COPY --chown=10001:10001 carafe carafe

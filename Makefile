@@ -1,10 +1,17 @@
 # Needs python3 (3.11 or newer, with venv) and make, nothing else. `make help` lists the targets.
 PYTHON ?= python3
 BIN := .venv/bin
+# Processes that test side by side: more than two cores, since tests wait for half of their time.
+PROCESSES ?= 4
 IMAGE ?= carafe:dev
+# By another name than MAKE, whose lines a dry run would run.
+MAKE_LINT := $(MAKE)
+
+# Each of hundreds of processes would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test test-cluster lint docs screenshots bench chaos soak image deploy lock clean
+.PHONY: help dev test servers test-cluster lint docs screenshots bench chaos soak image deploy release lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -12,19 +19,29 @@ help: ## This list
 dev: .venv/stamp ## Web :8080, dashboard, worker, Postgres and Valkey, all in one process; Ctrl-C stops everything
 	@$(BIN)/carafe dev
 
-test: lint ## Lint, then every test, against real Postgres and Valkey (ARGS= goes to pytest)
+test: .venv/stamp ## Every test, against real Postgres and Valkey, and lint beside them (ARGS= goes to pytest)
 	@.ci/prometheus
 	@.ci/chromium $(BIN)/python
-	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@# In a clean clone every process would compile all tests; so one does before.
+	@{ said=$$(nice $(MAKE_LINT) --no-print-directory lint 2>&1) || { echo "$$said"; false; }; } & lint=$$!; \
+	[ -d tests/__pycache__ ] || $(BIN)/python -m pytest --collect-only -q >/dev/null; \
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS); tests=$$?; \
+	wait $$lint || { echo "make lint failed: its words are above" >&2; exit 1; }; \
+	exit $$tests
+
+servers: .venv/stamp ## A Postgres and a Valkey for single tests to run on, until Ctrl-C (CONTRIBUTING.md)
+	@$(BIN)/python -m tests.servers
 
 test-cluster: .venv/stamp ## The product on the cluster of KUBECONFIG: everything that can happen to it there (ARGS= goes to pytest)
 	@$(BIN)/python -m pytest -m cluster tests/cluster $(ARGS)
 
-lint: .venv/stamp ## Ruff, formatting, strict types, import contracts
+lint: .venv/stamp ## Ruff, formatting, strict types, import contracts, spelling and the word list
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@git ls-files -z | xargs -0 $(BIN)/codespell
+	@$(BIN)/python .ci/words.py
 
 docs: .venv/stamp ## The documentation as a site, in site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
@@ -49,7 +66,10 @@ image: ## The image carafe:dev, or IMAGE=; LOAD= is a command that gives it to t
 deploy: ## Onto the cluster of KUBECONFIG: OVERLAY=dev or production, then KEDA's part once Redis is ready (docs/deploy.md)
 	@deploy/apply $(or $(OVERLAY),dev)
 
-lock: ## Resolve the dependencies anew (needs uv)
+release: .venv/stamp ## Wheel and source distribution in dist/, where all that names the version agrees (VERSION= to compare)
+	@.ci/release $(BIN)/python $(VERSION)
+
+lock: ## Resolve the dependencies again (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --custom-compile-command "make lock" \
 		--upgrade --quiet -o requirements.lock
@@ -61,7 +81,7 @@ clean: ## Remove the environment, caches and builds; the data in .carafe stays
 	rm -rf .venv site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The environment, made anew whenever the lock changes, so that nothing of an older one stays behind.
+# The environment, made again whenever the lock changes, so that nothing of an older one stays behind.
 .venv/stamp: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "carafe needs Python 3.11 or newer and '$(PYTHON)' is not: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }

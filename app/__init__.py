@@ -1,1 +1,1 @@
-"""The web process of the briefing service. A team with its own application puts its own folder in this place."""
+"""The web process of the briefing service, Carafe's sample application. A team replaces this folder by its own."""

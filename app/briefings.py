@@ -1,6 +1,6 @@
-"""The briefings API: ask for one, follow it, list them.
+"""The HTTP API of briefings: create a briefing, follow it, and list briefings.
 
-A briefing's row and its job are one transaction; its status then follows the job (`briefings.status`).
+A briefing's row and its job are stored in one transaction. The briefing's status then follows the job (`briefings.status`).
 """
 
 from typing import Annotated
@@ -14,17 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.models import BriefingAccepted, BriefingFilter, BriefingModel, BriefingPage, BriefingRequest
 from briefings.jobs import GenerateBriefing
 from briefings.model import Briefing
-from carafe.jobs import IdempotencyConflict, InvalidOption
-from carafe.jobs.identifiers import uuid7
-from carafe.web.authentication import Operator, Viewer
-from carafe.web.bodies import reads
-from carafe.web.installation import ClientOf
-from carafe.web.jobs import IdempotencyKey
+from carafe import IdempotencyConflict, InvalidOption, uuid7
+from carafe.web import ClientOf, DocumentedRoute, IdempotencyKey, Operator, ProblemError, Viewer, reads, transaction
 from carafe.web.openapi import problems, request_body
-from carafe.web.problems import ProblemError
-from carafe.web.transactions import transaction
 
-router = APIRouter(prefix="/api/v1", tags=["briefings"])
+router = APIRouter(prefix="/api/v1", tags=["briefings"], route_class=DocumentedRoute)
 
 
 @router.post(
@@ -50,7 +44,7 @@ async def request_briefing(
     client: ClientOf,
     idempotency_key: IdempotencyKey = None,
 ) -> Briefing:
-    """Creates the briefing, pending, and the job that fills it in. Follow it at Location."""
+    """Create a briefing with the status pending, and the job that writes it. The header Location has the briefing's URL."""
     if idempotency_key is not None and not idempotency_key.isprintable():
         raise InvalidOption("Idempotency-Key", "must be printable characters")
     async with transaction(client) as session:
@@ -75,7 +69,7 @@ async def request_briefing(
     responses=problems(401, 403, 422, 503),
 )
 async def list_briefings(caller: Viewer, wanted: Annotated[BriefingFilter, Query()], client: ClientOf) -> BriefingPage:
-    """Newest first, a page at a time."""
+    """A page of briefings, newest first."""
     query = select(Briefing).order_by(Briefing.id.desc()).limit(wanted.limit + 1)
     if wanted.cursor is not None:
         query = query.where(Briefing.id < wanted.cursor)
@@ -94,7 +88,7 @@ async def list_briefings(caller: Viewer, wanted: Annotated[BriefingFilter, Query
     responses=problems(401, 403, 404, 422, 503),
 )
 async def get_briefing(caller: Viewer, briefing_id: UUID, client: ClientOf) -> Briefing:
-    """A briefing as it stands: pending, processing, completed with its content, or failed with the error."""
+    """The current state of a briefing: pending, processing, completed with its content, or failed with its error."""
     async with transaction(client) as session:
         briefing = await session.get(Briefing, briefing_id)
     if briefing is None:
@@ -103,7 +97,10 @@ async def get_briefing(caller: Viewer, briefing_id: UUID, client: ClientOf) -> B
 
 
 async def _insert(session: AsyncSession, topic: str, caller: str, key: str | None) -> Briefing | None:
-    """A new row; None when the caller has used the key before (waits for a request that is using it now)."""
+    """Inserts a briefing and returns it. Returns None when the caller has used the idempotency key before.
+
+    Waits for another request that is using the same key at the moment.
+    """
     return await session.scalar(
         insert(Briefing)
         .values(id=uuid7(), topic=topic, requested_by=caller, request_key=key)

@@ -1,7 +1,8 @@
-"""The briefings page of the dashboard: an example of a page of an application's own, registered in `app.main`.
+"""The briefings pages of the dashboard: an example of pages that an application adds. `app.main` registers them.
 
-Lists briefings with their status, takes a topic for a new one, and shows one as it is written, live. It stands on what
-every page does: `render`, `after`, the viewer's role, the fragments that a changed job makes the browser fetch again.
+They list briefings with their status, take the topic of a new one, and show a briefing live while it is written. They are
+built like all pages of the dashboard: with `render`, `after`, the viewer's role, and fragments that the browser fetches
+again when a job changes.
 """
 
 from pathlib import Path
@@ -14,16 +15,14 @@ from sqlalchemy import select
 from app.models import BriefingRequest
 from briefings.jobs import GenerateBriefing
 from briefings.model import Briefing, Status
-from carafe.jobs import Client
-from carafe.jobs.errors import faults_of
-from carafe.jobs.identifiers import uuid7
-from carafe.web.dashboard import DashboardOf, FormOf, OperatorOf, Refused, Viewer, ViewerOf, after, render
-from carafe.web.transactions import transaction
+from carafe import Client, faults_of, uuid7
+from carafe.dashboard import DashboardOf, FormOf, OperatorOf, Refused, Viewer, ViewerOf, after, render
+from carafe.web import transaction
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 NEWEST = 30
-"""Briefings on a page."""
+"""How many briefings a page lists."""
 
 UNDER_WAY = frozenset({Status.PENDING, Status.PROCESSING})
 
@@ -32,13 +31,13 @@ router = APIRouter()
 
 @router.get("/briefings")
 async def list_briefings(request: Request, viewer: ViewerOf, dashboard: DashboardOf) -> Response:
-    """The newest briefings, and the form for another one."""
+    """The newest briefings, and the form for a new one."""
     return await _page(request, dashboard.client, _older_than(request.query_params.get("before")))
 
 
 @router.post("/briefings")
 async def generate(request: Request, operator: OperatorOf, form: FormOf, dashboard: DashboardOf) -> Response:
-    """Have a briefing written: its row, its job and the audit of it are one commit."""
+    """Create a briefing. Its row, its job and the audit's row are stored in one commit."""
     typed = str(form.get("topic", ""))
     try:
         topic = BriefingRequest(topic=typed).topic
@@ -50,7 +49,7 @@ async def generate(request: Request, operator: OperatorOf, form: FormOf, dashboa
 
 @router.get("/briefings/{briefing_id}")
 async def follow(request: Request, viewer: ViewerOf, dashboard: DashboardOf, briefing_id: UUID) -> Response:
-    """One briefing, followed live."""
+    """One briefing, updated live."""
     async with transaction(dashboard.client) as session:
         briefing = await session.get(Briefing, briefing_id)
     if briefing is None:
@@ -95,4 +94,4 @@ def _older_than(text: str | None) -> UUID | None:
     try:
         return None if text is None else UUID(text)
     except ValueError:
-        raise Refused(422, "This address is not valid", "before: must be a briefing's id.") from None
+        raise Refused(422, "This URL is not valid", "before: must be a briefing's id.") from None

@@ -1,20 +1,19 @@
-"""The web application of the briefing service (WEB_APPLICATION): the library's job API and health, and briefings.
+"""The web application of the briefing service (setting WEB_APPLICATION).
 
-Its dashboard gets a page of the service's own, too.
+It consists of Carafe's job API and health checks, the briefings API, and the briefings pages for the dashboard.
 """
 
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 
 from app import briefings, dashboard, sample_webhook
-from carafe.jobs.modules import load_jobs
-from carafe.settings import Settings, load_settings
-from carafe.web.application import create_web_application
-from carafe.web.dashboard import add_page
+from carafe import Settings, load_jobs, load_settings
+from carafe.dashboard import add_page
+from carafe.web import create_web_application
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The application. It connects at its first request; DATABASE_URL and REDIS_URL must be set."""
+    """Returns the application. It connects to its servers at the first request. DATABASE_URL and REDIS_URL must be set."""
     settings = settings or load_settings()
     load_jobs(settings.job_modules)
     app = create_web_application(settings, routers=[briefings.router], title="Briefings")

@@ -1,4 +1,4 @@
-"""What the briefings API takes and gives."""
+"""The request and response bodies of the briefings API."""
 
 from datetime import datetime
 from typing import Annotated
@@ -18,7 +18,7 @@ class BriefingRequest(BaseModel):
         str,
         # No control characters: neither line breaks nor what Postgres cannot store.
         StringConstraints(strip_whitespace=True, min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$"),
-    ] = Field(description="What it is about, in one line.", examples=["Coffee prices this morning"])
+    ] = Field(description="What the briefing is about, in one line.", examples=["Coffee prices this morning"])
 
 
 class BriefingAccepted(BaseModel):
@@ -32,11 +32,11 @@ class BriefingAccepted(BaseModel):
 
 
 class BriefingModel(BriefingAccepted):
-    """A briefing as it stands."""
+    """The current state of a briefing."""
 
     topic: str
-    content: str | None = Field(description="Set when it is completed.")
-    error: str | None = Field(description="Why it failed.")
+    content: str | None = Field(description="The briefing's text; null until the briefing is completed.")
+    error: str | None = Field(description="Why the briefing failed; null if it did not.")
     created_at: datetime
     updated_at: datetime
     completed_at: datetime | None
@@ -56,5 +56,5 @@ class BriefingFilter(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    cursor: UUID | None = Field(None, description="`next_cursor` of the page before.")
+    cursor: UUID | None = Field(None, description="`next_cursor` of the previous page.")
     limit: int = Field(50, ge=1, le=500)

@@ -1,7 +1,7 @@
 """A webhook that writes briefings, for development: served by the web process while BRIEFING_WEBHOOK_URL is unset.
 
-It answers after a short delay, and can be told to fail or to stall, for trying out retries, timeouts and the dead
-letter queue. What it was told is kept in memory, and lost with the process.
+The webhook answers after a short delay. It can be told to fail or to stall, to try out retries, timeouts and dead letters.
+This behaviour is kept in memory only, and ends with the process.
 """
 
 import asyncio
@@ -12,15 +12,12 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from briefings.webhook import SECRET_HEADER, WebhookRequest, WebhookResponse
-from carafe.settings import Settings
-from carafe.web.authentication import Operator, Viewer
-from carafe.web.bodies import reads
-from carafe.web.installation import SettingsOf
+from carafe import Settings
+from carafe.web import Operator, ProblemError, SettingsOf, Viewer, reads
 from carafe.web.openapi import problems, request_body
-from carafe.web.problems import ProblemError
 
 DELAYS = {"ok": 1.0, "fail": 0.2, "stall": 120.0}
-"""Seconds until each mode answers, unless told otherwise."""
+"""Seconds until the webhook answers in each mode, unless `Behaviour.delay` is set."""
 
 
 class Behaviour(BaseModel):
@@ -37,7 +34,7 @@ class Behaviour(BaseModel):
 
 
 def create_router() -> APIRouter:
-    """The webhook and the switch of its behaviour."""
+    """Returns the router with the webhook, and with the routes that show and change its behaviour."""
     router = APIRouter(tags=["sample webhook"])
     behaviour = Behaviour(mode="ok")
 
@@ -53,7 +50,7 @@ def create_router() -> APIRouter:
         openapi_extra=request_body(Behaviour, fails={"mode": "fail"}, stalls={"mode": "stall"}, works={"mode": "ok"}),
     )
     async def set_behaviour(caller: Operator, wanted: Annotated[Behaviour, Depends(reads(Behaviour))]) -> Behaviour:
-        """Let it work, fail or stall from the next request on."""
+        """Let the sample webhook work, fail or stall from the next request on."""
         nonlocal behaviour
         behaviour = wanted
         return behaviour
@@ -62,7 +59,7 @@ def create_router() -> APIRouter:
         "/sample-webhook",
         operation_id="askSampleWebhook",
         responses={
-            500: {"description": "Told to fail."},
+            500: {"description": "The webhook was told to fail."},
             **problems(400, 401, 413, 415, 422, 503),
         },
         openapi_extra=request_body(WebhookRequest),
@@ -71,7 +68,7 @@ def create_router() -> APIRouter:
     async def write(
         request: Request, question: Annotated[WebhookRequest, Depends(reads(WebhookRequest))]
     ) -> WebhookResponse:
-        """Writes a briefing of sorts about the topic."""
+        """Write a made-up briefing about the topic."""
         told = behaviour
         await _pause(request, DELAYS[told.mode] if told.delay is None else told.delay)
         if told.mode == "fail":
@@ -95,7 +92,7 @@ def _secret(settings: Settings) -> str | None:
 
 
 async def _pause(request: Request, seconds: float) -> None:
-    """Wait, but not longer than the caller does: a stalled request must not hold up the end of the process."""
+    """Wait for `seconds`, or until the caller disconnects, so that a stalled request does not delay the process's end."""
     try:
         async with asyncio.timeout(seconds):
             while (await request.receive())["type"] != "http.disconnect":

@@ -21,7 +21,7 @@ from benchmarks.measurements import MEASUREMENTS, Bench, Measurement
 from benchmarks.processes import WorkerFailed
 from benchmarks.report import Results
 from benchmarks.servers import Servers
-from benchmarks.size import SMALLEST, sized
+from benchmarks.size import SMALLEST, moment, sized
 from benchmarks.systems import ALL
 from benchmarks.systems.system import System
 
@@ -81,7 +81,7 @@ def _measure(bench: Bench, measurement: Measurement, setting: str, repeat: str, 
     label = measurement.label(setting)
     if (measurement.name, label, bench.system.name) in results.missing:
         return  # failed before: it would only fail again, a deadline later
-    busy = psutil.cpu_percent(interval=0.2)  # nothing of ours runs now
+    busy = psutil.cpu_percent(interval=moment(0.2) or None)  # nothing of ours runs now
     results.busy.append(busy)
     began = time.monotonic()
     try:

@@ -4,7 +4,7 @@ import asyncio
 
 from benchmarks import probe
 from benchmarks.carafe_jobs import Cpu, CpuProcess, Fail, Noop, Thread, Wait
-from carafe.jobs import Context, SyncContext, handler
+from carafe import Context, SyncContext, handler
 
 
 @handler(Noop)

@@ -1,6 +1,6 @@
 """The benchmark's jobs, declared as any application declares its own."""
 
-from carafe.jobs import Job
+from carafe import Job
 
 
 class Noop(Job, kind="bench.noop"):

@@ -1,14 +1,12 @@
 """Carafe's producing side: its asynchronous client, as an application uses it."""
 
-import asyncio
 import os
-import subprocess
-import sys
 from collections.abc import Sequence
 
 from benchmarks.carafe_jobs import Cpu, CpuProcess, Fail, Noop, Thread, Wait
 from benchmarks.producer import Producer
-from carafe.jobs import Client
+from carafe import Client
+from carafe.store.database import migrate
 
 _BULK = 10_000
 
@@ -17,7 +15,7 @@ class CarafeProducer(Producer):
     """Enqueues through `carafe.jobs.Client`; making and validating the job objects is part of what is timed."""
 
     async def prepare(self) -> None:
-        await asyncio.to_thread(subprocess.run, [sys.executable, "-m", "carafe", "migrate"], check=True, stdout=2)
+        await migrate(os.environ["DATABASE_URL"])
 
     async def open(self) -> None:
         self.client = Client.connect(database_url=os.environ["DATABASE_URL"], redis_url=os.environ["REDIS_URL"])

@@ -74,16 +74,16 @@ UNTRACED: Sequence[Edit] = (
     ),
     (
         "carafe/engine/runner.py",
-        """        if claim.traced is not None:
-            _end_span(claim, end)
-        if type(end) is Succeeded:
-            self._log.completed(claim.id, claim.kind, claim.attempt, end.seconds, claim.trace_id)
+        """            if claim.traced is not None:
+                _end_span(claim, end)
+            if type(end) is Succeeded:
+                self._log.completed(claim.id, claim.kind, claim.attempt, end.seconds, claim.trace_id)
 """,
-        """        if type(end) is Succeeded:
-            self._log.completed(claim.id, claim.kind, claim.attempt, end.seconds)
+        """            if type(end) is Succeeded:
+                self._log.completed(claim.id, claim.kind, claim.attempt, end.seconds)
 """,
     ),
-    ("carafe/engine/slot.py", "        self.traced: Traced | None = None\n", ""),
+    ("carafe/engine/claim.py", "        self.traced: Traced | None = None\n", ""),
 )
 """Takes out what a job that succeeds pays for tracing while it is off."""
 
@@ -167,7 +167,8 @@ def builds(receiver: str) -> tuple[Build, ...]:
 
 def lay(build: Build, folder: Path) -> None:
     """The package as this build has it. Raises ``RuntimeError`` for an edit that fits no longer."""
-    shutil.copytree(ROOT / "carafe", folder / "carafe", ignore=shutil.ignore_patterns("__pycache__"))
+    # With what is compiled: Python compiles again whatever is edited.
+    shutil.copytree(ROOT / "carafe", folder / "carafe")
     for name, old, new in build.edits:
         path = folder / name
         text = path.read_text()

@@ -1,6 +1,6 @@
 """An environment of its own for each peer, made at first use under `.peers/` from the pinned requirements in peers/NAME.
 
-Guarantees: an environment is used only when all of its requirements were installed; changed requirements make it anew.
+Guarantees: an environment is used only when all of its requirements were installed; it is rebuilt when they change.
 A peer that cannot be installed is reported with the reason, never guessed at.
 """
 

@@ -35,9 +35,9 @@ from benchmarks.population import RARE, Population, populate
 from benchmarks.processes import Workers
 from benchmarks.servers import Servers
 from benchmarks.size import SMALLEST, moment, sized
-from carafe.database import migrate, plain_dsn
-from carafe.embedded import free_port
-from carafe.jobs import Client
+from carafe import Client
+from carafe.dev.embedded import free_port
+from carafe.store.database import migrate, plain_dsn
 
 LIMIT = 0.150
 """Seconds that a page may take at the 95th percentile."""
@@ -152,7 +152,7 @@ async def measure(browser: httpx.AsyncClient, asked: Sequence[Page], rounds: int
 
 
 class Drain:
-    """A worker that works off a backlog; when that is nearly gone it stops, and starts again upon a new one.
+    """A worker that drains a backlog; when that is nearly gone it stops, and starts again with a new one.
 
     So nothing is enqueued while pages are measured. Use it as a context manager.
     """
@@ -164,7 +164,7 @@ class Drain:
         self.jobs, self.seconds = 0, 0.0
 
     async def goes_on(self) -> None:
-        """Return when a worker works off a backlog."""
+        """Return when a worker drains a backlog."""
         now = await ended(self._connection)
         if self._running is not None and now < self._end - LEFT:
             self._running.check()
@@ -206,7 +206,7 @@ async def fill(client: Client, jobs: int) -> None:
 
 
 async def done(connection: "asyncpg.Connection[asyncpg.Record]", jobs: int) -> None:
-    """Wait until so many have ended. Raises ``RuntimeError`` after two minutes."""
+    """Wait until this many have ended. Raises ``RuntimeError`` after two minutes."""
     deadline = time.monotonic() + 120
     while (now := await ended(connection)) < jobs:
         if time.monotonic() > deadline:
@@ -242,13 +242,13 @@ async def ended(connection: "asyncpg.Connection[asyncpg.Record]") -> int:
     row = await connection.fetchrow(f"select ({folded} 'succeeded') + ({unfolded} 'succeeded') as ended, {failed} as failed")
     assert row is not None
     if row["failed"]:
-        raise RuntimeError(f"{row['failed']} attempts of no-op jobs have failed: what would be measured is no drain")
+        raise RuntimeError(f"{row['failed']} attempts of no-op jobs have failed: what would be measured is not a drain")
     return int(row["ended"])
 
 
 @contextlib.asynccontextmanager
 async def watched(url: str, viewers: int) -> AsyncIterator[None]:
-    """So many open overviews (benchmarks/viewers.py). Raises ``RuntimeError`` when one of them gave up."""
+    """This many open overviews (benchmarks/viewers.py). Raises ``RuntimeError`` when one of them gave up."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "benchmarks.viewers", url, str(viewers)), stdin=PIPE, stdout=PIPE, stderr=PIPE
     )
@@ -381,7 +381,7 @@ def main() -> int:
     """The exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--database", help="the URL of a database that is populated already")
-    parser.add_argument("--redis", help="the URL of a Redis beside it; what is in it is worked off")
+    parser.add_argument("--redis", help="the URL of a Redis beside it; the worker drains what is in it")
     parser.add_argument("--rounds", type=int, default=sized(20, 1))
     parser.add_argument("--viewers", type=int, default=sized(20, 1))
     parser.add_argument("--pairs", type=int, default=PAIRS, help="0: pages alone")

@@ -18,8 +18,8 @@ from dataclasses import dataclass, fields
 import asyncpg
 
 from benchmarks.size import sized
-from carafe.database import migrate, plain_dsn
-from carafe.jobs.statistics import BOUNDS
+from carafe.store.database import migrate, plain_dsn
+from carafe.telemetry.metrics import BOUNDS
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ import psycopg
 import redis
 
 from benchmarks.environments import ENVIRONMENTS
-from carafe.embedded import EmbeddedPostgres, EmbeddedServerError, EmbeddedValkey
+from benchmarks.size import SMALLEST
+from carafe.dev.embedded import EmbeddedPostgres, EmbeddedServerError, EmbeddedValkey
 
 _DATABASE = "bench"
 
@@ -31,8 +32,9 @@ class Servers:
     def __enter__(self) -> Self:
         ENVIRONMENTS.mkdir(exist_ok=True)
         _end_servers_left_behind()
-        # Beside the environments, not in a temporary folder: that may be memory, where fsync is free.
-        self._folder = Path(tempfile.mkdtemp(prefix="servers-", dir=ENVIRONMENTS))
+        # Beside the environments, not in a temporary folder: that may be memory, where fsync is free. A smallest round
+        # measures nothing.
+        self._folder = Path(tempfile.mkdtemp(prefix="servers-", dir=None if SMALLEST else ENVIRONMENTS))
         self._folder.chmod(0o755)
         self._postgres = EmbeddedPostgres(self._folder / "postgres", durable=True, binaries=self._binaries)
         self._valkey = EmbeddedValkey(self._folder / "valkey", persist=False)

@@ -1,4 +1,4 @@
-"""The first domain: briefings, each written by a background job. Shared by the web process and the worker.
+"""The domain of the sample application: briefings, each written by a background job. Web process and worker both import it.
 
-Imports neither `app` nor `worker`; a team with a domain of its own puts it in this folder's place.
+It imports neither `app` nor `worker`. A team replaces this folder by its own domain.
 """

@@ -1,12 +1,13 @@
-"""The domain's jobs. JOB_MODULES names this module, so web, worker and steward all import it, and with it the hooks."""
+"""The jobs of the domain, and their hooks. JOB_MODULES names this module, so web, worker and steward all import it."""
 
 from uuid import UUID
 
 from briefings import status
-from carafe.jobs import Job, hook
+from briefings.webhook import WebhookResponse
+from carafe import Job, hook
 
 
-class GenerateBriefing(Job, kind="briefing.generate", timeout=300, max_retries=3):
+class GenerateBriefing(Job[WebhookResponse], kind="briefing.generate", timeout=300, max_retries=3):
     """Have the webhook write a briefing."""
 
     briefing_id: UUID

@@ -1,6 +1,6 @@
-"""The table of briefings, in the service's own schema and migration history, apart from the library's.
+"""The table of briefings. It has its own schema and migration history, separate from those of Carafe.
 
-A briefing's status follows its job (`briefings.status`); nothing else writes it after the row is made.
+A briefing's status follows its job (`briefings.status`). After the row is inserted, nothing else changes the status.
 """
 
 from datetime import datetime
@@ -10,11 +10,11 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, DateTime, Index, Text, func, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from carafe.jobs.identifiers import uuid7
+from carafe import uuid7
 
 
 class Status(StrEnum):
-    """Where a briefing stands, in the words of its readers."""
+    """The status of a briefing, as its readers see it."""
 
     PENDING = "pending"
     PROCESSING = "processing"
@@ -23,11 +23,11 @@ class Status(StrEnum):
 
 
 class Base(DeclarativeBase):
-    """The service's tables."""
+    """The base class of the service's tables."""
 
 
 class Briefing(Base):
-    """One briefing: what it is about, and its content once the job has it. Ids are UUIDv7: in order of creation."""
+    """One briefing: its topic, and its content once the job has written it. Ids are UUIDv7, so they sort by creation."""
 
     __tablename__ = "briefings"
     __table_args__ = (
@@ -48,11 +48,11 @@ class Briefing(Base):
     content: Mapped[str | None] = mapped_column(Text)
     error: Mapped[str | None] = mapped_column(Text)
     job_id: Mapped[UUID | None]
-    """The job that writes it; only that job's changes of state move the status."""
+    """The job that writes the briefing. Only this job's changes of state change the status."""
     requested_by: Mapped[str] = mapped_column(Text, default="", server_default="")
-    """The name of the API token it was asked for with; empty for an open API."""
+    """The name of the API token with which the briefing was requested; empty for an API without tokens."""
     request_key: Mapped[str | None] = mapped_column(Text)
-    """The request's Idempotency-Key: one briefing a caller and key, for as long as the row stands."""
+    """The request's Idempotency-Key. A caller has at most one briefing for each key, as long as the row exists."""
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     completed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

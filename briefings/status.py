@@ -1,12 +1,12 @@
-"""A briefing's status follows its job, in the transaction that changes the job's state (DESIGN.md rule 4).
+"""The hook that updates a briefing's status in the transaction that changes its job's state (docs/design rule 4).
 
-Must never touch a briefing that meanwhile belongs to another job: every update names the job's id.
+Must never: change a briefing that belongs to another job by now. So every update names the job's id.
 """
 
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from carafe.jobs import Change, State
+from carafe import Change, State
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,7 +23,7 @@ STATUS = {
 
 
 async def follow(session: "AsyncSession", change: Change) -> None:
-    """Write what the job's new state means for its briefing; a retried one is pending again, its old error gone."""
+    """Update the briefing of a job to match the job's new state. A retry makes it pending again and clears its error."""
     # Imported late: SQLAlchemy's mapper takes over half a second that a starting worker does not have.
     from sqlalchemy import func, update
 

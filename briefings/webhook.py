@@ -1,4 +1,4 @@
-"""What the worker and the webhook that writes briefings say to each other: a POST, its answer, a secret in a header."""
+"""The messages between the worker and the webhook that writes briefings: a POST with a secret header, and the answer."""
 
 from typing import Annotated
 from uuid import UUID
@@ -6,10 +6,10 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 SECRET_HEADER = "X-Webhook-Secret"
-"""Carries BRIEFING_WEBHOOK_SECRET, so that the webhook knows who asks."""
+"""The header that carries BRIEFING_WEBHOOK_SECRET, by which the webhook recognises the worker."""
 
 MAX_CONTENT = 50_000
-"""Characters of a briefing's content at most. At four bytes each it fits a job's result (JOB_RESULT_LIMIT)."""
+"""Most characters of a briefing's content. At four bytes each they fit into a job's result (JOB_RESULT_LIMIT)."""
 
 # What Postgres can keep as text: anything but NUL. Line breaks are welcome in content.
 Content = Annotated[
@@ -18,7 +18,7 @@ Content = Annotated[
 
 
 class WebhookRequest(BaseModel):
-    """What the webhook is asked."""
+    """The body of the POST to the webhook: the topic of the briefing to write, and its id."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -27,6 +27,6 @@ class WebhookRequest(BaseModel):
 
 
 class WebhookResponse(BaseModel):
-    """What it answers; fields that it adds are ignored. This is the job's result as well."""
+    """The webhook's answer; other fields in it are ignored. The job's result is this answer."""
 
     content: Content

@@ -1,8 +1,9 @@
 """What a process that is forked from ours does not inherit: signal handlers, listening sockets, a running event loop.
 
-A handler may fork (``multiprocessing``, ``os.fork``) from a thread or from a coroutine. The copy must not drain like a
-worker at SIGTERM, nor keep our ports open after we have gone. Processes started by ``subprocess`` inherit none of it anyway.
-Guarantees: the hook costs nothing until something forks, and never raises into what has forked.
+A handler may fork (``multiprocessing``, ``os.fork``) from a thread or from a coroutine. The forked process must not drain at
+SIGTERM as a worker does, and must not keep our ports open after our process has ended. Processes started by ``subprocess``
+inherit none of these anyway.
+Guarantees: this module's fork hook costs nothing until something forks, and never raises in the forked process.
 """
 
 import asyncio
@@ -16,7 +17,8 @@ OURS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1")
 """Signals that carafe, Celery and uvicorn handle."""
 
 _descriptors: dict[int, tuple[int, int]] = {}
-"""With what is behind each: a number that is somebody else's by now is left alone."""
+"""The descriptors to close after a fork, each with the device and inode that it had. A number that now stands for another
+file is left open."""
 _afterwards: list[Callable[[], None]] = []
 _installed = _signals = False
 _forking = threading.local()
@@ -29,7 +31,7 @@ def keep_to_ourselves(descriptors: Iterable[int]) -> None:
 
 
 def let_go(descriptors: Iterable[int]) -> None:
-    """These descriptors are closed: their numbers may be somebody else's from now on."""
+    """Forget these descriptors: they were closed, and other files may now have their numbers."""
     for descriptor in descriptors:
         _descriptors.pop(descriptor, None)
 
@@ -42,7 +44,8 @@ def after_fork(function: Callable[[], None]) -> None:
 
 
 def leave_signals_behind() -> None:
-    """Signals that this process handles do again what they do in any other in every process that is forked from it."""
+    """In every process that is forked from this one, give the signals that this process handles their default effect
+    again."""
     global _signals
     _signals = hasattr(signal, "pthread_sigmask")
     _install()
@@ -62,7 +65,7 @@ def _install() -> None:
 
 def _about_to_fork() -> None:
     if _signals:
-        # One that comes before the copy has let go of our handlers would be lost in them: it waits until then.
+        # A signal that comes before the copy has dropped our handlers would be lost in them: it is blocked until then.
         _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ours())
 
 

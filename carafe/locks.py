@@ -1,7 +1,8 @@
-"""Locks that others hold: who they are, in words, and how to wait for one without making everybody else wait.
+"""Locks held by other sessions of Postgres: finds which sessions hold them, and describes those in words for errors and
+logs.
 
-A lock that is waited for stands in a queue: whoever comes later waits behind it, readers too. So it is waited for briefly,
-given up, and tried again after a pause in which the others pass.
+While a session waits for a lock, every later request for the lock waits too, even that of a reader. So Carafe waits only
+briefly, gives up, and tries again after a pause in which the other sessions can continue.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ import asyncpg
 from carafe.postgres_url import connect
 
 LOOK = 0.2
-"""Seconds between two looks at who blocks."""
+"""Seconds between two queries for the sessions that block a connection."""
 
 _SHOWN = (
     "select a.pid, coalesce(nullif(a.application_name, ''), a.backend_type) as name, a.usename, a.state,"
@@ -26,20 +27,22 @@ _SHOWN = (
 
 
 class Watch:
-    """What a second connection saw of those who block a backend. `holders`: the last that were seen, in words."""
+    """Which sessions block a Postgres backend, as observed on a second connection. `holders` describes the sessions that the
+    last query found, in words."""
 
     def __init__(self) -> None:
         self.holders: Sequence[str] = ()
 
     @property
     def text(self) -> str:
-        """The holders, or that there is no knowing."""
+        """The `holders` as one text, or a phrase which says that no such session was seen."""
         return "; ".join(self.holders) or "nobody was seen to hold it (its holder came and went)"
 
 
 @asynccontextmanager
 async def watched(url: str, pid: int) -> AsyncIterator[Watch]:
-    """Look who blocks the backend `pid` for as long as the block lasts. What cannot be seen fails nothing."""
+    """While the block runs, ask again and again which sessions block the backend with the process id `pid`. Never raises: a
+    query that fails is skipped."""
     watch = Watch()
     task = asyncio.create_task(_look(url, pid, watch))
     try:
@@ -63,7 +66,7 @@ async def _look(url: str, pid: int, watch: Watch) -> None:
 
 
 async def advisory_holders(connection: Any, key: int) -> Sequence[str]:
-    """Who holds the advisory lock of this key, in words."""
+    """The sessions that hold the advisory lock with this key, in words."""
     pids = await connection.fetch(
         "select pid from pg_locks where locktype = 'advisory' and granted and objsubid = 1"
         " and database = (select oid from pg_database where datname = current_database())"
@@ -100,8 +103,12 @@ where not exists (select from held where held.pid = blocker) and not exists (sel
 
 @dataclass(frozen=True, slots=True)
 class InTheWay:
-    """A session whose locks hold up Carafe's statements. `pid` 0: a prepared transaction; `holder`: who it is, in words;
-    `tables`: those of Carafe that it keeps from being written (none: it locks rows); `waiting`: who waits for it."""
+    """A session whose locks hold up Carafe's statements.
+
+    `pid` is its process id, or 0 for a prepared transaction. `holder` describes the session in words. `tables` are those of
+    Carafe's tables to which nobody else can write because of it; empty if the session only locks rows. `waiting` names the
+    sessions that wait for it.
+    """
 
     pid: int
     holder: str
@@ -110,7 +117,8 @@ class InTheWay:
 
 
 async def in_the_way(connection: Any, *, seconds: float = 0.0) -> Sequence[InTheWay]:
-    """Who is in the way of Carafe's statements now; of waits for rows, those that last for longer than `seconds`."""
+    """The sessions that block Carafe's statements now. A session that only locks rows counts if another session has waited
+    for it for longer than the given `seconds`."""
     rows = await connection.fetch(_IN_THE_WAY, seconds)
     found = []
     for pid in dict.fromkeys(row["pid"] for row in rows):
@@ -129,7 +137,8 @@ _ROW_HOLDERS = (
 
 
 async def row_holders(connection: Any, ids: Sequence[Any]) -> Sequence[str]:
-    """Who holds the rows of these jobs, or all their table, in words. Raises what a statement raises that itself waits."""
+    """The sessions that have locked the rows of these jobs, or the whole table of jobs, in words. Raises the driver's
+    errors: the query reads the same table, so it may itself have to wait for a lock."""
     tables = [way.holder for way in await in_the_way(connection) if "jobs" in way.tables]
     if tables:
         return tables
@@ -137,7 +146,7 @@ async def row_holders(connection: Any, ids: Sequence[Any]) -> Sequence[str]:
 
 
 async def holders(connection: Any, pids: Sequence[int]) -> Sequence[str]:
-    """These backends, in words: who, in what state, since when, and how their statement begins."""
+    """Describes these backends in words: process id, name, state, age of the transaction, and the start of the statement."""
     found = [_words(row) for row in await connection.fetch(_SHOWN, [pid for pid in pids if pid])]
     return [*found, "a prepared transaction (see pg_prepared_xacts)"] if 0 in pids else found
 

@@ -1,11 +1,11 @@
-"""Why Postgres cannot be used, in words: what `carafe.jobs.redis_away` is for Redis.
+"""Says in words why Postgres cannot be used. `carafe.queue.redis_away` does the same for Redis.
 
-Guarantees: every process says it in the same words; no password is in any of them.
+Guarantees: every process uses the same words for the same error; no password is in any of them.
 """
 
 from collections.abc import Iterator
 
-_READ_ONLY = "may not be written: a standby, or read-only"
+_READ_ONLY = "does not accept writes: it is a standby, or read-only"
 _SLOW = "did not get to this in time"
 
 SAYS = {
@@ -32,12 +32,14 @@ SAYS = {
     "Refused": "refuses the connection: see the user, the password and the parameters of DATABASE_URL",
     "TimeoutError": "has not answered in time",
 }
-"""What each class of error says of the server, by name: asyncpg is slow to import."""
+"""What is wrong with the server, by the name of the error's class. Each text continues a sentence that begins with "the
+database". The keys are names instead of classes because asyncpg is slow to import."""
 
 
 def words(error: BaseException) -> str:
-    """What Postgres is or does ("cannot be reached"), for anybody to read: no address, no user, no message of the server."""
-    # The innermost knows most: the others are made of it.
+    """What is wrong with Postgres, in words ("cannot be reached"). Anybody may read the text: it contains no address, no
+    user and no message of the server."""
+    # The innermost error says most; the others wrap it.
     for cause in reversed(list(_chain(error))):
         for kind in type(cause).__mro__:
             if kind.__name__ in SAYS:
@@ -46,14 +48,15 @@ def words(error: BaseException) -> str:
 
 
 def details(error: BaseException) -> str:
-    """The driver's or the server's own message with its class, and the host that was asked, for logs and operators."""
+    """The class and message of the driver's or the server's own error, and the host that was contacted, for logs and
+    operators."""
     cause = list(_chain(error))[-1]
     notes = "".join(f" {note}" for note in dict.fromkeys(getattr(cause, "__notes__", ())))
     return f"{type(cause).__name__}: {cause}".removesuffix(": ") + notes
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it was made of, as far as that is said."""
+    """Yields the error, then its cause, then that one's cause, and so on, as far as they are known."""
     cause: BaseException | None = error
     while cause is not None:
         yield cause

@@ -1,10 +1,11 @@
-"""DATABASE_URL, as providers hand it out: read once, by one reader, for every driver and every command.
+"""Reads DATABASE_URL, in the forms in which providers give it out, and makes all connections to Postgres. Every driver and
+every command uses this module for both.
 
-Guarantees: a parameter is either understood or refused by its name with what to do instead, all faults at once, before
-anything connects; a message never repeats a value (it may be secret). With several hosts the connection goes to the one that
-may be written, whatever their order, and a host that is silent holds up no other.
-The form is libpq's (https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING), with what Prisma, Node and
-SQLAlchemy add to it.
+Guarantees: a parameter is either understood, or refused in a message that names it and says what to do instead. All faults
+are reported together, before anything connects. A message never repeats a value, since the value may be secret. With several
+hosts, the connection goes to the one that accepts writes, whatever their order, and a host that does not answer delays no
+other. The form is libpq's (https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING), with what Prisma,
+Node and SQLAlchemy add to it.
 """
 
 import asyncio
@@ -25,14 +26,14 @@ if TYPE_CHECKING:
 EXAMPLE = "postgresql://user:password@host:5432/database"
 
 CONNECT_TIMEOUT = 3.0
-"""Seconds until a connection attempt is given up, unless the URL says ``connect_timeout``."""
+"""Seconds until a connection attempt is given up, if the URL does not set ``connect_timeout``."""
 
 LET_GO = 0.05
-"""Seconds until an attempt that nobody waits for any more is cancelled: cut in its first moment, asyncpg leaves an error
-behind that nobody takes."""
+"""Seconds to wait before an abandoned connection attempt is cancelled. When an attempt is cancelled right after it began,
+asyncpg leaves an unhandled error behind."""
 
 NEXT_HOST = 0.5
-"""Seconds without an answer after which the next of several hosts is asked too."""
+"""With several hosts: seconds without an answer after which the next host is tried as well."""
 
 SCHEMES = ("postgresql", "postgres", "postgresql+asyncpg", "postgresql+psycopg", "postgresql+psycopg2")
 
@@ -79,7 +80,7 @@ _REFUSED = {
     "max_connections": "remove it; DATABASE_POOL_SIZE bounds the connections of a process",
     "statement_cache_size": "remove it; behind a transaction pooler PgBouncer 1.21 or newer is needed (docs/operations.md)",
     "prepared_statement_cache_size": "remove it; behind a transaction pooler PgBouncer 1.21 or newer is needed",
-    "replication": "remove it; this is no replication client",
+    "replication": "remove it; this is not a replication client",
     "require_auth": "remove it; pg_hba.conf of the server says which method is used",
     "requirepeer": "remove it; the driver cannot look at the owner of a socket",
     "sslaccept": "write sslmode=verify-full for strict, sslmode=require for accept_invalid_certs",
@@ -90,7 +91,7 @@ _WRITABLE = ("any", "read-write", "primary")
 
 
 class UrlFault(ValueError):
-    """A URL that cannot be used; `faults` has each reason, without any value of the URL."""
+    """A database URL that cannot be used. `faults` has each reason, without any value from the URL."""
 
     def __init__(self, faults: list[str]) -> None:
         self.faults = tuple(faults)
@@ -98,16 +99,20 @@ class UrlFault(ValueError):
 
 
 class NotWritable(ConnectionError):
-    """Postgres answers and may not be written: a standby, or a primary that was demoted or set read-only."""
+    """Postgres answers but does not accept writes: it is a standby, or a primary that was demoted or set read-only."""
 
-    def __init__(self, message: str = "Postgres answers and may not be written: it is a standby, or read-only") -> None:
+    def __init__(self, message: str = "Postgres answers but does not accept writes: it is a standby, or read-only") -> None:
         super().__init__(message)
 
 
 @dataclass(frozen=True, slots=True)
 class PostgresUrl:
-    """What a URL says. `hosts` are names, addresses or folders of sockets, each with its port; `settings` are Postgres's
-    own, for each connection; `driver` are parameters that asyncpg itself understands; `connect_timeout` in seconds."""
+    """The parts of a database URL.
+
+    `hosts` are names, addresses or socket folders, each with its port. `settings` are settings of Postgres for each
+    connection; `driver` has the parameters that asyncpg itself understands. `connect_timeout` is in seconds. `shuffled`:
+    whether the hosts are tried in random order.
+    """
 
     hosts: tuple[tuple[str, int], ...]
     user: str | None
@@ -133,7 +138,7 @@ class PostgresUrl:
 
     @property
     def dsns(self) -> list[str]:
-        """One of each host, in the order in which they are asked."""
+        """The URL of each host (see `dsn`), in the order in which the hosts are tried."""
         hosts = list(self.hosts)
         if self.shuffled:
             random.shuffle(hosts)
@@ -142,7 +147,7 @@ class PostgresUrl:
 
 @lru_cache(32)
 def read(url: str) -> PostgresUrl:
-    """What `url` says. Raises `UrlFault` with everything that is wrong with it."""
+    """The parts of `url`. Raises `UrlFault` with everything that is wrong with the URL."""
     return _Reader(url.strip()).read()
 
 
@@ -235,7 +240,7 @@ class _Reader:
     def _port(self, text: str) -> int:
         text = text.strip()
         if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) < 65_536:
-            self._faults.append(f"must be a URL such as {EXAMPLE} (its port is no number from 1 to 65535)")
+            self._faults.append(f"must be a URL such as {EXAMPLE} (its port is not a number from 1 to 65535)")
             return 5432
         return int(text)
 
@@ -347,9 +352,9 @@ class _Reader:
             return f"{name}: is not understood here; {_REFUSED[name]}"
         near = difflib.get_close_matches(name, _KNOWN, n=1, cutoff=0.8)
         if near:
-            return f"{_shown(name)}: is no parameter of a Postgres URL: did you mean {near[0]}?"
+            return f"{_shown(name)}: is not a parameter of a Postgres URL: did you mean {near[0]}?"
         return (
-            f"{_shown(name)}: is no parameter of a Postgres URL; remove it, or if it is a setting of the server write it as "
+            f"{_shown(name)}: is not a parameter of a Postgres URL; remove it, or if it is a server setting write it as "
             "options=-c%20NAME%3DVALUE"
         )
 
@@ -364,33 +369,34 @@ _KNOWN = (
 
 
 def _options(text: str) -> Iterator[tuple[str, str]]:
-    """The settings in what libpq calls options: ``-c name=value`` and ``--name=value``."""
+    """Yields name and value of each setting in the URL's parameter ``options``: ``-c name=value`` or ``--name=value``."""
     for found in re.finditer(r"(?:-c\s*|--)([A-Za-z_][\w.-]*)=((?:\\.|[^\s\\])*)", text):
         yield found[1].replace("-", "_").lower(), found[2]
 
 
 def _shown(name: str) -> str:
-    """A parameter's name; what is no word may be a piece of a password."""
-    return name if re.fullmatch(r"[A-Za-z_][\w.]{0,60}", name) else "a parameter whose name is no word"
+    """A parameter's name for a message. A name that is not a word is left out: it may be a piece of a password."""
+    return name if re.fullmatch(r"[A-Za-z_][\w.]{0,60}", name) else "a parameter whose name is not a word"
 
 
 # Connecting.
 
 
 def plain_dsn(url: str) -> str:
-    """The URL of the first host, for a driver that reads libpq's form alone."""
+    """The URL of the first host, for a driver that only reads libpq's form of a URL."""
     return read(url).dsns[0]
 
 
 def settings_of(found: PostgresUrl, name: str) -> dict[str, str]:
-    """Postgres's settings for a connection of this `name`: ours, then what the URL says."""
+    """Postgres's settings for a connection that is called `name`: those that Carafe sets, and those in the URL. If both set
+    the same one, the URL's value counts."""
     shown = f"{found.application_name}: {name}" if found.application_name else name
     # Postgres cuts a longer name by itself, with a notice for each connection.
     return {"application_name": shown.encode()[:63].decode(errors="ignore"), "jit": "off", **found.settings}
 
 
 def _place(dsn: str) -> str:
-    """The host and port in a URL of ours, for messages."""
+    """The host and port in a URL that `PostgresUrl.dsn` made, for messages."""
     parts = urlsplit(dsn)
     return parts.netloc.rpartition("@")[2] or str(dict(parse_qsl(parts.query)).get("host"))
 
@@ -403,11 +409,11 @@ async def connect(
     writable: bool = True,
     **options: Any,
 ) -> "asyncpg.Connection[asyncpg.Record]":
-    """A connection to the server that may be written, of those that `url` names; every connection is made here.
+    """A connection to that host in `url` which accepts writes. Every connection of Carafe to Postgres is made here.
 
-    `name` is shown by ``pg_stat_activity``. Not `writable`: for reading alone; a server that may be written is preferred,
-    and any that answers will do. Raises `NotWritable` when one answers and none may be written, `UrlFault`, or what asyncpg
-    raises; after the seconds of the URL's ``connect_timeout``, TimeoutError.
+    ``pg_stat_activity`` shows `name`. With ``writable=False`` the connection is for reading: a host that accepts writes is
+    preferred, but any host that answers will do. Raises `NotWritable` when a host answers but none accepts writes,
+    `UrlFault` for a bad URL, TimeoutError after the URL's ``connect_timeout`` (seconds), and otherwise asyncpg's errors.
     """
     import asyncpg
 
@@ -437,11 +443,12 @@ async def connect(
 
 
 WRITABLE = "select not pg_is_in_recovery() and ($1 or not current_setting('transaction_read_only')::bool)"
-"""Whether what is written now would be taken; $1: this connection is read-only by its own wish."""
+"""The query that asks whether the server accepts writes. The parameter $1 is true for a connection that was made read-only
+on purpose: then only a standby counts as read-only, not the connection's own setting."""
 
 
 async def _may_write(connection: "asyncpg.Connection[asyncpg.Record]", *, own: bool) -> bool:
-    # Postgres tells both when a connection begins; behind a pooler that keeps it to itself it is asked.
+    # Postgres reports both settings when a connection begins. A pooler may not pass them on: then a query asks for them.
     told = connection.get_settings()
     standby, read_only = (getattr(told, name, None) for name in ("in_hot_standby", "default_transaction_read_only"))
     if standby is not None and read_only is not None:
@@ -450,8 +457,9 @@ async def _may_write(connection: "asyncpg.Connection[asyncpg.Record]", *, own: b
 
 
 async def _first(attempts: list[Callable[[], Coroutine[Any, Any, Any]]], *, need: bool) -> Any:
-    """The first connection that may be written, of attempts that begin one after the other: at once when the one before has
-    failed or is no good, else after `NEXT_HOST`. Without `need`, one that may only be read is better than none."""
+    """The first connection to a host that accepts writes. An attempt begins when the one before it has failed or found a
+    host that does not accept writes, or after `NEXT_HOST` seconds. If `need` is false and no host accepts writes, returns a
+    connection that can only read."""
     waiting = list(attempts)
     running: set[asyncio.Task[Any]] = set()
     lesser: Any = None
@@ -459,7 +467,8 @@ async def _first(attempts: list[Callable[[], Coroutine[Any, Any, Any]]], *, need
     try:
         while waiting or running:
             if waiting:
-                # In no context of a handler's: it has not left running what goes on after a wait that it has given up.
+                # Not in the context of a handler: an attempt may go on after the handler's wait, and would then be taken for
+                # a task that the handler has left running.
                 running.add(asyncio.create_task(waiting.pop(0)(), context=Context()))
             done, running = await asyncio.wait(
                 running, timeout=NEXT_HOST if waiting else None, return_when=asyncio.FIRST_COMPLETED
@@ -494,6 +503,6 @@ async def _first(attempts: list[Callable[[], Coroutine[Any, Any, Any]]], *, need
 
 
 def _drop(task: "asyncio.Task[Any]") -> None:
-    """End a connection that came too late."""
+    """If this attempt has made a connection although another one was chosen meanwhile, close that connection."""
     if not task.cancelled() and task.exception() is None:
         task.result()[0].terminate()

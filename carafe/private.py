@@ -1,7 +1,7 @@
-"""Files and folders that no other account of this machine may read: where passwords and data of development are kept.
+"""Files and folders that no other account of this machine can read, for passwords and development data.
 
-Guarantees: a file is never readable by others, not even while it is written, and is there whole or not at all; what was
-open to others before is closed when it is used again.
+Guarantees: other accounts can never read such a file, not even while it is being written. A file is either complete or not
+there at all. If other accounts had access to a file or folder before, they lose it when this module uses the file again.
 """
 
 import contextlib
@@ -15,9 +15,10 @@ PASSED_BY_A_GROUP = 0o710
 
 
 def close_folder(folder: Path, account: pwd.struct_passwd | None = None) -> None:
-    """Makes `folder` when it is missing, and closes it to everybody else.
+    """Makes `folder` when it is missing, and takes all other accounts' permissions on it away.
 
-    `account`, which root runs a server as, may pass through to what belongs to it; it can neither list nor write.
+    The parameter `account` (root runs a server under that account) is an exception: this account may pass through the folder
+    to files that it owns. It can neither list the folder nor write to it.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=CLOSED)
     if account is not None:
@@ -26,9 +27,11 @@ def close_folder(folder: Path, account: pwd.struct_passwd | None = None) -> None
 
 
 def write_closed(path: Path, text: str, *, beside: Path | None = None, account: pwd.struct_passwd | None = None) -> None:
-    """Puts a file with mode 0600 in place, for this account or `account`; one that is there is replaced, not followed.
+    """Writes `text` to a file with mode 0600 that belongs to this account or to `account`. A file or link that is already at
+    `path` is replaced, and no link is followed.
 
-    `beside` is a folder of the same file system that nobody else may write to, where `path` is in one of `account`'s.
+    The text is first written to a new file in `beside`, by default in the folder of `path`. Give `beside` when `path` lies
+    in a folder that `account` may write to: a folder of the same file system that no other account may write to.
     """
     fresh = (beside or path.parent) / f".{path.name}.{secrets.token_hex(8)}"
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -45,7 +48,8 @@ def write_closed(path: Path, text: str, *, beside: Path | None = None, account: 
 
 
 def read_closed(path: Path) -> str | None:
-    """What `write_closed` has put there, or None when there is nothing; other accounts' permissions are taken away."""
+    """The text that `write_closed` has written to `path`, or None when the file is missing or empty. Takes all other
+    accounts' permissions on the file away."""
     try:
         with open(path) as file:
             os.fchmod(file.fileno(), 0o600)
@@ -55,5 +59,6 @@ def read_closed(path: Path) -> str | None:
 
 
 def new_password() -> str:
-    """256 random bits, as letters and digits that need no quoting in a URL, a statement or a configuration file."""
+    """A new random password of 256 bits. It consists of letters and digits, which need no quoting in a URL, a SQL statement
+    or a configuration file."""
     return secrets.token_hex(32)

@@ -1,7 +1,8 @@
-"""Looks that can become dear, taken less often then: each may take a share of the time, and no more.
+"""Runs a check less often when it becomes expensive: the check may take a fixed share of all time, and no more.
 
-What an index scan costs is not always known beforehand: it passes the entries of rows that are gone until a vacuum takes
-them away, and a transaction that is left open anywhere in the server holds back every vacuum.
+Such checks scan an index, and how long that takes is not always known beforehand. The scan passes the entries of deleted
+rows until a vacuum removes these, and a single transaction left open anywhere in the server prevents every vacuum from
+removing them.
 """
 
 import time
@@ -10,28 +11,31 @@ from contextlib import contextmanager
 
 
 class Seldom:
-    """When the next look is due. `share`: of the time that looks may take; `longest`: seconds between two at most."""
+    """Says when a check is due again. `share`: the share of all time that the checks may take, from 0 to 1. `longest`: the
+    most seconds between two checks."""
 
     def __init__(self, share: float, longest: float) -> None:
         self._share, self._longest = share, longest
         self._next = 0.0
 
     def due(self) -> bool:
-        """Whether to look now."""
+        """Whether the check is due now."""
         return time.monotonic() >= self._next
 
     def at_once(self) -> None:
-        """There is a reason to look: the next look is due, whatever the last one took."""
+        """Make the next check due now, however long the last one took."""
         self._next = 0.0
 
     @contextmanager
     def look(self) -> Iterator[None]:
-        """Times a look, however it ends, and says by that when the next is due."""
+        """Run a check in this block. How long it takes decides when the next check is due, even when the check raises an
+        error."""
         began = time.monotonic()
         try:
             yield
         finally:
             now = time.monotonic()
             took = now - began
-            # A look of up to `share` of a second never waits for its turn: what asks every second asks every time.
+            # A check that takes up to `share` of a second never has to wait: a caller that asks every second checks every
+            # time.
             self._next = now + min(self._longest, took / self._share) if took > self._share else 0.0

@@ -1,33 +1,40 @@
-"""Texts of objects that somebody else's code has made: errors, reasons, values in a log line.
+"""Turns objects of foreign code into text: errors, reasons, values in a log line.
 
-Guarantees: every function here is total. Whatever the object does (a ``__str__`` that raises or returns no text, a
-``__class__`` that lies, names that are no strings, chains and groups of any depth, a text of any size) there is an answer: a
-plain `str` within its limit, which Postgres can store (no NUL, no lone surrogate).
-Must never: raise anything, or ask an object for what its type can tell.
+Guarantees: every function here returns a plain `str` within its limit that Postgres can store (no NUL, no lone surrogate),
+whatever the object does. The object's ``__str__`` may raise or return no text, its ``__class__`` may lie, its names may not
+be strings, its chains and groups may have any depth, and its text any size. Must never: raise, or call an object's own
+methods where its type is enough.
 """
 
 import traceback
 from collections.abc import Iterator
-from types import TracebackType
+from datetime import date, datetime, timedelta
+from types import NoneType, TracebackType
 from typing import Any
 
 MAX_ERROR = 10_000
-"""Characters of an error message that are kept."""
+"""The maximum number of characters of an error message that are kept; the rest is cut off."""
+
+SHOWN = 100
+"""The maximum number of characters of a value in an error message."""
 
 MAX_TRACEBACK = 20_000
-"""Characters of a traceback that are kept, its end."""
+"""The maximum number of characters of a traceback that are kept. The beginning of a longer one is cut off."""
 
 MAX_FRAMES = 100
-"""Frames of one exception that a traceback shows, its last."""
+"""The maximum number of frames of one exception that a traceback shows: the last ones."""
 
 MAX_CHAIN = 20
-"""Exceptions that a traceback shows: the one that was raised, and those that it came from."""
+"""The maximum number of exceptions in a chain that a traceback shows: the one that was raised, and its causes and
+contexts."""
 
 MAX_GROUP = 100
-"""Exceptions inside a group that a traceback shows; a larger or deeper group is shown without them."""
+"""The maximum number of exceptions in groups and chains that a traceback shows. A larger group is shown without its
+members."""
 
 _OWN = "/carafe/engine/"
-"""Frames of the engine are left out: the reader looks for the handler's."""
+"""A part of the path of the engine's source files. A traceback leaves their frames out, since its reader looks for the
+frames of the handler."""
 
 _NAME: Any = vars(type)["__qualname__"]
 _MODULE: Any = vars(type)["__module__"]
@@ -36,12 +43,12 @@ _CONTEXT: Any = vars(BaseException)["__context__"]
 _SUPPRESSED: Any = vars(BaseException)["__suppress_context__"]
 _TRACEBACK: Any = vars(BaseException)["__traceback__"]
 _WITHIN: Any = vars(BaseExceptionGroup)["exceptions"]
-# Read by the types' own descriptors: what a class puts in their place is not asked.
+# These read the types' own attributes: a class that overrides such an attribute is not asked.
 
 
 def clean(text: Any, limit: int) -> str:
-    """Text that Postgres can store: no NUL, no lone surrogate, at most `limit` characters; of anything but a text, what
-    `text_of` says."""
+    """Returns `text` in a form that Postgres can store: without NUL and lone surrogates, at most `limit` characters. If
+    `text` is not a plain `str`, `text_of` turns it into one first."""
     if type(text) is not str:
         return text_of(text, limit)
     # More than the limit is never looked at; the rest may grow by what is escaped.
@@ -50,7 +57,7 @@ def clean(text: Any, limit: int) -> str:
 
 
 def text_of(value: Any, limit: int = MAX_ERROR) -> str:
-    """What `str` says of an object, cleaned; in words when it says nothing."""
+    """Returns ``str(value)``, cleaned by `clean`. If ``str`` raises an error, returns a phrase that says so."""
     try:
         text = value if issubclass(type(value), str) else str(value)
         # By `str` itself: a subclass may have methods of its own. The end of a text of gigabytes is not looked at.
@@ -60,7 +67,7 @@ def text_of(value: Any, limit: int = MAX_ERROR) -> str:
 
 
 def class_name(value: Any) -> str:
-    """The true class of an object, with its module unless it is a builtin."""
+    """The name of an object's true class, with its module unless the class is a builtin."""
     try:
         kind = type(value)
         name, module = _NAME.__get__(kind), _MODULE.__get__(kind)
@@ -71,14 +78,44 @@ def class_name(value: Any) -> str:
         return "an unknown class"
 
 
+def shown(value: Any) -> str:
+    """A short text about any value, for an error message: a plain value is shown as it is, of any other value only its
+    class. Never raises, whatever the value does: also the engine calls it, for what handlers give."""
+    try:
+        kind = type(value)
+        if kind in (str, bytes):
+            return _short(repr(value[:SHOWN]), len(value) > SHOWN)
+        if kind in (int, float, bool, NoneType, datetime, date, timedelta):
+            return _short(repr(value))
+        if issubclass(kind, type):
+            return f"the class {clean(_NAME.__get__(value), SHOWN)}"
+        name = getattr(value, "__qualname__", None)
+        if type(name) is str:
+            return f"the function {clean(name, SHOWN)}"
+    except BaseException:
+        pass
+    return f"an object of {class_name(value).rpartition('.')[2]}"
+
+
+def _short(text: str, more: bool = False) -> str:
+    return text if len(text) <= SHOWN and not more else text[:SHOWN] + "…"
+
+
+def is_storable(text: str) -> bool:
+    """Whether Postgres can store this text: it stores neither NUL nor a surrogate (which is what a command line gives for
+    bytes that are not UTF-8)."""
+    return not any(character == "\0" or "\ud800" <= character <= "\udfff" for character in text)
+
+
 def in_words(error: BaseException, limit: int = MAX_ERROR) -> str:
-    """An exception in one text: its class and its message."""
+    """An exception as one text: its class and its message."""
     message = text_of(error, limit)
     return clean(f"{class_name(error)}: {message}" if message else class_name(error), limit)
 
 
 def reason_of(value: Any, instead: str = "no reason given") -> str:
-    """A reason as people give it (a text, an exception, bytes, a number, None) as text; `instead` of None and nothing."""
+    """The text of a reason that is given as a text, an exception, bytes, a number or None. Returns `instead` if the reason
+    is None or empty."""
     try:
         kind = type(value)
         if value is None:
@@ -93,12 +130,13 @@ def reason_of(value: Any, instead: str = "no reason given") -> str:
 
 
 def describe(error: BaseException) -> tuple[str, str, str]:
-    """An exception as (class, message, traceback), each within its limit."""
+    """Describes an exception as a tuple (class, message, traceback), each part within its limit."""
     return class_name(error), text_of(error), traceback_of(error)
 
 
 def traceback_of(error: BaseException) -> str:
-    """The traceback of an exception with what it came from, without the engine's own frames; its end, when it is long."""
+    """The traceback of an exception and of its causes, without the frames of the engine. Only the end of a long one is
+    kept."""
     try:
         parts: list[str] = []
         for link, word in _chain(error):
@@ -109,7 +147,8 @@ def traceback_of(error: BaseException) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[tuple[BaseException, str]]:
-    """The exception and those that it came from, each with the words that stand between it and the next."""
+    """Yields the exception, then its cause or context, then that one's, back to the first. Each comes with the sentence that
+    Python writes after it in a traceback."""
     link: BaseException | None = error
     word = ""
     seen: set[int] = set()
@@ -127,7 +166,8 @@ def _chain(error: BaseException) -> Iterator[tuple[BaseException, str]]:
 
 
 def _formatted(error: BaseException) -> list[str]:
-    """One exception as Python shows it; of one that it cannot show (or only in a long time), its frames and words."""
+    """One exception as Python formats it. If Python cannot format it, or would take very long, returns only its frames and
+    its message."""
     frames = _handlers_frames(error)
     try:
         if _may_be_shown_whole(error):
@@ -150,8 +190,9 @@ def _handlers_frames(error: BaseException) -> TracebackType | None:
 
 
 def _may_be_shown_whole(error: BaseException) -> bool:
-    """Whether Python's own way ends in good time: it walks groups and chains to their last, whatever of them is shown."""
-    # One that is in it twice is walked twice, so it counts twice.
+    """Whether Python formats this exception in reasonable time. Python visits every exception in its chains and groups, even
+    those that it does not show."""
+    # Python visits an exception that occurs twice two times, so it counts twice.
     count = 0
     waiting: list[tuple[Any, int]] = [(error, 0)]
     while waiting:

@@ -1,9 +1,10 @@
-"""Reading any timestamp that Postgres holds: Python's datetime knows the years 1 to 9999, Postgres minus 4713 to 294276 and
-infinity.
+"""Reading any timestamp that Postgres holds. Python's datetime only has the years 1 to 9999; Postgres has the years -4713 to
+294276 and infinity.
 
-Guarantees: one row with such a time never fails a query of the connections that `read_any` has prepared; what is beyond
-Python's range is read as the nearest time that Python has (`Beyond`), and written back, as a cursor does, as what it was.
-Must never: be put on the connections of the hot path, where each value costs a call of Python's own.
+Guarantees: on a connection that `read_any` has prepared, no timestamp makes a query fail. A timestamp beyond Python's range
+is read as the nearest time that Python has (`Beyond`). When that value is written back, as by the cursor of a list, Postgres
+gets the original timestamp again.
+Must never: be put on the connections of the hot path, since each value costs a call of a Python function.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -19,13 +20,14 @@ _FIRST, _LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59
 
 
 class Beyond(datetime):
-    """The first or last time that Python has, in the place of one beyond it; `raw`: microseconds since 2000, as stored."""
+    """The first or last time that Python has, which stands for a stored time beyond it. `raw` is the stored time, in
+    microseconds since the year 2000."""
 
     raw: int | None = None
 
 
 def from_micros(micros: int) -> datetime:
-    """The time so many microseconds after 2000-01-01 UTC, in UTC."""
+    """The time this many microseconds after 2000-01-01 UTC, in UTC."""
     try:
         return _EPOCH + timedelta(microseconds=micros)
     except OverflowError:
@@ -36,25 +38,26 @@ def from_micros(micros: int) -> datetime:
 
 
 def to_micros(moment: datetime) -> int:
-    """The microseconds since 2000-01-01 UTC of an aware time; what `from_micros` was given, of its answers."""
+    """The microseconds from 2000-01-01 UTC to `moment`, which has a time zone. Undoes `from_micros`, even for a `Beyond`."""
     raw = moment.raw if isinstance(moment, Beyond) else None
     return (moment - _EPOCH) // _MICROSECOND if raw is None else raw
 
 
 def stored_micros(text: str) -> datetime:
-    """The time that a cursor names by its microseconds. Raises ValueError for what Postgres could not hold."""
+    """The time that `text`, from a cursor, gives in microseconds since the year 2000. Raises ValueError if the text is not a
+    number, or if Postgres cannot store the time."""
     micros = int(text) if len(text) <= 20 else 2**64
     if not _OLDEST <= micros < _NEWEST and micros not in (-(2**63), 2**63 - 1):
-        raise ValueError("is no time")
+        raise ValueError("is not a time")
     return from_micros(micros)
 
 
 INFINITY = from_micros(2**63 - 1)
-"""Later than every other time, to Postgres."""
+"""Postgres's timestamp ``infinity``, which is later than every other."""
 
 
 async def read_any(connection: "asyncpg.Connection[Any]") -> None:
-    """Let this connection read and write any timestamp. One short statement; raises what the database raises."""
+    """Let this connection read and write any timestamp. Runs one short statement, and raises the driver's errors."""
     await connection.set_type_codec(
         "timestamptz",
         schema="pg_catalog",

@@ -9,13 +9,13 @@ import time
 from collections import Counter, defaultdict
 from datetime import datetime
 
-from carafe.database import Database
-from carafe.jobs import Client, State
-from carafe.jobs.audit import Actor
-from carafe.jobs.filters import JobFilter
+from carafe import Client, State
 from carafe.readmodel.model import ReadModel
 from carafe.readmodel.records import Range
 from carafe.readmodel.series import AXES
+from carafe.store.audit import Actor
+from carafe.store.database import Database
+from carafe.store.filters import JobFilter
 from chaos.invariants import Broken
 from chaos.world import World
 

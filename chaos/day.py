@@ -22,7 +22,7 @@ from pathlib import Path
 
 import httpx
 
-from carafe.embedded import free_port
+from carafe.dev.embedded import free_port
 from chaos.processes import now
 from chaos.prometheus import Server, configuration, found, prometheus
 from chaos.run import say
@@ -242,7 +242,7 @@ async def live(day: Day, service: Service, http: httpx.AsyncClient) -> None:
     await day.fires(660)
     day.notes = [f"{words}: {await asyncio.to_thread(day.server.value, query):.2f}" for words, query in NUMBERS.items()]
     await behave(http, "ok", delay=0.05)  # or nine minutes more
-    day.begins("flood over", "the flood is worked off")
+    day.begins("flood over", "the flood is drained")
     await asyncio.sleep(120)
     await behave(http, "ok")
 

@@ -44,8 +44,8 @@ class Evidence:
 
 
 async def gather(world: World, ledger: Ledger) -> Evidence:
-    """Read it all, past every link."""
-    async with world.truth() as connection:
+    """Read it all, past every link, as of one moment: where time was up first, workers still end jobs."""
+    async with world.truth() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         live = await _by_job(
             connection,
             "select id::text as job_id, kind, state, attempt, max_attempts, fence, worker::text, hinted_at, due_at, args"

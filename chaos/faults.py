@@ -15,9 +15,10 @@ import asyncpg
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from carafe.jobs import Client, Unavailable
-from carafe.jobs.hints import QUEUE, Hint, encode, stamp_of
+from carafe import Client, Unavailable
 from carafe.jobs.identifiers import uuid7
+from carafe.jobs.queue_name import QUEUE
+from carafe.queue.hints import Hint, encode, stamp_of
 from chaos import failover
 from chaos.processes import Place
 from chaos.world import World
@@ -35,7 +36,7 @@ class Fault(ABC):
     @classmethod
     @abstractmethod
     def draw(cls, rng: random.Random, workers: int, webs: int) -> "Fault":
-        """A fault of this kind for a world of so many workers and web processes."""
+        """A fault of this kind for a world of this many workers and web processes."""
 
     @abstractmethod
     async def do(self, world: World) -> None:
@@ -296,7 +297,7 @@ class DemotePostgres(_OfServers):
 
 
 class NoisyHints(_OfServers):
-    """Hints of jobs that are queued, running, ended or were never there, some twice, and messages that are no hints."""
+    """Hints of jobs that are queued, running, ended or were never there, some twice, and messages that are not hints."""
 
     weight = 1.5
 

@@ -7,9 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import text
-
-from carafe.jobs import Context, Discard, Snooze, SyncContext, handler
+from carafe import Context, Discard, Snooze, SyncContext, handler
 from chaos.jobs import (
     Crashing,
     Discarding,
@@ -119,6 +117,8 @@ async def ordered(job: Ordered, ctx: Context) -> dict[str, Any]:
 @handler(Effect)
 async def effect(job: Effect, ctx: Context) -> dict[str, Any]:
     """Write a row and end the job, in one transaction."""
+    from sqlalchemy import text  # here, since each child process imports this module
+
     mark = begin(ctx)
     async with ctx.transaction() as session:
         ctx.result = mark

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import orjson
 
-from carafe.jobs import State
+from carafe import State
 from carafe.jobs.states import legal
 from chaos.evidence import Evidence, Row
 from chaos.jobs import HOOKED_KINDS, INNOCENT

@@ -5,10 +5,12 @@ Hooks write on the transaction's own connection, with its transaction id, so tha
 hook were one commit.
 """
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession
+from typing import TYPE_CHECKING
 
-from carafe.jobs import Change, Job, State, hook
+from carafe import Change, Job, State, hook
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
 
 
 class Tagged(Job):
@@ -48,7 +50,7 @@ class Discarding(Tagged, kind="chaos.discarding"):
 
 
 class Retrying(Tagged, kind="chaos.retrying", max_retries=8):
-    """Fails so many times, then succeeds."""
+    """Fails this many times, then succeeds."""
 
     failures: int
 
@@ -87,8 +89,10 @@ HOOKED = (Isolated, Long, Failing, Discarding, Retrying, Unique, Snoozing, Effec
 HOOKED_KINDS = frozenset(kind.job_options.kind for kind in HOOKED)
 
 
-async def witness(session: AsyncSession, change: Change) -> None:
+async def witness(session: "AsyncSession", change: Change) -> None:
     """Leave a row for the change, and the state in the job's status."""
+    from sqlalchemy import text  # here, since each child process imports this module
+
     values = {"job_id": change.job_id, "state": change.state.value, "attempt": change.attempt}
     await session.execute(
         text("insert into chaos.hooked (job_id, state, attempt) values (:job_id, :state, :attempt)"), values

@@ -5,13 +5,14 @@ unknown. Nothing here trusts the system under test to remember what it accepted.
 """
 
 import asyncio
+import contextlib
 import random
 import time
 from typing import Any
 
 import httpx
 
-from carafe.jobs import Client, InvalidOption, NewJob, OutcomeUnknown, Unavailable
+from carafe import Client, InvalidOption, NewJob, OutcomeUnknown, Unavailable
 from chaos.jobs import (
     Crashing,
     Discarding,
@@ -85,14 +86,20 @@ class Load:
             while not self._stopping.is_set():
                 ahead = sent / (self._rate / CLIENTS) - (time.monotonic() - began)
                 if ahead > 0:
-                    await asyncio.sleep(ahead)
-                elif ahead < -5:
+                    await self._pause(ahead)
+                    continue
+                if ahead < -5:
                     began -= ahead  # what an outage has cost is not made up for at once
                 request, jobs = self._request(rng)
                 sent += len(jobs)
                 await self._until_known(request, jobs, http, library, rng)
                 if request.outcome == "accepted" and rng.random() < 0.02:
                     await self._cancel(rng.choice(request.ids), http, rng)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait this long, or until the load is to stop."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
 
     # -- what is asked for
 
@@ -169,7 +176,7 @@ class Load:
                 answers = await library.enqueue_many(jobs, **options)
             else:
                 (new,) = jobs
-                answers = [await library.enqueue(new.job, delay=new.delay, unique_key=new.unique_key, **options)]
+                answers = [await library.enqueue(new.job, **new.options, **options)]
         except OutcomeUnknown as error:
             request.outcome, request.word = "unknown", str(error)
         except Unavailable as error:
@@ -242,14 +249,10 @@ def _http(request: Request, jobs: list[NewJob]) -> tuple[str, dict[str, Any]]:
     if request.way == "order":
         request.kinds = ["chaos.ordered"]
         return "/orders", {"tag": request.tags[0]}
-    bodies = []
+    bodies: list[dict[str, Any]] = []
     for new in jobs:
-        body: dict[str, Any] = {"kind": new.job.job_options.kind, "args": new.job.model_dump(mode="json")}
-        if new.delay is not None:
-            body["delay"] = new.delay
-        if new.unique_key is not None:
-            body["unique_key"] = new.unique_key
-        bodies.append(body)
+        given = {name: value for name, value in new.options.items() if value is not None}
+        bodies.append({"kind": new.job.job_options.kind, "args": new.job.model_dump(mode="json"), **given})
     if request.way == "invalid":
         bodies[0]["args"]["tag"] = {"not": request.tags[0]}
     if request.way == "bulk":

@@ -97,7 +97,7 @@ class Place:
 
 
 def exit_code(process: subprocess.Popen[bytes], within: float) -> int | None:
-    """The exit code of a process that was told to end; None when it has not within so many seconds. Blocks."""
+    """The exit code of a process that was told to end; None when it has not within this many seconds. Blocks."""
     try:
         return process.wait(max(0.0, within))
     except subprocess.TimeoutExpired:

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from carafe.embedded import free_port
+from carafe.dev.embedded import free_port
 
 ROOT = Path(__file__).parents[1]
 FOUND = ROOT / ".prometheus/usr/bin"

@@ -24,6 +24,7 @@ class Link:
     def __init__(self, name: str, upstream: Callable[[], int], committed: bytes | None) -> None:
         self.name = name
         self.port = 0
+        self.listener: asyncio.Server | None = None
         self._upstream, self._committed = upstream, committed
         self._loop = asyncio.get_running_loop()
         self._open = asyncio.Event()
@@ -45,7 +46,7 @@ class Link:
         self._loop.call_soon_threadsafe(self._open.clear)
 
     def slow(self, delay: float) -> None:
-        """Keep each piece back for so many seconds."""
+        """Keep each piece back for this many seconds."""
         self._loop.call_soon_threadsafe(setattr, self, "_delay", delay)
 
     def lose_replies(self, count: int) -> None:
@@ -67,6 +68,13 @@ class Link:
         self._is_cut = True
         for writer in self._writers:
             writer.transport.abort()
+
+    def end(self) -> None:
+        """End every connection and take no more."""
+        if self.listener is not None:
+            self.listener.close()
+        self._cut()
+        self._open.set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One client connection, to its end."""
@@ -125,8 +133,17 @@ class Network:
     def __exit__(self, *_: object) -> None:
         # Closed without having been opened: what stopped the opening is the error that counts.
         if self._thread.is_alive():
+            asyncio.run_coroutine_threadsafe(self._end_connections(), self._loop).result(5)
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(5)
+        self._loop.close()
+
+    async def _end_connections(self) -> None:
+        # A task that outlives its loop is reported in whatever test runs when it is collected.
+        for link in self.links.values():
+            link.end()
+        if serving := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(serving, timeout=2)
 
     def _run(self, coroutine: Coroutine[Any, Any, Link]) -> Link:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
@@ -137,7 +154,7 @@ class Network:
         async def make() -> Link:
             link = Link(f"{process}-{server}", upstream, _IDLE if server == "postgres" else None)
             listener = socket.create_server((HOST, 0), backlog=256)
-            await asyncio.start_server(link.serve, sock=listener)
+            link.listener = await asyncio.start_server(link.serve, sock=listener)
             link.port = listener.getsockname()[1]
             return link
 

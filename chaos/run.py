@@ -1,4 +1,4 @@
-"""One run: a world, a load, faults for so many minutes; then heal, wait, gather, check."""
+"""One run: a world, a load, faults for this many minutes; then heal, wait, gather, check."""
 
 import asyncio
 import random
@@ -40,7 +40,7 @@ class Result:
 
 
 def say(text: str) -> None:
-    """Tell whoever watches."""
+    """Print progress."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
@@ -58,7 +58,7 @@ async def run(
     settle: float = SETTLE,
     keep: bool = False,
 ) -> Result:
-    """Run the chaos for so many seconds with this seed, on the real build or a broken one.
+    """Run the chaos for this many seconds with this seed, on the real build or a broken one.
 
     `faults_of`: with the faults that bring out that broken build, also on the real one. `keep` leaves the servers' data.
     """

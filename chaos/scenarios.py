@@ -21,8 +21,8 @@ from uuid import UUID
 import httpx
 from redis.asyncio import Redis
 
-from carafe.jobs import Client
-from carafe.jobs.hints import QUEUE
+from carafe import Client
+from carafe.jobs.queue_name import QUEUE
 from chaos.jobs import Long, Plain, Poisoned, Tagged
 from chaos.journal import read
 from chaos.processes import now
@@ -113,7 +113,7 @@ async def rolled(made: World) -> Outcome:
 
 
 async def redis_restarted(made: World, *, times: int, outage: float = 0.2, long_outage: float | None = None) -> Outcome:
-    """Redis is restarted so many times under load; after each return every worker must be seen to begin jobs."""
+    """Redis is restarted this many times under load; after each return every worker must be seen to begin jobs."""
     ids: list[UUID] = []
     returns: list[float] = []
     outages = [outage] * times + ([] if long_outage is None else [long_outage])
@@ -135,7 +135,7 @@ async def redis_restarted(made: World, *, times: int, outage: float = 0.2, long_
 
 
 async def backlog_wiped(made: World, *, jobs: int) -> Outcome:
-    """FLUSHALL with so many jobs queued, while a worker drains them."""
+    """FLUSHALL with this many jobs queued, while a worker drains them."""
     ids: list[UUID] = []
     async with made.client("client") as client:
         for begin in range(0, jobs, BULK):
@@ -214,7 +214,7 @@ async def _until(check: Callable[[], Awaitable[bool]], what: str, within: float 
 
 
 async def _ended(made: World, ids: list[UUID], count: int | None = None) -> None:
-    """Wait until so many of the jobs (all of them) have ended."""
+    """Wait until this many of the jobs (all of them) have ended."""
     wanted = len(ids) if count is None else count
     async with made.truth() as connection:
 
@@ -272,7 +272,7 @@ async def _outcome(made: World, ids: list[UUID], **seconds: float) -> Outcome:
 
 
 def small(folder: Path, *, workers: int = 1, slots: int = 2) -> AbstractAsyncContextManager[World]:
-    """A world of so many workers of so many slots each, and one web process that carries the steward."""
+    """A world of this many workers of this many slots each, and one web process that carries the steward."""
     return world(folder, workers=workers, webs=1, settings={"WORKER_CONCURRENCY": str(slots), "DRAIN_TIMEOUT": "10"})
 
 

@@ -93,7 +93,7 @@ class Schedule:
         self.notes: list[str] = []
 
     async def run(self, seconds: float) -> None:
-        """Begin each fault in its time, and return after so many seconds."""
+        """Begin each fault in its time, and return after this many seconds."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         for at, fault in self._plan:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psutil
 
-from carafe.embedded import EmbeddedPostgres, EmbeddedValkey
+from carafe.dev.embedded import EmbeddedPostgres, EmbeddedValkey
 
 
 class Postgres(EmbeddedPostgres):

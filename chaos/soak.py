@@ -186,7 +186,7 @@ def table(grown: Sequence[Grown]) -> str:
 
 
 def documented_keys() -> list[str]:
-    """The patterns of keys that may stand in Redis for ever, from docs/redis-keys.md."""
+    """The patterns of keys that may stand in Redis forever, from docs/redis-keys.md."""
     text = (ROOT / "docs" / "redis-keys.md").read_text()
     _, _, section = text.partition("## Without a time to live")
     found = re.findall(r"^\| `([^`]+)` \|", section.partition("\n## ")[0], re.MULTILINE)
@@ -207,7 +207,7 @@ class Watch:
         self._documented = documented_keys()
 
     async def run(self, seconds: float) -> None:
-        """Sample until so many seconds have passed."""
+        """Sample until this many seconds have passed."""
         began = time.monotonic()
         self._path.write_bytes(b"")
         async with (
@@ -281,7 +281,7 @@ class Watch:
 
 
 def _process(place: Place) -> Sample:
-    """A process as the system sees it; one that has ended is told of elsewhere."""
+    """A process as the system sees it; one that has ended is reported elsewhere."""
     if place.process is None:
         return {}
     try:
@@ -300,7 +300,7 @@ def _process(place: Place) -> Sample:
 async def soak(
     folder: Path, *, minutes: float, rate: float = RATE, workers: int = 3, webs: int = 2, seed: int = 1
 ) -> list[str]:
-    """Soak for so many minutes at so many jobs a second; says what it saw, and returns what is wrong, in words."""
+    """Soak for this many minutes at this many jobs a second; says what it saw, and returns what is wrong, in words."""
     async with world(folder, workers=workers, webs=webs) as made:
         ledger = Ledger(folder / "ledger.jsonl")
         load = Load(made, ledger, random.Random(seed), rate=rate, crashes=False)

@@ -7,8 +7,7 @@ from fastapi import APIRouter, FastAPI, Header
 from pydantic import BaseModel
 from sqlalchemy import text
 
-from carafe.jobs.modules import load_jobs
-from carafe.settings import Settings
+from carafe import Settings, load_jobs
 from carafe.web import ClientOf, create_web_application, transaction
 from chaos.jobs import Ordered
 

@@ -1,4 +1,4 @@
-"""The witness inside Postgres: triggers on Carafe's tables that write down each change of a job, whoever makes it.
+"""The witness inside Postgres: triggers on Carafe's tables that write down each change of a job, no matter who makes it.
 
 It sees what the tables alone no longer show (claims over claims, two ends, a hook in another transaction than its end).
 `pg_current_xact_id()` tells which changes were one commit.

@@ -16,10 +16,10 @@ from pathlib import Path
 import asyncpg
 import httpx
 
-from carafe.database import migrate
-from carafe.jobs import Client
+from carafe import Client
 from carafe.jobs.modules import load_jobs
-from carafe.settings import Settings
+from carafe.settings.settings import Settings
+from carafe.store.database import migrate
 from chaos import failover
 from chaos.processes import Place, exit_code, now
 from chaos.proxy import HOST, Link, Network

@@ -1,4 +1,4 @@
-"""Processes of the command `carafe` that do not pay for their imports, a second or two of a processor each: they are forked
+"""Processes of `carafe` and `celery` that do not pay for their imports, a second or two of a processor each: they are forked
 from a process that has them (`tests.fork_server`).
 
     process = start([sys.executable, "-m", "carafe", "serve"], folder=…, environment=…, output=…)
@@ -27,14 +27,24 @@ ROOT = Path(__file__).parent.parent
 
 CARAFE = (sys.executable, "-m", "carafe")
 
-_WORKER = (
+MODULES = ("carafe", "celery", "chaos.broken", "benchmarks.producer")
+"""What is forked: ``python -m`` one of these."""
+
+_IMPORTED = (
+    "alembic.command",
     "billiard.pool",
+    "carafe.cli.commands",
     "carafe.cli.serving",
+    "carafe.dashboard.standalone",
+    "carafe.dev.run",
     "carafe.engine.application",
     "carafe.engine.consumer",
     "carafe.engine.worker",
+    "carafe.process.metrics",
     "carafe.steward.hosted",
-    "carafe.vitals",
+    "carafe.steward.process",
+    "carafe.web.application",
+    "carafe.web.server",
     "celery.app.amqp",
     "celery.app.control",
     "celery.app.events",
@@ -50,24 +60,14 @@ _WORKER = (
     "psycopg",
     "sqlalchemy.dialects.postgresql.asyncpg",
     "sqlalchemy.ext.asyncio",
-)
-_OTHERS = (
-    "alembic.command",
-    "carafe.cli.commands",
-    "carafe.cli.serving",
-    "carafe.steward.hosted",
-    "carafe.steward.process",
-    "carafe.vitals",
-    "carafe.web.application",
-    "carafe.web.dashboard.beside",
-    "carafe.web.server",
-    "sqlalchemy.dialects.postgresql.asyncpg",
-    "sqlalchemy.ext.asyncio",
     "uvicorn.lifespan.on",
     "uvloop",
 )
 """What a process imports sooner or later, ours and others': none that the settings name. A module that is missing here costs
 each process its import, nothing else; grpc must not be here, since it does not survive a fork."""
+
+_SHARED = "TESTS_FORKED_BY"
+"""The variable of the environment by which all processes of a run (`make test`) find the one server that forks."""
 
 
 class Process(Protocol):
@@ -119,78 +119,112 @@ class Forked:
 
 
 class ForkServer:
-    """The other side of `tests.fork_server`, started at its first use."""
+    """The other side of `tests.fork_server`, started at its first use: by this process, or by the run's first."""
 
     def __init__(self, modules: Sequence[str]) -> None:
         self._modules = modules
         self._lock = threading.Lock()
-        self._ready = False
-        self._connection: socket.socket | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._path: str | None = None
+
+    @property
+    def path(self) -> str:
+        """The path of the socket by which processes ask it."""
+        with self._lock:
+            if self._path is None:
+                self._path = os.environ.get(_SHARED) or self._started()
+            return self._path
 
     def fork(
-        self, arguments: Sequence[str], *, folder: Path, environment: Mapping[str, str], standard: Sequence[int]
+        self,
+        module: str,
+        arguments: Sequence[str],
+        *,
+        folder: Path,
+        environment: Mapping[str, str],
+        standard: Sequence[int],
+        session: bool = False,
     ) -> Forked:
         """A new process, with these for its input, output and errors."""
-        request = {"arguments": list(arguments), "folder": str(folder.absolute()), "environment": dict(environment)}
+        request = {
+            "module": module,
+            "arguments": list(arguments),
+            "folder": str(folder.absolute()),
+            "environment": dict(environment),
+            "session": session,
+        }
         body = json.dumps(request).encode()
         told, telling = os.pipe()
         try:
-            with self._lock:
-                connection = self._answering()
-                socket.send_fds(connection, [LENGTH.pack(len(body))], [*standard, telling])
-                connection.sendall(body)
-                (pid,) = LENGTH.unpack(connection.recv(LENGTH.size, socket.MSG_WAITALL))
+            with self._asked() as server:
+                socket.send_fds(server, [LENGTH.pack(len(body))], [*standard, telling])
+                server.sendall(body)
+                (pid,) = LENGTH.unpack(server.recv(LENGTH.size, socket.MSG_WAITALL))
         finally:
             os.close(telling)
         return Forked(pid, told)
 
-    def start(self) -> None:
-        """Let it import what it imports."""
-        with self._lock:
-            self._started()
-
     def wait(self) -> None:
-        """Until it has. The first `fork` would wait too."""
-        with self._lock:
-            self._answering()
+        """Until it has imported what it imports. The first `fork` would wait too."""
+        with self._asked() as server:
+            server.shutdown(socket.SHUT_WR)
+            assert server.recv(len(READY)) == READY, "the server that forks ended at its start: see its errors"
 
-    def _answering(self) -> socket.socket:
-        connection = self._started()
-        if not self._ready:
-            assert connection.recv(len(READY)) == READY, "the server that forks ended at its start"
-            self._ready = True
-        return connection
+    def share(self) -> None:
+        """Let it fork for the processes that this one starts, too. They end before this one does."""
+        os.environ[_SHARED] = self.path
 
-    def _started(self) -> socket.socket:
-        if self._connection is None:
-            self._connection, other = socket.socketpair()
-            with other:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", "tests.fork_server", str(other.fileno()), *self._modules],
-                    cwd=ROOT,
-                    env=os.environ | {"PYTHONPATH": str(ROOT)},
-                    pass_fds=[other.fileno()],
-                )
-            atexit.register(self._end)
-        return self._connection
+    def reach(self, path: str) -> None:
+        """Use the server of another process, whose socket this is."""
+        self._path = path
 
-    def _end(self) -> None:
-        assert self._connection is not None
-        assert self._process is not None
-        self._connection.close()
-        self._process.wait()
+    def _asked(self) -> socket.socket:
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(self.path)
+        return server
+
+    def _started(self) -> str:
+        starter, other = socket.socketpair()
+        folder = tempfile.TemporaryDirectory(prefix="fork-")
+        path = os.path.join(folder.name, "asked")
+        with other:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tests.fork_server", str(other.fileno()), path, *self._modules],
+                cwd=ROOT,
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+                pass_fds=[other.fileno()],
+            )
+
+        def end() -> None:
+            starter.close()
+            process.wait()
+            folder.cleanup()
+
+        atexit.register(end)
+        assert starter.recv(len(READY)) == READY, "the server that forks ended at its start: see its errors"
+        return path
 
 
-_workers, _others, _dev = ForkServer(_WORKER), ForkServer(_OTHERS), ForkServer((*_WORKER, *_OTHERS, "carafe.dev"))
+_server = ForkServer(_IMPORTED)
+
+
+def reach(path: str) -> None:
+    """Fork from the server of another process, whose socket this is."""
+    _server.reach(path)
+
+
+def path() -> str:
+    """What `reach` takes in another process."""
+    return _server.path
 
 
 def prepare() -> None:
-    """Start what forks workers and web processes, so that it need not be waited for within a running loop."""
-    for server in (_workers, _others):
-        server.start()
-    for server in (_workers, _others):
-        server.wait()
+    """Let the server import what it imports, so that it need not be waited for within a running loop."""
+    _server.wait()
+
+
+def share() -> None:
+    """Start the server now, for this process and those of the tests that it starts."""
+    _server.share()
 
 
 def start(
@@ -200,10 +234,12 @@ def start(
     environment: Mapping[str, str],
     output: IO[bytes],
     errors: IO[bytes] | None = None,
+    session: bool = False,
 ) -> Process:
-    """Starts a command in `folder`, with nothing to read; it writes to `output`, and its errors to `errors` or there too."""
-    arguments = tuple(command)[len(CARAFE) :]
-    if tuple(command) != (*CARAFE, *arguments) or asks_for_a_python_of_its_own(environment):
+    """Starts a command in `folder`, with nothing to read; it writes to `output`, and its errors to `errors` or there too.
+    With `session` it leads a new one."""
+    module, *arguments = command[2:] if len(command) > 2 else [""]
+    if tuple(command[:2]) != CARAFE[:2] or module not in MODULES or asks_for_a_python_of_its_own(environment):
         return subprocess.Popen(
             command,
             cwd=folder,
@@ -211,11 +247,32 @@ def start(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT if errors is None else errors,
+            start_new_session=session,
         )
-    server = {("serve", "--worker"): _workers, ("dev",): _dev}.get(arguments, _others)
     with open(os.devnull, "rb") as nothing:
         standard = (nothing.fileno(), output.fileno(), (errors or output).fileno())
-        return server.fork(arguments, folder=folder, environment=environment, standard=standard)
+        return _server.fork(module, arguments, folder=folder, environment=environment, standard=standard, session=session)
+
+
+def popen(
+    command: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    stdin: int,
+    stdout: IO[bytes],
+    stderr: int,
+    start_new_session: bool,
+) -> Process:
+    """`start`, called as `subprocess.Popen` by those that know nothing of it."""
+    assert (stdin, stderr) == (subprocess.DEVNULL, subprocess.STDOUT)
+    return start(command, folder=cwd, environment=env, output=stdout, session=start_new_session)
+
+
+def warm(module: str = "carafe") -> tuple[str, ...]:
+    """The words of a shell that do what ``python -m module`` does: these, then its arguments. Not for what is to get a
+    signal."""
+    return (sys.executable, "-I", "-S", str(ROOT / "tests" / "warm.py"), _server.path, module)
 
 
 def asks_for_a_python_of_its_own(environment: Mapping[str, str]) -> bool:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import asyncpg
 
-from carafe.database import plain_dsn
+from carafe.store.database import plain_dsn
 
 ids = (UUID(int=0x01980000_0000_7000_8000_000000000000 + number) for number in itertools.count(1))
 

@@ -25,7 +25,7 @@ class Way:
         self._link.stall()
 
     def slow(self, round_trip: float) -> None:
-        """Each round trip takes so many seconds longer."""
+        """Each round trip takes this many seconds longer."""
         self._link.slow(round_trip / 2)
 
     def heal(self) -> None:

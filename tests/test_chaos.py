@@ -9,7 +9,7 @@ from chaos.faults import DemoteRedis, FillRedis, UnblockPops
 from chaos.run import run
 from chaos.world import World, world
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("forked_places")]
 
 SEED = 20261124
 

@@ -1,6 +1,6 @@
 """The embedded servers are the developer's alone: no other account of the machine gets in, also in folders made before that.
 
-Whoever is a superuser of Postgres runs programs as its account, so each of these is somebody else's shell.
+Anyone who is a superuser of Postgres runs programs as its account, so each of these is somebody else's shell.
 """
 
 import contextlib
@@ -19,8 +19,8 @@ import psycopg
 import pytest
 import redis
 
-from carafe.development import Announcement, Servers, announced
-from carafe.embedded import EmbeddedPostgres, EmbeddedServers, EmbeddedValkey, free_port, start_embedded
+from carafe.dev.embedded import EmbeddedPostgres, EmbeddedServers, EmbeddedValkey, free_port, start_embedded
+from carafe.settings.local_servers import Announcement, Servers, announced
 
 pytestmark = pytest.mark.process
 
@@ -77,7 +77,7 @@ def as_a_stranger(attempt: Callable[[], list[str]]) -> list[str]:
 
 
 def ways_in(postgres_port: int, valkey_port: int) -> list[str]:
-    """The ways in that are open to whoever knows no password."""
+    """The ways in that are open to anyone who knows no password."""
     open_ones = []
     for password in ("", "postgres", "0" * 64):
         for user, database in (("postgres", "postgres"), ("postgres", "replication=database"), ("carafe", "postgres")):

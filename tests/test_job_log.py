@@ -7,19 +7,19 @@ from uuid import uuid4
 
 import pytest
 
-from carafe.job_log import JobLog, Level
+from carafe.telemetry.job_log import Event, JobLog, Level
 
 JOB = uuid4()
+RETRIED, FAILED = Event("job retried", "WARNING"), Event("job failed", "ERROR")
 
 
 def write_one_of_each(log: JobLog) -> None:
     log.started(JOB, "briefing.generate", 1)
     log.completed(JOB, "briefing.generate", 1, 0.25)
-    log.retried(JOB, "briefing.generate", 2, 0.5, "TimeoutError: no answer", 4.0)
-    log.failed(JOB, "briefing.generate", 4, 0.5, "TimeoutError: no answer")
-    log.cancelled(JOB, "briefing.generate", 1)
-    log.snoozed(JOB, "briefing.generate", 1, 0.1, 60.0)
-    log.released(JOB, "briefing.generate", 1, 0.1, "drain")
+    log.ended(RETRIED, JOB, "briefing.generate", 2, 0.5, "TimeoutError: no answer", 4.0)
+    log.ended(FAILED, JOB, "briefing.generate", 4, 0.5, "TimeoutError: no answer")
+    for number, event in enumerate(("job cancelled", "job snoozed", "job released")):
+        log.ended(Event(event, "INFO"), JOB, "briefing.generate", 1, 0.1, None, 60.0 if number == 1 else None)
 
 
 def test_json_lines_have_id_kind_attempt_and_duration() -> None:
@@ -61,7 +61,7 @@ def test_the_level_leaves_lines_out(level: Level, left: int) -> None:
 def test_nobody_forges_a_line(hostile: str) -> None:
     stream = io.StringIO()
     log = JobLog(stream, "json", "INFO")
-    log.failed(JOB, hostile, 1, 0.1, hostile)
+    log.ended(FAILED, JOB, hostile, 1, 0.1, hostile)
     log.flush()
     (line,) = stream.getvalue().rstrip("\n").split("\n")
     assert json.loads(line)["event"] == "job failed"
@@ -69,7 +69,7 @@ def test_nobody_forges_a_line(hostile: str) -> None:
 
     stream = io.StringIO()
     log = JobLog(stream, "text", "INFO")
-    log.failed(JOB, hostile, 1, 0.1, hostile)
+    log.ended(FAILED, JOB, hostile, 1, 0.1, hostile)
     log.flush()
     assert len(stream.getvalue().splitlines()) == 1
 

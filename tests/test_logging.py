@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import structlog
 
-import carafe.logging
-from carafe.job_log import JobLog
-from carafe.logging import FAILURES, FAILURES_TIME, configure_logging, get_logger
-from carafe.settings import Settings
+import carafe.telemetry.logging
+from carafe.settings.settings import Settings
+from carafe.telemetry.job_log import Event, JobLog
+from carafe.telemetry.loggers import get_logger
+from carafe.telemetry.logging import FAILURES, FAILURES_TIME, configure_logging
 from tests.waiting import eventually
 
 
@@ -73,7 +74,7 @@ def test_a_failed_request_is_one_line_without_its_query() -> None:
 
 
 async def test_a_flood_of_failed_requests_is_a_few_lines_and_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(carafe.logging, "FAILURES_TIME", 0.2)
+    monkeypatch.setattr(carafe.telemetry.logging, "FAILURES_TIME", 0.2)
     stream = io.StringIO()
     configure_logging(Settings(log_format="json", log_level="WARNING"), stream)
     access = logging.getLogger("uvicorn.access")
@@ -94,7 +95,7 @@ def test_a_flood_is_counted_where_no_loop_can_tell_it(monkeypatch: pytest.Monkey
     configure_logging(Settings(log_format="json", log_level="WARNING"), stream)
     access = logging.getLogger("uvicorn.access")
     now = 100.0
-    monkeypatch.setattr("carafe.logging.time.monotonic", lambda: now)
+    monkeypatch.setattr("carafe.telemetry.logging.time.monotonic", lambda: now)
     for _ in range(20):
         access.info('%s - "%s %s HTTP/%s" %d', "10.0.0.1:1", "GET", "/jobs", "1.1", 503)
     now += FAILURES_TIME
@@ -132,7 +133,7 @@ def test_what_handlers_log_neither_steers_a_terminal_nor_forges_a_line() -> None
     get_logger("x").info(HOSTILE, value=HOSTILE, **{HOSTILE: 1}, unshowable=Unshowable())
     logging.getLogger("handler").warning("%s", HOSTILE, extra={"field": HOSTILE})
     job_log = JobLog(stream, "text")
-    job_log.failed("id", HOSTILE, 1, 0.1, HOSTILE, HOSTILE)
+    job_log.ended(Event("job failed", "ERROR"), "id", HOSTILE, 1, 0.1, HOSTILE, None, HOSTILE)
     job_log.flush()
     written = stream.getvalue()
     assert len(written.splitlines()) == 3
@@ -146,3 +147,65 @@ def test_what_handlers_log_neither_steers_a_terminal_nor_forges_a_line() -> None
     assert re.match(r"\d\d:\d\d:\d\d\.\d{3} error    failed", trace[0])
     assert all(line.startswith("    ") for line in trace[1:])
     assert all(character.isprintable() for line in trace for character in line)
+
+
+def test_a_level_neither_steers_a_terminal_nor_forges_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging, "_levelToName", {**logging._levelToName})
+    monkeypatch.setattr(logging, "_nameToLevel", {**logging._nameToLevel})
+    logging.addLevelName(37, HOSTILE)
+    stream = io.StringIO()
+    configure_logging(Settings(log_format="text"), stream)
+    logging.getLogger("handler").warning("first", extra={"level": HOSTILE})
+    logging.getLogger("handler").log(37, "second")
+    structlog.get_logger("x").warning("third", level=HOSTILE)
+    written = stream.getvalue().splitlines()
+    assert len(written) == 3
+    assert all(line.isprintable() for line in written)
+    assert [line.split()[1] for line in (written[0], written[2])] == ["warning", "warning"]
+
+
+def test_extra_values_do_not_say_false_things_about_their_line() -> None:
+    stream = io.StringIO()
+    configure_logging(Settings(log_format="json"), stream)
+    own = {
+        "level": "critical",
+        "logger": "carafe.steward",
+        "timestamp": "never",
+        "event": "lease lost",
+        "_record": 1,
+        "more": 2,
+    }
+    logging.getLogger("handler").warning("said", extra=own)
+    structlog.get_logger("other").warning("said", level="critical", logger="carafe.steward")
+    first, second = lines(stream)
+    assert (first["level"], first["logger"], first["event"]) == ("warning", "handler", "said")
+    assert first["timestamp"].endswith("Z")
+    assert (first["level_"], first["logger_"], first["event_"], first["more"]) == (
+        "critical",
+        "carafe.steward",
+        "lease lost",
+        2,
+    )
+    assert (second["level"], second["logger"], second["level_"]) == ("warning", "other", "critical")
+
+
+def test_values_that_do_not_fit_their_words_stay_out_of_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    stream = io.StringIO()
+    configure_logging(Settings(log_format="json"), stream)
+    logging.getLogger().handlers[:-1] = []  # pytest's own raise what cannot be shown
+    logging.getLogger("handler").warning("%d tokens", "hunter2\nforged")
+    (line,) = lines(stream)
+    assert line["event"].startswith("'%d tokens' (its values cannot be shown: TypeError, at ")
+    assert (line["level"], line["logger"]) == ("warning", "handler")
+    assert "hunter2" not in stream.getvalue() + capsys.readouterr().err
+
+
+def test_what_is_hidden_is_hidden_in_names_too_but_a_line_stays_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = ("hunter2", "warning", "timestamp", "event")
+    monkeypatch.setattr(carafe.telemetry.logging, "_hides", lambda: lambda value: "***" if value in secrets else value)
+    stream = io.StringIO()
+    configure_logging(Settings(log_format="json"), stream)
+    structlog.get_logger("x").warning("said", why="hunter2", hunter2=1)
+    (line,) = lines(stream)
+    assert (line["level"], line["event"], line["why"], line["***"]) == ("warning", "said", "***", 1)
+    assert line["timestamp"].endswith("Z")

@@ -8,7 +8,7 @@ import sys
 import asyncpg
 import pytest
 
-from carafe.database import MIGRATION_LOCK, MigrationBlocked, migrate
+from carafe.store.database import MIGRATION_LOCK, MigrationBlocked, migrate
 
 
 async def test_a_lock_on_a_table_is_named_and_given_up(carafe_database_url: str) -> None:
@@ -34,6 +34,24 @@ async def test_a_lock_on_a_table_is_named_and_given_up(carafe_database_url: str)
         assert await waiting == []
     finally:
         await holder.close()
+
+
+async def test_the_audit_s_old_spelling_is_renamed(carafe_database_url: str) -> None:
+    connection = await asyncpg.connect(carafe_database_url)
+    try:
+        await connection.execute("""
+            alter table carafe.bulk_actions add constraint bulk_actions_action check (action in ('retry', 'run_now'));
+            insert into carafe.audit (id, actor, via, action, target)
+            values (gen_random_uuid(), 'ana', 'cli', 'run' || ' now', 'old'),
+                (gen_random_uuid(), 'ana', 'cli', 'cancel', 'old');
+            update carafe.alembic_version set version_num = '0005';
+            alter table carafe.workers drop column versions
+        """)
+        assert await migrate(carafe_database_url) != []
+        rows = await connection.fetch("select action from carafe.audit where target = 'old' order by action")
+        assert [row["action"] for row in rows] == ["cancel", "run_now"]
+    finally:
+        await connection.close()
 
 
 async def test_another_migration_is_waited_for_and_named(carafe_database_url: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from chaos.scenarios import JOBS, Outcome, backlog_wiped, flushed, killed, poisoned, redis_restarted, rolled, small
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("forked_places")]
 
 
 def tell(outcome: Outcome) -> Outcome:

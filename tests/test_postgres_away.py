@@ -3,10 +3,10 @@
 import asyncpg
 import pytest
 
-from carafe.database import Refused
 from carafe.errors import Busy, OutcomeUnknown, Unavailable
 from carafe.postgres_away import details, words
 from carafe.postgres_url import NotWritable, connect
+from carafe.store.database import Refused
 
 
 async def test_the_host_and_the_drivers_own_sentence_are_in_the_details() -> None:
@@ -23,7 +23,7 @@ async def test_the_host_and_the_drivers_own_sentence_are_in_the_details() -> Non
     ("error", "said"),
     [
         (asyncpg.DiskFullError("x"), "is full: no space is left on its disk"),
-        (NotWritable(), "may not be written: a standby, or read-only"),
+        (NotWritable(), "does not accept writes: it is a standby, or read-only"),
         (asyncpg.LockNotAvailableError("x"), "is locked: another session holds what this needs, and does not let go"),
         (ConnectionError("rejected SSL upgrade"), "cannot be reached"),
         (TimeoutError(), "has not answered in time"),

@@ -1,4 +1,4 @@
-"""The worker's health server: it answers whatever else happens, to whoever asks properly."""
+"""The worker's health server: it answers whatever else happens, to anyone who asks properly."""
 
 import http.client
 import socket
@@ -9,10 +9,10 @@ from contextlib import ExitStack
 import pytest
 from prometheus_client import Counter
 
-from carafe import probes
-from carafe.instruments import registry
-from carafe.probes import ProbeServer
-from carafe.settings import SettingsError
+from carafe.settings.settings import SettingsError
+from carafe.telemetry import probes
+from carafe.telemetry.instruments import registry
+from carafe.telemetry.probes import ProbeServer
 
 
 class Checks:

@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from app.main import create_app
-from carafe.jobs import Client
-from carafe.logging import configure_logging
-from carafe.settings import (
+from carafe import Client
+from carafe.dashboard import create_dashboard
+from carafe.settings.settings import (
     ApiToken,
     Settings,
     SettingsError,
@@ -23,8 +23,8 @@ from carafe.settings import (
     redact_url,
     settings_markdown,
 )
+from carafe.telemetry.logging import configure_logging
 from carafe.web.application import create_web_application
-from carafe.web.dashboard import create_dashboard
 
 ROOT = Path(__file__).parent.parent
 PASSWORD = "hunter2-the-password"
@@ -136,7 +136,7 @@ def test_dashboard_users_are_told_apart_although_a_hash_has_commas(between: str)
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("dashboard_users", "ana:operate:hunter2", "no argon2 hash; never put the password itself here"),
+        ("dashboard_users", "ana:operate:hunter2", "not an argon2 hash; never put the password itself here"),
         ("dashboard_users", f"ana:operate:{ARGON2.replace('$', '')}", "its $ signs are gone"),
         ("dashboard_users", f"ana:boss:{ARGON2}", "the role of 'ana' is neither"),
         ("dashboard_users", f"ana:view:{ARGON2},ana:view:{ARGON2}", "twice: ana"),
@@ -359,6 +359,13 @@ def test_a_name_in_env_local_that_is_no_setting_is_a_fault() -> None:
     assert any(fault.startswith("JOB_TIMEOUT: ") for fault in told)
 
 
+def test_a_value_in_env_local_is_taken_as_it_is_written() -> None:
+    Path("env.local").write_text("OTEL_SERVICE_NAME=shop${HOME}\nLOG_LEVEL=\n")
+    settings = load_settings()
+    assert settings.otel_service_name == "shop${HOME}"
+    assert settings.log_level == "INFO"
+
+
 def test_an_empty_variable_is_unset_and_empties_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("WORKER_CONCURRENCY", "DATABASE_URL", "MIGRATIONS", "JOB_MODULES"):
         monkeypatch.setenv(name, "")
@@ -383,7 +390,7 @@ def test_settings_are_frozen_and_hermetic(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_the_docs_say_what_the_fields_say() -> None:
     assert (ROOT / "docs" / "settings.md").read_text() == settings_markdown(), (
-        "run: python -m carafe.settings > docs/settings.md"
+        "run: python -m carafe.settings.settings > docs/settings.md"
     )
 
 
@@ -404,7 +411,7 @@ def test_a_misspelled_variable_is_told_and_stops_nothing(monkeypatch: pytest.Mon
     monkeypatch.setattr(root, "handlers", root.handlers[:])
     monkeypatch.setattr(root, "level", root.level)
     configure_logging(settings, shown)
-    assert f"{name} in the environment is no setting, and is ignored: did you mean JOB_RETRY_BASE?" in shown.getvalue()
+    assert f"{name} in the environment is not a setting, and is ignored: did you mean JOB_RETRY_BASE?" in shown.getvalue()
 
 
 @pytest.mark.parametrize("name", ["HOSTS", "POST", "JOB_RETRY", "JOB_RETRY_SAVE", "CELERY_BROKER_URL", "JOB_RETRY_BASE"])

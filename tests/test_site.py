@@ -1,6 +1,7 @@
 """The documentation as a site: the strict build, which a broken link or a page outside the navigation fails."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,17 +24,48 @@ def build(folder: Path, out: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.fixture
-def broken(tmp_path: Path) -> Path:
+WARNED_OF = {"[gone](no-such-page.md)": "no-such-page.md", "[gone](jobs.md#no-such-heading)": "no-such-heading"}
+"""Links that lead nowhere, and what the build says of each in a warning: under strict, every one fails it."""
+
+FORGOTTEN = "forgotten.md"
+"""A page outside the navigation: a warning too."""
+
+Built = subprocess.CompletedProcess[str]
+
+
+def copied(folder: Path) -> Path:
     """A copy of what the build reads, to be broken."""
     for name in ("mkdocs.yml", "docs"):
         source = ROOT / name
         copy = shutil.copytree if source.is_dir() else shutil.copy
-        copy(source, tmp_path / name)
+        copy(source, folder / name)
     for path in ROOT.iterdir():
         if path.name not in ("docs", "mkdocs.yml"):
-            (tmp_path / path.name).symlink_to(path)
-    return tmp_path
+            (folder / path.name).symlink_to(path)
+    return folder
+
+
+def write_links(folder: Path, *links: str) -> None:
+    with open(folder / "docs" / "operations.md", "a") as page:
+        page.writelines(f"\n{link}\n" for link in links)
+
+
+@pytest.fixture(scope="module")
+def warned(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """One build of all that it warns of: it counts each by itself."""
+    folder = copied(tmp_path_factory.mktemp("warned"))
+    write_links(folder, *WARNED_OF)
+    (folder / "docs" / FORGOTTEN).write_text("# Forgotten\n")
+    return build(folder, folder / "site")
+
+
+def warnings(built: Built) -> list[str]:
+    said = built.stdout + built.stderr
+    found = re.findall(r"^WARNING.*(?:\n  .*)*", said, re.MULTILINE)
+    # Each of them alone fails the build.
+    assert built.returncode != 0, said
+    assert f"Aborted with {len(found)} warnings in strict mode" in said, said
+    return found
 
 
 def test_the_site_builds(tmp_path: Path) -> None:
@@ -43,26 +75,27 @@ def test_the_site_builds(tmp_path: Path) -> None:
     assert "jobs.html" in index
     # A link to a test reads as its path, where the site cannot follow it.
     assert "<code>tests/jobs/test_enqueue.py</code>" in (tmp_path / "guarantees.html").read_text()
+    # The reference is made from docstrings.
+    assert "idempotency_key" in (tmp_path / "reference" / "client.html").read_text()
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [
-        ("[gone](no-such-page.md)", "no-such-page.md"),
-        ("[gone](jobs.md#no-such-heading)", "no-such-heading"),
-        ("[gone](../tests/no_such_test.py)", "no_such_test.py"),
-    ],
+    [*WARNED_OF.items(), ("[gone](../tests/no_such_test.py)", "no_such_test.py")],
 )
-def test_a_link_that_leads_nowhere_fails_the_build(broken: Path, tmp_path: Path, text: str, said: str) -> None:
-    with open(broken / "docs" / "operations.md", "a") as page:
-        page.write(f"\n{text}\n")
-    built = build(broken, tmp_path / "site")
-    assert built.returncode != 0
-    assert said in built.stdout + built.stderr
+def test_a_link_that_leads_nowhere_fails_the_build(text: str, said: str, warned: Built, tmp_path: Path) -> None:
+    if text in WARNED_OF:
+        assert len([warning for warning in warnings(warned) if said in warning]) == 1, warned.stderr
+    else:  # what the build itself ends at
+        write_links(copied(tmp_path), text)
+        built = build(tmp_path, tmp_path / "site")
+        assert built.returncode != 0
+        assert said in built.stdout + built.stderr
 
 
-def test_a_page_outside_the_navigation_fails_the_build(broken: Path, tmp_path: Path) -> None:
-    (broken / "docs" / "forgotten.md").write_text("# Forgotten\n")
-    built = build(broken, tmp_path / "site")
-    assert built.returncode != 0
-    assert "forgotten.md" in built.stdout + built.stderr
+def test_a_page_outside_the_navigation_fails_the_build(warned: Built) -> None:
+    assert len([warning for warning in warnings(warned) if FORGOTTEN in warning]) == 1, warned.stderr
+
+
+def test_nothing_else_is_warned_of(warned: Built) -> None:
+    assert len(warnings(warned)) == len(WARNED_OF) + 1, warned.stderr

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from carafe.texts import MAX_ERROR, MAX_TRACEBACK, class_name, clean, describe, in_words, reason_of, text_of
+from carafe.texts import MAX_ERROR, MAX_TRACEBACK, class_name, clean, describe, in_words, reason_of, shown, text_of
 from tests.engine.hostile_handlers import ACTS, HostileText, Liar, NoModule, NoText
 
 
@@ -47,6 +47,31 @@ def test_names_and_texts_are_by_the_true_type() -> None:
     assert type(text_of(HostileText("sly"))) is str
     assert in_words(ValueError()) == "ValueError"
     assert "whose text cannot be made" in in_words(NoText())
+
+
+class _Refuses:
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("why", "'why'"),
+        (5, "5"),
+        (None, "None"),
+        ("x" * 1_000, "'" + "x" * 99 + "…"),
+        (b"x" * 1_000, "b'" + "x" * 98 + "…"),
+        (int, "the class int"),
+        (len, "the function len"),
+        ([], "an object of list"),
+        (_Refuses(), "an object of _Refuses"),
+        (10**5_000, "an object of int"),  # Python refuses to write this many digits
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_any_value_is_shown(value: Any, text: str) -> None:
+    assert shown(value) == text
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,11 @@ T = TypeVar("T")
 _INTERVAL = 0.01
 """Seconds between two looks at least."""
 
-_REST = 3.0
+_REST = 5.0
 """And this many times what the last look took, so that a wait leaves the processor to what is waited for."""
+
+_PATIENCE = 0.1
+"""And this part of the time that was waited already: who has waited for seconds can wait for tenths more."""
 
 _SELDOM = 0.25
 """But no more than this."""
@@ -32,7 +35,8 @@ async def eventually(check: Callable[[], Any], within: float = 10.0) -> Any:
     Raises AssertionError at the deadline, with the last value. What `check` raises is raised at once, except an
     AssertionError, which counts as not yet.
     """
-    deadline = time.monotonic() + within
+    start = time.monotonic()
+    deadline = start + within
     while True:
         last: object
         began = time.monotonic()
@@ -47,4 +51,4 @@ async def eventually(check: Callable[[], Any], within: float = 10.0) -> Any:
         now = time.monotonic()
         if now > deadline:
             raise AssertionError(f"not within {within:g} s: {inspect.getsource(check).strip()}; last: {last!r}")
-        await asyncio.sleep(min(max(_INTERVAL, _REST * (now - began)), _SELDOM))
+        await asyncio.sleep(min(max(_INTERVAL, _REST * (now - began), _PATIENCE * (now - start)), _SELDOM))

@@ -1,6 +1,6 @@
 """The worker process of the briefing service: ``celery -A worker worker``, or ``carafe serve --worker``.
 
-Handlers live in `worker.handlers` (HANDLER_MODULES). A team with its own application puts its own folder in this place.
+Its handlers are in `worker.handlers` (setting HANDLER_MODULES). A team replaces this folder by its own.
 """
 
 from typing import Any

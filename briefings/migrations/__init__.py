@@ -1,1 +1,1 @@
-"""The service's tables: their migration history, apart from the library's. MIGRATIONS names this package."""
+"""The migrations of the service's own tables, kept apart from Carafe's. The setting MIGRATIONS names this package."""

@@ -1,6 +1,7 @@
-"""The command `carafe`. Everything is imported late: `carafe serve --worker` starts a job in under a second.
+"""The command `carafe`.
 
-`serve` without further options is therefore told apart before any command-line library is imported.
+Modules are imported only when a command needs them, so that `carafe serve --worker` can start its first job in under a
+second. For the same reason `serve` and `serve --worker` are recognised before any command-line library is imported.
 """
 
 import os
@@ -9,12 +10,17 @@ from collections.abc import Callable, Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; errors that can be foreseen are told in words on standard error."""
+    """Run one command and return its exit code; expected errors are printed as one message on standard error."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     # The modules that the settings name are found in the current folder, as with celery and uvicorn.
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.insert(0, os.getcwd())
-    _import_structlog()
+    if given[:1] in (["serve"], ["steward"]) and "--check" not in given:
+        from carafe.process.signals import end_while_starting
+
+        end_while_starting()
+    import carafe.telemetry.structlog_alone  # noqa: F401  # before any other import of ours
+
     try:
         return int(_command(given)())
     except (Exception, KeyboardInterrupt) as error:
@@ -26,17 +32,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at exit
         return int(code)
-
-
-def _import_structlog() -> None:
-    """structlog imports rich where it finds it, for tracebacks that no log of ours shows, at twice its own cost."""
-    if "structlog" in sys.modules or "rich" in sys.modules:
-        return
-    sys.modules["rich"] = None  # type: ignore[assignment]  # `import rich` fails until this is gone
-    try:
-        import structlog  # noqa: F401
-    finally:
-        del sys.modules["rich"]
 
 
 def _command(given: list[str]) -> Callable[[], int]:

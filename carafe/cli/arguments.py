@@ -1,22 +1,20 @@
-"""Words of the command line as values: `k=v` as a job's arguments, times, durations."""
+"""Reads words of the command line as values: ``name=value`` as arguments of a job, times, durations and options."""
 
-import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from carafe import Job, durations
 from carafe.cli.exits import Exit, Failure
-from carafe.jobs import Job
+from carafe.jobs.options import Option
 from carafe.jobs.stored_json import parsed
-
-_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3_600.0, "d": 86_400.0}
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)?")
 
 
 def job_arguments(job: type[Job], words: Iterable[str], json_text: str | None) -> Any:
-    """The arguments in `json_text`, an object, with those of `words` (`name=value`) laid over it.
+    """Returns the arguments of a job: those of the JSON object `json_text`, replaced or extended by `words` (`name=value`).
 
-    A value is text where the job's model takes text there, else JSON if it is JSON, else text again.
+    A value is taken as text if the job's model takes text for that argument. Otherwise it is read as JSON, or taken as text
+    if it is not JSON. Raises `Failure` for words that cannot be read.
     """
     arguments: Any = {}
     if json_text is not None:
@@ -49,10 +47,10 @@ def _json_or_text(value: str) -> Any:
 
 
 def _fields_of_text(job: type[Job]) -> set[str]:
-    """The arguments that take a JSON string: text, but also a UUID, a time, an enumeration of words."""
+    """Returns the names of the arguments whose JSON type is a string: texts, but also UUIDs, times and enumerations."""
     try:
         schema = job.model_json_schema()
-    except Exception:  # a type that JSON Schema cannot say: then the value alone decides
+    except Exception:  # a type that JSON Schema cannot express: the value alone decides
         return set()
     definitions = schema.get("$defs", {})
     return {name for name, part in schema.get("properties", {}).items() if _takes_text(part, definitions)}
@@ -69,15 +67,15 @@ def _takes_text(part: Mapping[str, Any], definitions: Mapping[str, Any]) -> bool
 
 
 def span_of(text: str, option: str) -> float:
-    """Seconds, from a number with or without a unit: 30, 30s, 5m, 2h, 1d."""
-    match = _SPAN.fullmatch(text.strip())
-    if match is None:
+    """Returns seconds from a number with or without a unit: 30, 30s, 5m, 2h, 1d. Raises `Failure` for any other text."""
+    seconds = durations.parse(text)
+    if seconds is None:
         raise Failure(f"{option} takes seconds or a number with s, m, h or d, such as 90 or 5m (got {text!r})", Exit.USAGE)
-    return float(match[1]) * _UNITS[match[2] or ""]
+    return seconds
 
 
 def moment_of(text: str, option: str) -> datetime:
-    """A time with its zone, from ISO 8601 (2026-01-31T12:00:00Z)."""
+    """Returns a time with its zone, from ISO 8601 (2026-01-31T12:00:00Z). Raises `Failure` for any other text."""
     try:
         value = datetime.fromisoformat(text.strip())
     except ValueError:
@@ -88,10 +86,30 @@ def moment_of(text: str, option: str) -> datetime:
 
 
 def past_of(text: str, option: str) -> datetime:
-    """A time with its zone, or a duration that reaches back from now: 2026-01-31T12:00:00Z, 2h."""
-    if _SPAN.fullmatch(text.strip()):
+    """Returns the time that a text gives, either as a time (2026-01-31T12:00:00Z) or as a duration before now (2h).
+
+    Raises `Failure` for any other text.
+    """
+    seconds = durations.parse(text)
+    if seconds is not None:
         try:
-            return datetime.now(UTC) - timedelta(seconds=span_of(text, option))
+            return datetime.now(UTC) - timedelta(seconds=seconds)
         except OverflowError:
             raise Failure(f"{option} reaches back too far (got {text!r})", Exit.USAGE) from None
     return moment_of(text, option)
+
+
+def option_of(option: Option, name: str, text: str) -> Any:
+    """Returns the value of a job's option from the text typed after ``--NAME``. Raises `Failure` if it cannot be read."""
+    word = "--" + name.replace("_", "-")
+    match option.what:
+        case "moment":
+            return moment_of(text, word)
+        case "duration":
+            return span_of(text, word)
+        case "integer":
+            try:
+                return int(text)
+            except ValueError:
+                raise Failure(f"{word} takes a whole number (got {text!r})", Exit.USAGE) from None
+    return text

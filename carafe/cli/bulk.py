@@ -1,43 +1,40 @@
-"""`bulk …`: retry, cancel, discard or run now many jobs; follow, pause, resume and cancel that."""
+"""The commands `carafe bulk …`: start a bulk action on many jobs; list, follow, pause, resume and cancel bulk actions."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 from uuid import UUID
 
-from carafe.cli.arguments import past_of
 from carafe.cli.connecting import actor, connected, declared
 from carafe.cli.exits import Exit, Failure, say
 from carafe.cli.output import moment, show_fields, show_json, show_table
-from carafe.jobs.bulk import Action, BulkActionRecord
+from carafe.jobs.actions import ActionName
 from carafe.jobs.errors import InvalidOption
-from carafe.jobs.filters import JobFilter
 from carafe.jobs.stored_json import written
+from carafe.store.bulk import BulkActionRecord
+from carafe.store.filters import JobFilter
 
 PROGRESS = 0.5
-"""Seconds between two looks at a bulk action that is waited for."""
-
-
-def wanted(options: Mapping[str, Sequence[str]], *, argument: str | None, since: str | None, until: str | None) -> JobFilter:
-    """The filter that the options say; `options` by the names of a filter's query. Raises `InvalidOption`, `Failure`."""
-    pairs = [(name, value) for name, values in options.items() for value in values]
-    for name, text in (("since", since), ("until", until)):
-        if text is not None:
-            pairs.append((name, past_of(text, f"--{name}").isoformat()))
-    if argument is not None:
-        name, equals, value = argument.partition("=")
-        if not (name and equals):
-            raise Failure(f"--arg takes NAME=VALUE (got {argument!r})", Exit.USAGE)
-        pairs.append((f"args.{name}", value))
-    return JobFilter.from_query(pairs)
+"""Seconds between two reads of a bulk action while the command waits for its end."""
 
 
 def start(
-    action: Action, jobs: JobFilter, *, everything: bool, rate: float | None, reason: str | None, wait: bool, as_json: bool
+    action: ActionName,
+    jobs: JobFilter,
+    *,
+    everything: bool,
+    rate: float | None,
+    reason: str | None,
+    wait: bool,
+    as_json: bool,
 ) -> Exit:
-    """Starts a bulk action, and says what it concerns; with `wait` follows it to its end."""
+    """Starts a bulk action, and prints its id and how many jobs it covers. If `wait` is true, waits until it has ended.
+
+    Raises `Failure` when neither a filter nor `everything` says which jobs.
+    """
     if jobs == JobFilter() and not everything:
-        raise Failure("say which jobs: --kind, --error-class, --id, … or --all for all that can be", Exit.USAGE)
+        raise Failure(
+            "say which jobs: --kind, --error-class, --id, … or --all for all that the action applies to", Exit.USAGE
+        )
     declared()
 
     async def go() -> Exit:
@@ -46,7 +43,7 @@ def start(
             if not as_json:
                 print(record.id)
                 pace = f", at most {record.rate:g} a second" if record.rate else ""
-                say(f"{action.replace('_', ' ')}: {_matched(record)} jobs{pace}; `carafe bulk show {record.id}` follows it")
+                say(f"{action}: {_matched(record)} jobs{pace}; `carafe bulk show {record.id}` follows it")
             while wait and record.state in ("running", "paused"):
                 await asyncio.sleep(PROGRESS)
                 record = await client.bulk(record.id)
@@ -91,7 +88,7 @@ def show_all(*, limit: int, as_json: bool) -> Exit:
 
 
 def show(bulk_id: UUID, *, as_json: bool) -> Exit:
-    """Prints how far a bulk action has come."""
+    """Prints a bulk action and how far it has come."""
 
     async def go() -> Exit:
         async with connected() as client:
@@ -103,7 +100,7 @@ def show(bulk_id: UUID, *, as_json: bool) -> Exit:
 
 
 def steer(bulk_id: UUID, move: Literal["pause", "resume", "cancel"], *, as_json: bool) -> Exit:
-    """Pauses, resumes or cancels a bulk action, and prints how far it has come."""
+    """Pauses, resumes or cancels a bulk action, then prints it and how far it has come."""
 
     async def go() -> Exit:
         async with connected() as client:
@@ -116,7 +113,7 @@ def steer(bulk_id: UUID, move: Literal["pause", "resume", "cancel"], *, as_json:
 
 
 def _show(record: BulkActionRecord, as_json: bool) -> Exit:
-    """Prints it. FAILED when some of its jobs could not be changed."""
+    """Prints a bulk action. Returns FAILED when some of its jobs could not be changed, else OK."""
     if as_json:
         show_json(_json(record))
     else:

@@ -1,13 +1,16 @@
-"""The commands and their options, as typer reads them; what they do stands in the modules beside this one."""
+"""Declares the commands and their options for typer. The other modules of `carafe.cli` do the work."""
 
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import Annotated, Literal
 from uuid import UUID
 
 import typer
 
 from carafe.cli.exits import Exit
+from carafe.cli.filtering import filtered
+from carafe.cli.job_options import with_job_options
+from carafe.jobs.actions import ACTIONS, Action, ActionName
+from carafe.store.filters import JobFilter
 
 app = typer.Typer(
     name="carafe",
@@ -27,7 +30,7 @@ queues = typer.Typer(
 app.add_typer(queues, name="queues")
 
 bulk = typer.Typer(
-    help="Retry, cancel, discard or run now many jobs at once; without a command: the newest of these.",
+    help="Act on many jobs at once. Without a command: list the newest bulk actions.",
     invoke_without_command=True,
     rich_markup_mode=None,
 )
@@ -37,7 +40,7 @@ workers = typer.Typer(help="Show the workers; drain one.", invoke_without_comman
 app.add_typer(workers, name="workers")
 
 dashboard = typer.Typer(
-    help="Let people in to the dashboard: passwords and keys for the settings.",
+    help="Create passwords and keys for the dashboard's settings.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -47,7 +50,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Runs one command line; returns the exit code."""
+    """Runs the command that `arguments` give, and returns its exit code."""
     try:
         code = app(args=list(arguments), prog_name="carafe", standalone_mode=True)
     except SystemExit as end:
@@ -59,9 +62,9 @@ def run(arguments: Sequence[str]) -> int:
 def serve(
     worker: Annotated[bool, typer.Option("--worker", help="Run a worker instead of the web process.")] = False,
     dashboard: Annotated[
-        bool, typer.Option("--dashboard", help="Run the dashboard alone instead of the web process, which has it too.")
+        bool, typer.Option("--dashboard", help="Run only the dashboard, instead of the web process, which includes it.")
     ] = False,
-    check: Annotated[bool, typer.Option("--check", help="Only see that a worker would run; code 1 if not.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only check that a worker could run; exit code 1 if not.")] = False,
 ) -> None:
     """Run the web process, or with --worker a worker, or with --dashboard the dashboard, until SIGTERM or Ctrl-C."""
     if worker and dashboard:
@@ -79,24 +82,25 @@ def serve(
 
 @app.command()
 def dev() -> None:
-    """Run everything in one process: Postgres and Valkey (unless their URLs are set), web and worker."""
-    from carafe.dev import run_dev
-    from carafe.settings import load_api_settings
+    """Run everything for development: web, dashboard and worker, and Postgres and Valkey unless their URLs are set."""
+    from carafe.dev.run import run_dev
+    from carafe.settings.settings import load_api_settings
 
     raise typer.Exit(run_dev(load_api_settings()))
 
 
 @app.command()
 def migrate(as_json: Json = False) -> None:
-    """Upgrade the schema to what this version needs; harmless when it is, and when several do it at once.
+    """Upgrade the schema to what this version needs.
 
-    Needs Postgres alone. Waits for locks a second at a time, and says who holds them.
+    Does nothing when the schema is current. May run several times at once. Needs only Postgres. Waits for locks a second
+    at a time, and says who holds them.
     """
     from carafe.cli.exits import say
     from carafe.cli.output import show_json
-    from carafe.cli.serving import migrate as upgrade
-    from carafe.development import with_servers
-    from carafe.settings import load_schema_settings
+    from carafe.settings.local_servers import with_servers
+    from carafe.settings.settings import load_schema_settings
+    from carafe.store.migrating import migrate as upgrade
 
     done = upgrade(with_servers(load_schema_settings(), needed=("database_url",)), tell=say)
     if as_json:
@@ -105,34 +109,32 @@ def migrate(as_json: Json = False) -> None:
         print("\n".join(f"applied {step}" for step in done) or "nothing to do: the schema is current")
 
 
-# The names of carafe.jobs.State, which would be slow to import for a `--help`; a test compares the two.
-StateName = StrEnum("StateName", ["scheduled", "queued", "running", "retrying", "succeeded", "dead", "cancelled"])
-
-
 @app.command()
+@with_job_options
 def enqueue(
     kind: Annotated[str, typer.Argument(help="The job's kind; `carafe kinds` lists them.", show_default=False)],
     arguments: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME=VALUE]...", help="Its arguments; JSON where the job does not take text."),
+        typer.Argument(
+            metavar="[NAME=VALUE]...",
+            help="The job's arguments, as JSON where the job does not take text.",
+        ),
     ] = None,
     json_args: Annotated[str | None, typer.Option(help="All arguments as one JSON object.")] = None,
-    run_at: Annotated[str | None, typer.Option(help="When to run it, such as 2026-01-31T12:00:00Z.")] = None,
-    delay: Annotated[str | None, typer.Option(help="How long to wait first, such as 30 (seconds), 5m, 2h.")] = None,
-    unique_key: Annotated[str | None, typer.Option(help="At most one live job holds a key.")] = None,
-    idempotency_key: Annotated[str | None, typer.Option(help="The same request twice is one job.")] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="Repeating the command with the same key enqueues no second job.")
+    ] = None,
     as_json: Json = False,
+    **options: str,
 ) -> None:
-    """Enqueue a job; prints its id once it is committed."""
+    """Enqueue a job, and print its id after the commit."""
     from carafe.cli import jobs as work
 
     code = work.enqueue(
         kind,
         arguments or [],
         json_args=json_args,
-        run_at=run_at,
-        delay=delay,
-        unique_key=unique_key,
+        options=options,
         idempotency_key=idempotency_key,
         as_json=as_json,
     )
@@ -140,29 +142,23 @@ def enqueue(
 
 
 @jobs.command("list")
+@filtered
 def list_jobs(
-    state: Annotated[list[StateName] | None, typer.Option(help="Only this state; may be repeated.")] = None,
-    kind: Annotated[str | None, typer.Option(help="Only this kind.")] = None,
-    since: Annotated[
-        str | None,
-        typer.Option(help="Created (ended ones: ended) since then, such as 2h or 2026-01-31T12:00:00Z."),
-    ] = None,
+    wanted: JobFilter,
     limit: Annotated[int, typer.Option(help="How many, from 1 to 500.")] = 50,
-    cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
+    cursor: Annotated[str | None, typer.Option(help="`next_cursor` of the previous page.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List jobs, newest first."""
+    """List the jobs that match every option given, newest first."""
     from carafe.cli import jobs as work
-    from carafe.jobs import State
 
-    states = [State(name) for name in state or []]
-    raise typer.Exit(work.list_jobs(states=states, kind=kind, since=since, limit=limit, cursor=cursor, as_json=as_json))
+    raise typer.Exit(work.list_jobs(wanted, limit=limit, cursor=cursor, as_json=as_json))
 
 
 @jobs.command("show")
 def show_job(
     job_id: Annotated[UUID, typer.Argument(metavar="ID", show_default=False)],
-    full: Annotated[bool, typer.Option("--full", help="Tracebacks as a whole.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Print whole tracebacks.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show a job and its failed attempts, secrets redacted."""
@@ -174,56 +170,36 @@ def show_job(
 Ids = Annotated[list[UUID], typer.Argument(metavar="ID", show_default=False)]
 
 
-Why = Annotated[str | None, typer.Option("--reason", help="Why, for those who find it later; the audit has it.")]
+Why = Annotated[str | None, typer.Option("--reason", help="The reason; stored in the audit.")]
 
 
-@jobs.command("retry")
-def retry_jobs(ids: Ids, reason: Why = None, as_json: Json = False) -> None:
-    """Run dead jobs again, and scheduled or retrying ones at once."""
-    from carafe.cli import jobs as work
+def _add_command(action: Action) -> None:
+    """Add the command ``jobs NAME`` for an action. Its option --reason is required if the action needs a reason."""
+    needed = typer.Option("--reason", help=f"Why; {action.reason_needed}.", show_default=False)
 
-    raise typer.Exit(work.act("retry", ids, reason=reason, as_json=as_json))
+    def act(ids: Ids, reason: Why = None, as_json: Json = False) -> None:
+        from carafe.cli import jobs as work
 
+        raise typer.Exit(work.act(action.name, ids, reason=reason, as_json=as_json))
 
-@jobs.command("run-now")
-def run_jobs_now(ids: Ids, reason: Why = None, as_json: Json = False) -> None:
-    """Run scheduled and retrying jobs at once."""
-    from carafe.cli import jobs as work
+    def act_for_a_reason(ids: Ids, reason: Annotated[str, needed], as_json: Json = False) -> None:
+        act(ids, reason, as_json)
 
-    raise typer.Exit(work.act("run now", ids, reason=reason, as_json=as_json))
-
-
-@jobs.command("cancel")
-def cancel_jobs(
-    ids: Ids,
-    reason: Annotated[str | None, typer.Option(help="What the jobs, and the audit, keep as the reason.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Cancel jobs; a running one is asked to stop."""
-    from carafe.cli import jobs as work
-
-    raise typer.Exit(work.act("cancel", ids, reason=reason, as_json=as_json))
+    command = jobs.command(action.name, help=f"{action.summary}. {action.description}")
+    command(act_for_a_reason if action.reason_needed else act)
 
 
-@jobs.command("discard")
-def discard_jobs(
-    ids: Ids,
-    reason: Annotated[str, typer.Option(help="Why they are given up; kept with the jobs.", show_default=False)],
-    as_json: Json = False,
-) -> None:
-    """Give dead jobs up: they count no more, and stay findable until their retention."""
-    from carafe.cli import jobs as work
-
-    raise typer.Exit(work.act("discard", ids, reason=reason, as_json=as_json))
+for _action in ACTIONS.values():
+    _add_command(_action)
 
 
 @jobs.command("edit")
 def edit_job(
     job_id: Annotated[UUID, typer.Argument(metavar="ID", show_default=False)],
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="What is other than in the stored arguments.")
+        list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Arguments to change; the others stay as stored.")
     ] = None,
-    json_args: Annotated[str | None, typer.Option(help="All arguments anew, as one JSON object.")] = None,
+    json_args: Annotated[str | None, typer.Option(help="All arguments as one JSON object, instead of the old ones.")] = None,
     run_at: Annotated[str | None, typer.Option(help="When to run it, such as 2026-01-31T12:00:00Z.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -237,7 +213,7 @@ def edit_job(
 @jobs.command("wait")
 def wait_for_job(
     job_id: Annotated[UUID, typer.Argument(metavar="ID", show_default=False)],
-    timeout: Annotated[str | None, typer.Option(help="How long to wait at most, such as 30 (seconds), 5m.")] = None,
+    timeout: Annotated[str | None, typer.Option(help="Maximum wait, such as 30 (seconds) or 5m.")] = None,
     as_json: Json = False,
 ) -> None:
     """Follow a job to its end. Exit code 0: succeeded, 6: dead, 7: cancelled, 8: not ended in time."""
@@ -256,16 +232,16 @@ def show_queues(context: typer.Context, as_json: Json = False) -> None:
     raise typer.Exit(work.queues(as_json=as_json))
 
 
-QueueName = Annotated[str, typer.Argument(metavar="[QUEUE]", help="Which; `carafe queues` lists them.")]
+QueueName = Annotated[str, typer.Argument(metavar="[QUEUE]", help="The queue's name; `carafe queues` lists the queues.")]
 
 
 @queues.command("pause")
 def pause_queue(
     queue: QueueName = "default",
-    reason: Annotated[str | None, typer.Option(help="Why, for those who find it paused.")] = None,
+    reason: Annotated[str | None, typer.Option(help="The reason; shown while the queue is paused.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Start no more jobs of a queue until it is resumed; what runs goes on, and jobs are still accepted."""
+    """Start no more jobs of a queue until it is resumed; running jobs finish, and jobs are still accepted."""
     from carafe.cli import jobs as work
 
     raise typer.Exit(work.pause(queue, reason=reason, as_json=as_json))
@@ -273,7 +249,7 @@ def pause_queue(
 
 @queues.command("resume")
 def resume_queue(queue: QueueName = "default", reason: Why = None, as_json: Json = False) -> None:
-    """Start what waits in a paused queue again."""
+    """Start the jobs of a paused queue again."""
     from carafe.cli import jobs as work
 
     raise typer.Exit(work.resume(queue, reason=reason, as_json=as_json))
@@ -285,7 +261,7 @@ def show_bulk_actions(
     limit: Annotated[int, typer.Option(help="How many, from 1 to 500.")] = 20,
     as_json: Json = False,
 ) -> None:
-    """Retry, cancel, discard or run now many jobs at once; without a command: the newest of these."""
+    """Act on many jobs at once. Without a command: list the newest bulk actions."""
     if context.invoked_subcommand is not None:
         return
     from carafe.cli import bulk as work
@@ -294,44 +270,25 @@ def show_bulk_actions(
 
 
 @bulk.command("start")
+@filtered
 def start_bulk_action(
-    action: Annotated[Literal["retry", "cancel", "discard", "run_now"], typer.Argument(show_default=False)],
-    everything: Annotated[bool, typer.Option("--all", help="All jobs that this can be done to.")] = False,
-    state: Annotated[list[StateName] | None, typer.Option(help="Only this state; may be repeated.")] = None,
-    kind: Annotated[str | None, typer.Option(help="Only this kind.")] = None,
-    error_class: Annotated[str | None, typer.Option(help="Only this class of error, such as ConnectTimeout.")] = None,
-    fingerprint: Annotated[str | None, typer.Option(help="Only this group of dead jobs.")] = None,
-    text: Annotated[str | None, typer.Option(help="Only errors that hold this text.")] = None,
-    arg: Annotated[str | None, typer.Option(metavar="NAME=VALUE", help="Only this value of an argument.")] = None,
-    worker: Annotated[UUID | None, typer.Option(help="Only what ran or runs there.")] = None,
-    since: Annotated[str | None, typer.Option(help="Ended (live ones: created) since then, such as 2h.")] = None,
-    until: Annotated[str | None, typer.Option(help="Ended (live ones: created) before then.")] = None,
-    resolved: Annotated[
-        bool | None, typer.Option("--resolved/--unresolved", help="Only dead jobs that are given up, or are not.")
-    ] = None,
-    job_id: Annotated[list[UUID] | None, typer.Option("--id", help="Only this job; may be repeated.")] = None,
+    action: Annotated[ActionName, typer.Argument(show_default=False)],
+    wanted: JobFilter,
+    everything: Annotated[bool, typer.Option("--all", help="All jobs that the action applies to.")] = False,
     rate: Annotated[
-        float | None, typer.Option(help="Jobs a second at most; a retry of more than 1,000 gets 50 by default.")
+        float | None, typer.Option(help="Maximum jobs per second; default for a retry of more than 1,000 jobs: 50.")
     ] = None,
-    reason: Annotated[str | None, typer.Option(help="Why, for those who find it later; a discard needs one.")] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow it to its end. Exit code 1: some jobs failed.")] = False,
+    reason: Annotated[str | None, typer.Option(help="The reason; stored in the audit. Required for a discard.")] = None,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", help="Wait until it has ended. Exit code 1: some jobs failed."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Do it to all jobs that meet the filter now; the steward works it off. Prints the bulk action's id."""
+    """Start an action on all jobs that match the filter now. The steward carries it out. Prints the bulk action's id."""
     from carafe.cli import bulk as work
 
-    options = {
-        "state": [one.value for one in state or []],
-        "kind": [kind] if kind else [],
-        "error_class": [error_class] if error_class else [],
-        "fingerprint": [fingerprint] if fingerprint else [],
-        "text": [text] if text else [],
-        "worker": [str(worker)] if worker else [],
-        "resolved": [] if resolved is None else ["true" if resolved else "false"],
-        "id": [str(one) for one in job_id or []],
-    }
-    jobs_wanted = work.wanted(options, argument=arg, since=since, until=until)
-    code = work.start(action, jobs_wanted, everything=everything, rate=rate, reason=reason, wait=wait, as_json=as_json)
+    code = work.start(action, wanted, everything=everything, rate=rate, reason=reason, wait=wait, as_json=as_json)
     raise typer.Exit(code)
 
 
@@ -340,7 +297,7 @@ BulkId = Annotated[UUID, typer.Argument(metavar="ID", show_default=False)]
 
 @bulk.command("show")
 def show_bulk_action(bulk_id: BulkId, as_json: Json = False) -> None:
-    """Show how far a bulk action has come, and what could not be done."""
+    """Show how far a bulk action has come, and how many jobs could not be changed."""
     from carafe.cli import bulk as work
 
     raise typer.Exit(work.show(bulk_id, as_json=as_json))
@@ -348,7 +305,7 @@ def show_bulk_action(bulk_id: BulkId, as_json: Json = False) -> None:
 
 @bulk.command("pause")
 def pause_bulk_action(bulk_id: BulkId, as_json: Json = False) -> None:
-    """Stop a bulk action after the batch under way, until it is resumed."""
+    """Pause a bulk action after its current batch, until it is resumed."""
     from carafe.cli import bulk as work
 
     raise typer.Exit(work.steer(bulk_id, "pause", as_json=as_json))
@@ -356,7 +313,7 @@ def pause_bulk_action(bulk_id: BulkId, as_json: Json = False) -> None:
 
 @bulk.command("resume")
 def resume_bulk_action(bulk_id: BulkId, as_json: Json = False) -> None:
-    """Let a paused bulk action go on."""
+    """Let a paused bulk action continue."""
     from carafe.cli import bulk as work
 
     raise typer.Exit(work.steer(bulk_id, "resume", as_json=as_json))
@@ -364,7 +321,7 @@ def resume_bulk_action(bulk_id: BulkId, as_json: Json = False) -> None:
 
 @bulk.command("cancel")
 def cancel_bulk_action(bulk_id: BulkId, as_json: Json = False) -> None:
-    """End a bulk action: what is done stays done."""
+    """Stop a bulk action for good. Jobs that it has already changed stay changed."""
     from carafe.cli import bulk as work
 
     raise typer.Exit(work.steer(bulk_id, "cancel", as_json=as_json))
@@ -386,7 +343,7 @@ def drain_worker(
     reason: Why = None,
     as_json: Json = False,
 ) -> None:
-    """Let a worker finish what it runs, take nothing more, and end, as at SIGTERM."""
+    """Drain a worker as SIGTERM does: it claims no new jobs, finishes running ones, and exits."""
     from carafe.cli import operators as work
 
     raise typer.Exit(work.drain(worker_id, reason=reason, as_json=as_json))
@@ -396,7 +353,7 @@ def drain_worker(
 def audit(
     target: Annotated[str | None, typer.Option(help="Only what was done to this job, worker, queue or bulk action.")] = None,
     limit: Annotated[int, typer.Option(help="How many, from 1 to 500.")] = 50,
-    cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
+    cursor: Annotated[str | None, typer.Option(help="`next_cursor` of the previous page.")] = None,
     as_json: Json = False,
 ) -> None:
     """List what operators did, newest first."""
@@ -415,10 +372,10 @@ def steward() -> None:
 
 @app.command()
 def prune(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be deleted.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Delete now what has outlived its retention; the steward does it by itself every minute."""
+    """Delete, now, everything that has outlived its retention. The steward does the same every minute."""
     from carafe.cli.pruning import prune as work
 
     raise typer.Exit(work(dry_run=dry_run, as_json=as_json))
@@ -434,7 +391,7 @@ def kinds(as_json: Json = False) -> None:
 
 @app.command()
 def config(as_json: Json = False) -> None:
-    """Print the effective settings, secrets redacted, and where each comes from."""
+    """Print each setting's value (secrets redacted), and where the value comes from."""
     from carafe.cli.configuring import show_config
 
     raise typer.Exit(show_config(as_json=as_json))
@@ -442,11 +399,11 @@ def config(as_json: Json = False) -> None:
 
 @app.command()
 def token(
-    name: Annotated[str, typer.Argument(help="Whose token it is; logs and jobs show it.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="The owner's name, which logs and jobs show.", show_default=False)],
     role: Annotated[Literal["view", "operate"], typer.Argument(show_default=False)],
     as_json: Json = False,
 ) -> None:
-    """Make a token for the HTTP API, and its entry for API_TOKENS. The token is shown this once."""
+    """Make a token for the HTTP API, and its entry for API_TOKENS. The token is shown only once."""
     from carafe.cli.configuring import make_token
 
     raise typer.Exit(make_token(name, role, as_json=as_json))
@@ -454,11 +411,13 @@ def token(
 
 @dashboard.command("hash-password")
 def hash_password(
-    name: Annotated[str, typer.Argument(help="Who signs in; what they do is written down under it.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(help="The user's name; the audit records their actions under it.", show_default=False)
+    ],
     role: Annotated[Literal["view", "operate"], typer.Argument(show_default=False)],
     as_json: Json = False,
 ) -> None:
-    """Make somebody's entry for DASHBOARD_USERS. Asks for the password, or reads it from standard input."""
+    """Make a user's entry for DASHBOARD_USERS. Asks for the password, or reads it from standard input."""
     from carafe.cli.configuring import make_dashboard_user
 
     raise typer.Exit(make_dashboard_user(name, role, as_json=as_json))
@@ -474,7 +433,7 @@ def secret_key(as_json: Json = False) -> None:
 
 @app.command()
 def doctor(as_json: Json = False) -> None:
-    """Say what is reachable and what is misconfigured, with what to do. Exit code 1: something is broken."""
+    """Report what is reachable and what is misconfigured, and how to fix it. Exit code 1: something is broken."""
     from carafe.cli.configuring import show_findings
 
     raise typer.Exit(show_findings(as_json=as_json))

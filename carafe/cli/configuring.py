@@ -1,15 +1,16 @@
-"""`config`, `token`, `dashboard`, `doctor` and `version`: what this installation is, and whether it is well."""
+"""The commands `config`, `token`, `dashboard`, `doctor` and `version`: show and check this installation, and make entries
+for its settings."""
 
 from typing import get_args
 
 from carafe.cli.exits import Exit, Failure, say
 from carafe.cli.output import clean, show_json, show_table
-from carafe.setting_types import Role
-from carafe.settings import hash_token, load_settings
+from carafe.settings.settings import hash_token, load_settings
+from carafe.settings.types import Role
 
 
 def show_config(*, as_json: bool) -> Exit:
-    """Prints every setting with its source, redacted."""
+    """Prints every setting with its value, secrets redacted, and where the value comes from."""
     effective = load_settings().effective()
     if as_json:
         show_json([{"name": name, "value": value, "source": source} for name, value, source in effective])
@@ -19,7 +20,7 @@ def show_config(*, as_json: bool) -> Exit:
 
 
 def make_token(name: str, role: Role, *, as_json: bool) -> Exit:
-    """Prints a new token and the entry of API_TOKENS that lets it in. Only the entry is ever stored."""
+    """Prints a new API token, and the entry to add to API_TOKENS for it. The token itself is stored nowhere."""
     import secrets
 
     assert role in get_args(Role)
@@ -30,17 +31,17 @@ def make_token(name: str, role: Role, *, as_json: bool) -> Exit:
         show_json({"name": name.strip(), "role": role, "token": token, "entry": entry})
         return Exit.OK
     print(f"token  {token}\nentry  {entry}")
-    say("Give the token to its user, who sends it as `Authorization: Bearer …`; it is not shown again.")
+    say("Give the token to its user, who sends it as `Authorization: Bearer …`. The token is not shown again.")
     say("Add the entry to API_TOKENS (entries are separated by commas).")
     return Exit.OK
 
 
 def make_dashboard_user(name: str, role: Role, *, as_json: bool) -> Exit:
-    """Prints the entry of DASHBOARD_USERS for a password that is asked for twice, or read from standard input."""
+    """Prints a user's entry for DASHBOARD_USERS. Asks for the password twice, or reads it from standard input."""
     assert role in get_args(Role)
     _check_name(name)
     password = _password()
-    from carafe.web.dashboard.passwords import MAX_PASSWORD, hash_password
+    from carafe.dashboard.security.passwords import MAX_PASSWORD, hash_password
 
     if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
         raise Failure(f"the password must have {MIN_PASSWORD} to {MAX_PASSWORD:,} characters", Exit.USAGE)
@@ -49,7 +50,7 @@ def make_dashboard_user(name: str, role: Role, *, as_json: bool) -> Exit:
         show_json({"name": name.strip(), "role": role, "entry": entry})
         return Exit.OK
     print(entry)
-    say("Add the entry to DASHBOARD_USERS (entries are separated by commas); in single quotes, for its $ signs.")
+    say("Add the entry to DASHBOARD_USERS (entries are separated by commas). Use single quotes, because it has $ signs.")
     return Exit.OK
 
 
@@ -62,12 +63,12 @@ def make_secret_key(*, as_json: bool) -> Exit:
         show_json({"key": key})
         return Exit.OK
     print(key)
-    say("Put it in front of DASHBOARD_SECRET_KEYS, the same for all replicas; take an old key out 12 hours later.")
+    say("Put this key first in DASHBOARD_SECRET_KEYS, in all replicas alike; remove an old key 12 hours later.")
     return Exit.OK
 
 
 MIN_PASSWORD = 8
-"""Characters of a password at least (NIST SP 800-63B)."""
+"""The fewest characters that a password may have (NIST SP 800-63B)."""
 
 
 def _check_name(name: str) -> None:
@@ -83,13 +84,16 @@ def _password() -> str:
         return sys.stdin.readline().rstrip("\r\n")
     password = getpass.getpass("Password: ")
     if getpass.getpass("Once more: ") != password:
-        raise Failure("the two are not the same", Exit.USAGE)
+        raise Failure("the two passwords are not the same", Exit.USAGE)
     return password
 
 
 def show_findings(*, as_json: bool, worker: bool = False) -> Exit:
-    """Prints what `carafe.doctor` found, for a `worker` alone or for everything; FAILED when something is broken."""
-    from carafe.doctor import Level, examine
+    """Prints the findings of `carafe.cli.doctor`. If `worker` is true, prints only those that matter to a worker.
+
+    Returns FAILED when something is broken, else OK.
+    """
+    from carafe.cli.doctor import Level, examine
 
     findings = examine(worker=worker)
     if as_json:
@@ -101,12 +105,12 @@ def show_findings(*, as_json: bool, worker: bool = False) -> Exit:
                 print(f"{'':<8} {'':<9} → {clean(finding.advice)}")
     broken = sum(finding.level is Level.BROKEN for finding in findings)
     if broken and not as_json:
-        say(f"{broken} of {len(findings)} findings must be mended")
+        say(f"{broken} of {len(findings)} findings must be fixed")
     return Exit.FAILED if broken else Exit.OK
 
 
 def show_version(*, as_json: bool) -> Exit:
-    """Prints the version."""
+    """Prints Carafe's version."""
     from carafe import __version__
 
     if as_json:

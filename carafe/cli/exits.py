@@ -1,4 +1,4 @@
-"""What the command's exit codes mean, and how a foreseeable error is told: one readable block, never a traceback."""
+"""The exit codes of all commands, and how an expected error is printed: as one readable block, never as a traceback."""
 
 import sys
 from enum import IntEnum
@@ -30,12 +30,15 @@ class Failure(Exception):
 
 
 def say(message: str) -> None:
-    """Writes to standard error, where whatever is not the answer goes; what comes from jobs steers no terminal."""
+    """Writes a message to standard error. The answer of a command goes to standard output, everything else through here.
+
+    Characters that would control the terminal, for example in texts of jobs, are made harmless.
+    """
     print("\n".join(map(one_line, message.split("\n"))), file=sys.stderr, flush=True)
 
 
 def report(error: BaseException) -> Exit | None:
-    """Tells a foreseeable error on standard error and returns its exit code; None for one that nobody foresaw."""
+    """Prints an expected error on standard error and returns its exit code. Returns None for an unexpected error."""
     code, message = _explained(error)
     if code is None:
         return None
@@ -45,21 +48,21 @@ def report(error: BaseException) -> Exit | None:
 
 
 def _explained(error: BaseException) -> tuple[Exit | None, str]:
-    # Late: the commands that need none of these never import them.
+    # Imported late, so that commands that do not need these never import them.
     if isinstance(error, Failure):
         return error.code, str(error)
     if isinstance(error, KeyboardInterrupt):
         return Exit.INTERRUPTED, "interrupted"
-    from carafe.development import NoServers
-    from carafe.settings import SettingsError
+    from carafe.settings.local_servers import NoServers
+    from carafe.settings.settings import SettingsError
 
     if isinstance(error, NoServers):
         return Exit.UNAVAILABLE, str(error)
     if isinstance(error, SettingsError):
         faults = error.faults
         return Exit.USAGE, faults[0] if len(faults) == 1 else "\n".join([f"{len(faults)} faulty settings", *faults])
-    if "carafe.embedded" in sys.modules:
-        from carafe.embedded import EmbeddedServerError
+    if "carafe.dev.embedded" in sys.modules:
+        from carafe.dev.embedded import EmbeddedServerError
 
         if isinstance(error, EmbeddedServerError):
             return Exit.FAILED, str(error)
@@ -82,7 +85,7 @@ def _explained(error: BaseException) -> tuple[Exit | None, str]:
         if isinstance(error, CannotServe):
             return Exit.USAGE, str(error)
     if isinstance(error, BrokenPipeError):
-        return Exit.FAILED, "nobody reads the output any more"
+        return Exit.FAILED, "the program that read the output has closed the pipe"
     return None, ""
 
 
@@ -119,8 +122,8 @@ def _of_jobs(error: BaseException) -> tuple[Exit, str] | None:
 def _of_postgres(error: BaseException) -> tuple[Exit, str] | None:
     import asyncpg
 
-    from carafe.database import Refused
     from carafe.postgres_url import NotWritable, UrlFault
+    from carafe.store.database import Refused
 
     cause: BaseException | None = error
     while cause is not None:  # SQLAlchemy wraps the driver's error in others
@@ -136,6 +139,6 @@ def _of_postgres(error: BaseException) -> tuple[Exit, str] | None:
             case NotWritable():
                 return Exit.UNAVAILABLE, f"DATABASE_URL: {cause}; nothing was done"
             case asyncpg.InsufficientPrivilegeError():
-                return Exit.FAILED, f"the Postgres user of DATABASE_URL may not do this: {cause}"
+                return Exit.FAILED, f"the Postgres user of DATABASE_URL lacks a permission: {cause}"
         cause = cause.__cause__
     return None

@@ -1,22 +1,26 @@
-"""`enqueue`, `jobs …`, `queues` and `kinds`: what the Python client does, for people and scripts."""
+"""The commands `enqueue`, `jobs …`, `queues` and `kinds`: the methods of the Python client as commands."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, cast
 from uuid import UUID
 
-from carafe.cli.arguments import job_arguments, moment_of, past_of, span_of
+from carafe import CarafeError, JobFilter, JobRecord, QueueRecord, State
+from carafe.cli.arguments import job_arguments, moment_of, option_of, span_of
 from carafe.cli.connecting import actor, connected, declared
 from carafe.cli.exits import Exit, Failure, report, say
-from carafe.cli.output import clean, clean_lines, moment, show_fields, show_json, show_table, span
-from carafe.jobs import CarafeError, Client, JobRecord, QueueRecord, State
-from carafe.jobs.definition import REDACTED, Job, build, job_class, kinds
-from carafe.jobs.records import AttemptRecord
+from carafe.cli.output import clean, clean_lines, moment, show_fields, show_json, show_table
+from carafe.durations import measured
+from carafe.jobs.actions import ActionName
+from carafe.jobs.definition import Job, build, is_redacted, job_class, kinds
+from carafe.jobs.new_job import Limits
+from carafe.jobs.options import CLASS_OPTIONS, ENQUEUE_OPTIONS, EnqueueOptions
+from carafe.jobs.records import AttemptRecord, shown_options
 from carafe.jobs.stored_json import written
-from carafe.settings import Settings
+from carafe.settings.settings import Settings
 
 _FOLDED = 3
-"""Lines of a traceback's end that `jobs show` prints without --full."""
+"""How many of a traceback's last lines `jobs show` prints without --full."""
 
 
 def enqueue(
@@ -24,15 +28,12 @@ def enqueue(
     words: Sequence[str],
     *,
     json_args: str | None,
-    run_at: str | None,
-    delay: str | None,
-    unique_key: str | None,
+    options: Mapping[str, str],
     idempotency_key: str | None,
     as_json: bool,
 ) -> Exit:
-    """Accepts one job, and says its id."""
-    due = None if run_at is None else moment_of(run_at, "--run-at")
-    seconds = None if delay is None else span_of(delay, "--delay")
+    """Enqueues one job and prints its id. `options` are the options of `EnqueueOptions` that were typed, as text."""
+    read = {name: option_of(ENQUEUE_OPTIONS[name], name, text) for name, text in options.items()}
     declared()
     job = build(kind, job_arguments(job_class(kind), words, json_args))
 
@@ -40,20 +41,18 @@ def enqueue(
         async with connected() as client:
             answer = await client.enqueue(
                 job,
-                run_at=due,
-                delay=seconds,
-                unique_key=unique_key,
                 idempotency_key=idempotency_key,
                 scope="cli",
                 created_by="carafe enqueue",
                 by=actor(),
+                **cast(EnqueueOptions, read),
             )
         if as_json:
             show_json(answer._asdict())
         else:
             print(answer.id)
             if answer.existing:
-                say(f"a live job already holds the unique key {unique_key!r}: nothing new was enqueued")
+                say(f"a live job already holds the unique key {options.get('unique_key')!r}: nothing new was enqueued")
             elif answer.replayed:
                 say(f"the idempotency key {idempotency_key!r} was used before: nothing new was enqueued")
         return Exit.OK
@@ -61,36 +60,21 @@ def enqueue(
     return asyncio.run(go())
 
 
-def list_jobs(
-    *, states: Sequence[State], kind: str | None, since: str | None, limit: int, cursor: str | None, as_json: bool
-) -> Exit:
+def list_jobs(wanted: JobFilter, *, limit: int, cursor: str | None, as_json: bool) -> Exit:
     """Prints a page of jobs, newest first."""
-    begin = None if since is None else past_of(since, "--since")
 
     async def go() -> Exit:
         async with connected() as client:
-            page = await client.find(states=states, kind=kind, since=begin, limit=limit, cursor=cursor)
+            page = await client.find(wanted, limit=limit, cursor=cursor)
         if as_json:
             show_json(page)
             return Exit.OK
-        if not page.jobs:
-            say("no jobs")
-            return Exit.OK
-        show_table(
-            ("ID", "KIND", "STATE", "ATTEMPT", "CREATED", "ENDED", "WHAT"),
-            [
-                (
-                    str(job.id),
-                    job.kind,
-                    job.state,
-                    f"{job.attempt}/{job.max_attempts}",
-                    moment(job.created_at),
-                    moment(job.ended_at),
-                    _gist(job),
-                )
-                for job in page.jobs
-            ],
-        )
+        if page.jobs:
+            show_table(tuple(COLUMNS), [[cell(job) for cell in COLUMNS.values()] for job in page.jobs])
+        else:
+            say("no jobs" if page.searched_to is None else "no jobs so far")
+        if page.searched_to is not None:
+            say(f"searched back to {moment(page.searched_to)}")
         if page.next_cursor:
             say(f"more: --cursor {page.next_cursor}")
         return Exit.OK
@@ -99,7 +83,7 @@ def list_jobs(
 
 
 def _gist(job: JobRecord) -> str:
-    """What a reader wants to know of a job in this state, in a few words."""
+    """Returns a short note on a job that suits its state: its error, when it is due, or its progress."""
     match job.state:
         case State.DEAD | State.CANCELLED | State.RETRYING if job.error:
             return f"{job.error_class}: {job.error}" if job.error_class else job.error
@@ -111,14 +95,26 @@ def _gist(job: JobRecord) -> str:
             return ""
 
 
+COLUMNS: Mapping[str, Callable[[JobRecord], str]] = {
+    "ID": lambda job: str(job.id),
+    "KIND": lambda job: job.kind,
+    "STATE": lambda job: job.state,
+    "ATTEMPT": lambda job: f"{job.attempt}/{job.max_attempts}",
+    "CREATED": lambda job: moment(job.created_at),
+    "ENDED": lambda job: moment(job.ended_at),
+    "WHAT": _gist,
+}
+"""The columns of `jobs list`."""
+
+
 def _progress(job: JobRecord) -> str:
     share = "" if job.progress is None else f"{job.progress:.0%}"
-    asked = "asked to stop" if job.cancel_requested_at else ""
+    asked = "asked to stop" if job.cancel_requested_at and not job.state.ended else ""
     return " ".join(part for part in (share, job.progress_note or "", asked) if part)
 
 
 def show_job(job_id: UUID, *, full: bool, as_json: bool) -> Exit:
-    """Prints all that is known of a job, with its failed attempts."""
+    """Prints everything known about a job, with its failed attempts."""
 
     async def go() -> Exit:
         async with connected() as client:
@@ -138,11 +134,12 @@ def _show(job: JobRecord, full: bool) -> None:
             ("id", str(job.id)),
             ("kind", job.kind + (f" (version {job.version})" if job.version != 1 else "")),
             ("queue", job.queue),
-            ("state", job.state + (f", {job.note}" if job.note else "")),
-            ("attempt", f"{job.attempt} of {job.max_attempts}, {span(job.timeout)} each"),
+            ("state", job.state),
+            ("note", job.note or ""),
+            ("attempt", f"{job.attempt} of {job.max_attempts}, {measured(job.timeout)} each"),
             ("snoozes", str(job.snoozes or "")),
             ("releases", str(job.releases or "")),
-            ("unique key", job.unique_key or ""),
+            *((label, text) for _, label, text in shown_options(job)),
             ("created", moment(job.created_at) + (f" by {job.created_by}" if job.created_by else "")),
             ("due", moment(job.due_at)),
             ("started", moment(job.started_at)),
@@ -168,13 +165,13 @@ def _resolved(job: JobRecord) -> str:
 
 
 def _attempt(attempt: AttemptRecord, of: int, full: bool) -> Iterator[str]:
-    took = f", after {span((attempt.ended_at - attempt.started_at).total_seconds())}" if attempt.started_at else ""
+    took = f", after {measured((attempt.ended_at - attempt.started_at).total_seconds())}" if attempt.started_at else ""
     where = f" on {attempt.worker}" if attempt.worker else ""
     yield clean(f"attempt {attempt.attempt} of {of}: {attempt.cause} at {moment(attempt.ended_at)}{took}{where}")
     yield "  " + clean(": ".join(part for part in (attempt.error_class, attempt.error) if part))
     lines = clean_lines(attempt.traceback or "").splitlines()
     if not full and len(lines) > _FOLDED + 1:
-        yield f"  | … {len(lines) - _FOLDED} lines more of the traceback: --full"
+        yield f"  | … {len(lines) - _FOLDED} more lines of the traceback (--full shows them)"
         lines = lines[-_FOLDED:]
     for line in lines:
         yield f"  | {line}"
@@ -184,11 +181,9 @@ def _json(value: Any) -> str:
     return written(value).decode()
 
 
-Action = Literal["retry", "cancel", "run now", "discard"]
-
-
-def act(action: Action, ids: Sequence[UUID], *, reason: str | None = None, as_json: bool) -> Exit:
-    """Does it to each job; goes on after one that it cannot be done to, and exits with the first such one's code."""
+def act(action: ActionName, ids: Sequence[UUID], *, reason: str | None = None, as_json: bool) -> Exit:
+    """Carries out an action on each job. Continues when one is refused: every refusal is printed, and the exit code is that
+    of the first."""
     declared()
 
     async def go() -> Exit:
@@ -197,10 +192,11 @@ def act(action: Action, ids: Sequence[UUID], *, reason: str | None = None, as_js
         async with connected() as client:
             for job_id in dict.fromkeys(ids):
                 try:
-                    job = await _done(client, action, job_id, reason)
+                    job = await client.act(action, job_id, reason=reason, by=actor())
                 except CarafeError as error:
                     done.append({"id": job_id, "error": {"code": error.code, "message": str(error)}})
-                    code = code or report(error) or Exit.FAILED
+                    said = report(error) or Exit.FAILED
+                    code = code or said
                     continue
                 done.append({"id": job_id, "state": job.state})
                 if not as_json:
@@ -213,20 +209,8 @@ def act(action: Action, ids: Sequence[UUID], *, reason: str | None = None, as_js
     return asyncio.run(go())
 
 
-async def _done(client: Client, action: Action, job_id: UUID, reason: str | None) -> JobRecord:
-    match action:
-        case "retry":
-            return await client.retry(job_id, reason=reason, by=actor())
-        case "cancel":
-            return await client.cancel(job_id, reason=reason, by=actor())
-        case "run now":
-            return await client.run_now(job_id, reason=reason, by=actor())
-        case "discard":
-            return await client.discard(job_id, reason=reason or "", by=actor())
-
-
 def edit_and_run(job_id: UUID, words: Sequence[str], *, json_args: str | None, run_at: str | None, as_json: bool) -> Exit:
-    """Enqueues a job's kind again with some arguments changed, and says the new job's id."""
+    """Enqueues a job of the same kind with some arguments changed, and prints the new job's id."""
     due = None if run_at is None else moment_of(run_at, "--run-at")
     declared()
 
@@ -236,7 +220,7 @@ def edit_and_run(job_id: UUID, words: Sequence[str], *, json_args: str | None, r
             given = job_arguments(job_class(old.kind), words, json_args)
             # Words change the stored arguments; --json-args takes their place.
             arguments = given if json_args is not None or not isinstance(old.args, dict) else {**old.args, **given}
-            kept = [pointer for pointer in old.secrets if _is_redacted(arguments, pointer)]
+            kept = [pointer for pointer in old.secrets if is_redacted(arguments, pointer)]
             answer = await client.edit_and_run(job_id, arguments, kept, run_at=due, by=actor())
         if as_json:
             show_json({"id": answer.id, "kind": answer.kind, "state": answer.state, "origin": job_id})
@@ -247,21 +231,11 @@ def edit_and_run(job_id: UUID, words: Sequence[str], *, json_args: str | None, r
     return asyncio.run(go())
 
 
-def _is_redacted(arguments: Any, pointer: str) -> bool:
-    """Whether the placeholder that `jobs show` prints still stands there: then the stored secret is meant."""
-    for part in pointer.split("/")[1:]:
-        key = part.replace("~1", "/").replace("~0", "~")
-        if isinstance(arguments, list) and key.isdecimal() and int(key) < len(arguments):
-            arguments = arguments[int(key)]
-        elif isinstance(arguments, dict) and key in arguments:
-            arguments = arguments[key]
-        else:
-            return False
-    return bool(arguments == REDACTED)
-
-
 def wait(job_id: UUID, *, timeout: str | None, as_json: bool) -> Exit:
-    """Follows a job to its end, and prints it; the exit code says which end it was."""
+    """Waits until a job has ended, and prints it. The exit code says how it ended.
+
+    Raises `Failure` with the code NOT_ENDED when `timeout` passes first.
+    """
     limit = None if timeout is None else span_of(timeout, "--timeout")
 
     async def go() -> Exit:
@@ -269,7 +243,7 @@ def wait(job_id: UUID, *, timeout: str | None, as_json: bool) -> Exit:
             try:
                 job = await client.wait(job_id, timeout=limit)
             except TimeoutError:
-                raise Failure(f"job {job_id} has not ended within {span(limit or 0)}", Exit.NOT_ENDED) from None
+                raise Failure(f"job {job_id} has not ended within {measured(limit or 0)}", Exit.NOT_ENDED) from None
         if as_json:
             show_json(job)
         else:
@@ -280,7 +254,7 @@ def wait(job_id: UUID, *, timeout: str | None, as_json: bool) -> Exit:
 
 
 def queues(*, as_json: bool) -> Exit:
-    """Prints every queue in numbers."""
+    """Prints each queue with its numbers of jobs, its oldest wait, and whether it is paused."""
 
     async def go() -> Exit:
         async with connected() as client:
@@ -298,7 +272,7 @@ def queues(*, as_json: bool) -> Exit:
                     str(queue.scheduled),
                     str(queue.retrying),
                     str(queue.dead),
-                    span(queue.oldest_wait or 0) if queue.queued else "",
+                    measured(queue.oldest_wait or 0) if queue.queued else "",
                     _paused(queue),
                 )
                 for queue in found
@@ -317,7 +291,7 @@ def _paused(queue: QueueRecord) -> str:
 
 
 def pause(queue: str, *, reason: str | None, as_json: bool) -> Exit:
-    """Pauses a queue, and says since when it is."""
+    """Pauses a queue, and prints since when it has been paused, by whom and why."""
 
     async def go() -> Exit:
         async with connected() as client:
@@ -325,14 +299,16 @@ def pause(queue: str, *, reason: str | None, as_json: bool) -> Exit:
         if as_json:
             show_json(record)
         else:
-            print(clean(f"{record.name}  paused {_paused(record)}"))
+            print(clean(f"{record.name}  {'was paused already, ' if record.unchanged else 'paused '}{_paused(record)}"))
+            if record.unchanged and reason:
+                say("nothing changed: a pause keeps its first reason; resume the queue, then pause it for another")
         return Exit.OK
 
     return asyncio.run(go())
 
 
 def resume(queue: str, *, reason: str | None, as_json: bool) -> Exit:
-    """Resumes a queue, and says what waits in it."""
+    """Resumes a queue, and prints how many jobs wait in it."""
 
     async def go() -> Exit:
         async with connected() as client:
@@ -340,15 +316,15 @@ def resume(queue: str, *, reason: str | None, as_json: bool) -> Exit:
         if as_json:
             show_json(record)
         else:
-            waiting = "its jobs were not counted in time" if record.queued is None else f"{record.queued} queued"
-            print(clean(f"{record.name}  resumed, {waiting}"))
+            waiting = "counting its jobs took too long" if record.queued is None else f"{record.queued} queued"
+            print(clean(f"{record.name}  {'was not paused' if record.unchanged else 'resumed'}, {waiting}"))
         return Exit.OK
 
     return asyncio.run(go())
 
 
 def show_kinds(*, as_json: bool) -> Exit:
-    """Prints the kinds that JOB_MODULES declare, with their options and arguments. Asks no server."""
+    """Prints the kinds that JOB_MODULES declare, with their options and arguments. Needs neither Postgres nor Redis."""
     settings = declared()
     found = [job for _, job in sorted(kinds().items())]
     if as_json:
@@ -357,11 +333,13 @@ def show_kinds(*, as_json: bool) -> Exit:
     if not found:
         say(f"no kinds: JOB_MODULES ({', '.join(settings.job_modules) or 'empty'}) declares none")
         return Exit.OK
-    rows = []
+    rows: list[tuple[str, ...]] = []
+    said = tuple(CLASS_OPTIONS.items())
     for job in found:
         kind = _kind(job, settings)
-        rows.append((kind["kind"], str(kind["version"]), span(kind["timeout"]), str(kind["max_retries"]), _arguments(job)))
-    show_table(("KIND", "VERSION", "TIMEOUT", "RETRIES", "ARGUMENTS"), rows)
+        options = [measured(kind[name]) if option.what == "duration" else str(kind[name]) for name, option in said]
+        rows.append((kind["kind"], str(kind["version"]), *options, _arguments(job)))
+    show_table(("KIND", "VERSION", *(option.label.upper() for _, option in said), "ARGUMENTS"), rows)
     return Exit.OK
 
 
@@ -370,8 +348,7 @@ def _kind(job: type[Job], settings: Settings) -> dict[str, Any]:
     return {
         "kind": options.kind,
         "version": options.version,
-        "timeout": settings.job_timeout if options.timeout is None else options.timeout,
-        "max_retries": settings.job_max_retries if options.max_retries is None else options.max_retries,
+        **Limits.of(settings).resolve(options),
         "schema": job.model_json_schema(),
     }
 

@@ -1,11 +1,12 @@
-"""`workers` and `audit`: who works, what operators did, and draining one worker."""
+"""The commands `workers` and `audit`: list the workers, drain one of them, and list what operators did."""
 
 import asyncio
 from uuid import UUID
 
 from carafe.cli.connecting import actor, connected
 from carafe.cli.exits import Exit, say
-from carafe.cli.output import moment, show_json, show_table, span
+from carafe.cli.output import moment, show_json, show_table
+from carafe.durations import measured
 from carafe.jobs.stored_json import written
 from carafe.readmodel.model import ReadModel
 from carafe.readmodel.records import WorkerView
@@ -22,7 +23,7 @@ def workers(*, as_json: bool) -> Exit:
             show_json(found)
             return Exit.OK
         if found.cut:
-            say(f"these are not all: {LISTED} are listed")
+            say(f"there are more workers: only {LISTED} are listed")
         if not found.live:
             say("no worker is alive")
             return Exit.OK
@@ -36,10 +37,10 @@ def workers(*, as_json: bool) -> Exit:
                     f"{worker.slots_used}/{worker.concurrency}",
                     worker.version,
                     moment(worker.started_at),
-                    f"{span(worker.heartbeat_age)} ago",
+                    f"{measured(worker.heartbeat_age)} ago",
                     worker.pod,
                     worker.node,
-                    ", ".join(f"{job.kind} for {span(job.seconds)}" for job in worker.running),
+                    ", ".join(f"{job.kind} for {measured(job.seconds)}" for job in worker.running),
                 )
                 for worker in found.live
             ],
@@ -54,7 +55,7 @@ def _state(worker: WorkerView) -> str:
 
 
 def drain(worker_id: UUID, *, reason: str | None, as_json: bool) -> Exit:
-    """Asks a worker to drain."""
+    """Asks a worker to drain, and prints when it was asked."""
 
     async def go() -> Exit:
         async with connected() as client:

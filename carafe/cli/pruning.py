@@ -1,17 +1,20 @@
-"""`prune`: what has outlived its retention, told or deleted."""
+"""The command `prune`: lists or deletes what has outlived its retention."""
 
 import asyncio
 
 from carafe.cli.exits import Exit, say
 from carafe.cli.output import show_json, show_table
-from carafe.database import Database
-from carafe.development import with_servers
-from carafe.settings import load_settings
+from carafe.settings.local_servers import with_servers
+from carafe.settings.settings import load_settings
 from carafe.steward.pruner import Prunable, Pruner, Retention
+from carafe.store.database import Database
 
 
 def prune(*, dry_run: bool, as_json: bool) -> Exit:
-    """Prints what would go; unless it is a dry run, deletes it. Exit code 1: a partition is in use and has stayed."""
+    """Prints what has outlived its retention, and deletes it unless this is a dry run.
+
+    Returns FAILED (exit code 1) when a partition was in use and could not be dropped.
+    """
     settings = with_servers(load_settings())
     assert settings.database_url is not None
     url = settings.database_url.get_secret_value()
@@ -49,7 +52,7 @@ def prune(*, dry_run: bool, as_json: bool) -> Exit:
             [(one.name, f"{'~' * one.partition}{one.rows:,}", _size(one), _what(one, dry_run, in_use)) for one in found],
         )
     if in_use:
-        say(f"in use, and left for another time: {', '.join(sorted(in_use))}")
+        say(f"not dropped, because in use (run the command again later): {', '.join(sorted(in_use))}")
     return Exit.FAILED if in_use else Exit.OK
 
 

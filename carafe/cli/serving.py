@@ -1,16 +1,16 @@
-"""The commands that run for long: `serve`, `serve --worker`, `steward`; and `migrate`, which goes before them."""
-
-from collections.abc import Callable
+"""The commands that run until they are stopped: `serve`, `serve --worker`, `serve --dashboard` and `steward`; and the check
+``serve --worker --check``."""
 
 from carafe import tracing
-from carafe.development import with_servers
-from carafe.settings import Settings, load_api_settings, load_dashboard_settings, load_settings
+from carafe.settings.local_servers import with_servers
+from carafe.settings.settings import load_api_settings, load_dashboard_settings, load_settings
+from carafe.store.migrating import migrate
 
 
 def serve_worker() -> int:
-    """The worker process, until SIGTERM or Ctrl-C. Imports no web framework."""
+    """Run the worker process until SIGTERM or Ctrl-C. Returns the exit code. Imports no web framework."""
     settings = with_servers(load_settings())
-    from carafe.logging import configure_logging
+    from carafe.telemetry.logging import configure_logging
 
     configure_logging(settings)
     from carafe.engine.worker import run_worker
@@ -19,9 +19,10 @@ def serve_worker() -> int:
 
 
 def check_worker() -> int:
-    """What a canary runs: whether a worker of this image would run here, the Celery application included. Takes no job.
+    """Check whether a worker, with its Celery application, could run here. Takes no job. A canary deployment runs this
+    check.
 
-    Returns 1 when something is broken, told in words.
+    Returns 0 if it could. Otherwise prints what is broken and returns 1.
     """
     from carafe.cli.configuring import show_findings
     from carafe.cli.exits import Exit, say
@@ -29,7 +30,7 @@ def check_worker() -> int:
     code = int(show_findings(as_json=False, worker=True))
     if code == 0:
         from carafe.engine.application import application_of
-        from carafe.probes import ProbeServer
+        from carafe.telemetry.probes import ProbeServer
 
         settings = with_servers(load_settings())
         # Each raises what `serve --worker` would end with.
@@ -49,59 +50,40 @@ def check_worker() -> int:
 
 
 def serve_web() -> int:
-    """The web process, until SIGTERM or Ctrl-C. Imports no Celery. In development the schema is upgraded first."""
+    """Run the web process until SIGTERM or Ctrl-C. Returns the exit code.
+
+    In development, upgrades the schema first. Does not import Celery.
+    """
     settings = with_servers(load_api_settings())
-    from carafe.logging import configure_logging
+    from carafe.telemetry.logging import configure_logging
 
     configure_logging(settings)
     if settings.environment == "development":
         migrate(settings)
-    from carafe.web.server import run_web
+    from carafe.serving import run_web
 
     return run_web(settings)
 
 
 def serve_dashboard() -> int:
-    """The dashboard alone, until SIGTERM or Ctrl-C: DASHBOARD does not matter, it is what was asked for."""
+    """Run the dashboard alone until SIGTERM or Ctrl-C, whatever the setting DASHBOARD is. Returns the exit code."""
     settings = with_servers(load_dashboard_settings())
-    from carafe.logging import configure_logging
+    from carafe.telemetry.logging import configure_logging
 
     configure_logging(settings)
     if settings.environment == "development":
         migrate(settings)
-    from carafe.web.server import run_dashboard
+    from carafe.serving import run_dashboard
 
     return run_dashboard(settings)
 
 
 def serve_steward() -> int:
-    """A steward alone, until SIGTERM or Ctrl-C. STEWARD does not matter: it is what was asked for."""
+    """Run a steward alone until SIGTERM or Ctrl-C, whatever the setting STEWARD is. Returns the exit code."""
     settings = with_servers(load_settings())
-    from carafe.logging import configure_logging
+    from carafe.telemetry.logging import configure_logging
 
     configure_logging(settings)
     from carafe.steward.process import run_steward
 
     return run_steward(settings)
-
-
-def migrate(settings: Settings, *, tell: Callable[[str], None] | None = None) -> list[str]:
-    """Upgrade the library's schema and the application's; returns what was done. `tell` hears what is waited for.
-
-    Raises `ModuleNotUsable` for a package of MIGRATIONS that is not there, `Unavailable`, `MigrationBlocked`,
-    `MigrationFailed`.
-    """
-    import asyncio
-    from importlib.util import find_spec
-
-    from carafe.database import migrate as upgrade
-    from carafe.jobs.modules import ModuleNotUsable
-
-    for package in settings.migrations:
-        try:
-            if find_spec(package) is None:
-                raise ModuleNotFoundError(f"No module named {package!r}", name=package)
-        except Exception as error:
-            raise ModuleNotUsable("MIGRATIONS", package, error) from error
-    assert settings.database_url is not None
-    return asyncio.run(upgrade(settings.database_url.get_secret_value(), settings.migrations, tell=tell))

@@ -1,7 +1,7 @@
-"""What a handler's or a hook's transaction needs, imported before the first job: on the event loop, at first use, it would
-hold up every slot for as long as SQLAlchemy takes to load.
+"""Imports SQLAlchemy before the first job, because transactions of handlers and hooks need it. If it were imported only at
+its first use, the import would block the event loop and so every slot.
 
-Only where somebody may use it: a worker whose code has no transaction starts without it, as fast as before.
+A worker whose code has neither hooks nor transactions does not import SQLAlchemy, and starts faster.
 """
 
 import inspect
@@ -11,29 +11,30 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from carafe.jobs.handlers import handlers
-from carafe.jobs.moves import hooked
 from carafe.jobs.states import State
+from carafe.store.transitions import hooked
 
 NAME = "transaction"
-"""The method of a handler's context, as code names it that calls it."""
+"""The name of the context method that opens a transaction. Code that contains this name may use transactions."""
 
 
 def import_for_transactions() -> None:
-    """Import SQLAlchemy and its driver if there are hooks, or a handler's package names `transaction`."""
+    """Import SQLAlchemy and its driver if there are hooks, or if code in a handler's package contains the name
+    `transaction`."""
     if hooked(State) or transacting(handler.function for handler in handlers().values()):
         import sqlalchemy.dialects.postgresql.asyncpg
         import sqlalchemy.ext.asyncio  # noqa: F401
 
 
 def transacting(functions: Iterable[Any]) -> bool:
-    """Whether one of these functions, or anything in the packages that they are from, names `transaction`."""
+    """Returns whether any code in the packages of these functions contains the name `transaction`."""
     packages = {str(getattr(inspect.unwrap(function), "__module__", "")).partition(".")[0] for function in functions}
     modules = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] in packages]
     return any(_names_it(code) for module in modules for code in _codes(module))
 
 
 def _codes(module: ModuleType | None) -> Iterator[CodeType]:
-    """The code of a module's own functions and methods."""
+    """Yields the code objects of the functions and methods that a module's namespace holds."""
     for value in list(vars(module).values()) if isinstance(module, ModuleType) else ():
         owners = [value, *vars(value).values()] if isinstance(value, type) else [value]
         for owner in owners:

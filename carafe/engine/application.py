@@ -1,7 +1,7 @@
 """The Celery application: Celery's command line works as its users expect (``celery -A worker worker``, ``inspect``).
 
-Its configuration comes from the settings alone. Tasks are not run through it: `carafe.run` is the name under which hints
-travel, and calling it in Celery's way is refused in words.
+Its configuration comes from Carafe's settings alone. It runs no Celery tasks: `carafe.run` is only the task name in the
+hints. A call of that task with Celery's methods raises an error, which names the method of Carafe's client to use instead.
 """
 
 import importlib
@@ -12,25 +12,26 @@ from typing import TYPE_CHECKING, Any
 from celery import Celery, Task, signals
 from celery.exceptions import ImproperlyConfigured
 
-from carafe.jobs.hints import QUEUE, TASK
+from carafe.jobs.queue_name import QUEUE
+from carafe.queue.hints import TASK
 
 if TYPE_CHECKING:
-    from carafe.settings import Settings
+    from carafe.settings.settings import Settings
 
 
 REFUSED = f"{TASK} is not called as a Celery task; use carafe.jobs.Client.enqueue"
 
 
 class HintOnly(Task):
-    """A task that cannot be sent: ``delay`` and ``apply_async`` would make a hint without a job."""
+    """The task class of `carafe.run`. ``delay`` and ``apply_async`` raise, since they would push a hint without a job."""
 
     def apply_async(self, *args: Any, **kwargs: Any) -> Any:
-        """Refused. Raises ``ImproperlyConfigured``."""
+        """Always raises ``ImproperlyConfigured``, because jobs are enqueued with Carafe's client instead."""
         raise ImproperlyConfigured(REFUSED)
 
 
 class Application(Celery):
-    """A Celery application that knows its settings."""
+    """A Celery application that is configured from Carafe's settings and keeps them as `carafe_settings`."""
 
     def __init__(self, settings: "Settings", **options: Any) -> None:
         super().__init__("carafe", set_as_current=True, **options)
@@ -69,11 +70,13 @@ class Application(Celery):
 
         @self.task(name=TASK, base=HintOnly)
         def run() -> None:
-            """Run a job: only as a hint, claimed in Postgres."""
+            """The task whose name is in the hints. Always raises, because a worker claims the job in Postgres and does not
+            call this task."""
             raise ImproperlyConfigured(REFUSED)
 
     def configure(self, settings: "Settings") -> None:
-        """Work on these settings from now on, whatever it was made on. Raises ``ImproperlyConfigured`` without REDIS_URL."""
+        """Use these settings from now on, in place of the earlier ones. Raises ``ImproperlyConfigured`` if they have no
+        REDIS_URL."""
         if settings.redis_url is None:
             raise ImproperlyConfigured("REDIS_URL is not set")
         self.carafe_settings = settings
@@ -87,27 +90,29 @@ class Application(Celery):
 
     @cached_property
     def Worker(self) -> Any:
-        """Our worker program, which `celery worker` starts."""
+        """The class of Carafe's worker program, which ``celery worker`` starts."""
         return self.subclass_with_self("carafe.engine.worker:Worker")
 
 
 @signals.setup_logging.connect
 def _logging_is_ours(**_: Any) -> None:
-    """Connected, so that Celery leaves logging alone: carafe.logging has configured it."""
+    """Does nothing. Celery does not configure logging if this signal has a receiver. `carafe.telemetry.logging` has
+    configured it already."""
 
 
 def create_application(settings: "Settings") -> Application:
-    """A Celery application on these settings."""
-    from carafe.logging import configure_logging
+    """Configure logging, and return a new Celery application with these settings."""
+    from carafe.telemetry.logging import configure_logging
 
     configure_logging(settings)
     return Application(settings)
 
 
 def application_of(settings: "Settings") -> Any:
-    """The Celery application that WORKER_APPLICATION names (``module:attribute``), on these settings.
+    """Returns the Celery application that WORKER_APPLICATION names (``module:attribute``), configured with these settings.
 
-    Raises ``ImproperlyConfigured`` when there is none.
+    Raises ``ImproperlyConfigured`` if the application cannot be imported, or is not an `Application`. Also writes
+    DATABASE_URL and REDIS_URL of the settings into the environment.
     """
     # The application, child processes and handlers read the environment: let them find the same servers.
     for name in ("database_url", "redis_url"):
@@ -121,17 +126,18 @@ def application_of(settings: "Settings") -> Any:
         raise ImproperlyConfigured(f"WORKER_APPLICATION: {settings.worker_application!r} not found: {error}") from error
     if not isinstance(application, Application):
         raise ImproperlyConfigured(
-            f"WORKER_APPLICATION: {settings.worker_application!r} is no carafe.engine.application.Application"
+            f"WORKER_APPLICATION: {settings.worker_application!r} is not a carafe.engine.application.Application"
         )
     application.configure(settings)
     return application
 
 
 def __getattr__(name: str) -> Any:
-    """`app`, made at first use from the environment (a module that is only imported configures nothing)."""
+    """Create the attribute `app` when it is first used, with settings from the environment. So the import of this module
+    alone configures nothing."""
     if name == "app":
-        from carafe.development import with_servers
-        from carafe.settings import load_settings
+        from carafe.settings.local_servers import with_servers
+        from carafe.settings.settings import load_settings
 
         application = create_application(with_servers(load_settings()))
         globals()["app"] = application

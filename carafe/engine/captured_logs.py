@@ -1,31 +1,37 @@
-"""Captures what handlers log: a logging handler that knows, by a context variable, for which claim the code runs that logs.
+"""Captures what job handlers log. A context variable says to which claim the running code belongs, and a logging handler
+reads it.
 
-Guarantees: a job that logs nothing pays for one context variable; a claim keeps its last lines and bytes
-(`carafe.jobs.job_logs`), whatever is logged; lines that come after the claim's end are nobody's. What is captured is what
-the logger's level lets through, from coroutines, from the threads of plain functions and of ``asyncio.to_thread``, and from
-child processes; threads that a handler starts by itself carry no context, and their lines go to the worker's log alone.
-Must never: raise into a handler, or wait for anything but the moment that another thread needs to append a line.
+Captured are the records that the logger's level lets through, from coroutines, from the threads of plain functions, of
+``asyncio.to_thread`` and of ``loop.run_in_executor``, and from child processes. Threads that a handler starts by itself have
+no context: their lines go to the worker's log alone, without the secrets of any job that runs then.
+Guarantees: a job that logs nothing pays for one context variable; a claim keeps only its last lines, within the limits of
+`carafe.store.job_logs`; lines that are logged after the claim's end belong to no job.
+Must never: raise into a handler, or wait for anything but the moment in which another thread appends a line.
 """
 
 import logging
 import threading
 import time
 import traceback
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
-from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from carafe.engine.slot import Claim
-from carafe.jobs.job_logs import MAX_BYTES, MAX_LINES, Chunk
+from carafe.engine.claim import Claim
+from carafe.engine.log_tail import Tail
+from carafe.plain_text import one_line
 from carafe.texts import class_name, clean, text_of, traceback_of
 
+if TYPE_CHECKING:
+    from carafe.engine.hiding import Hiding
+
 running: ContextVar[Claim | None] = ContextVar("carafe claim", default=None)
-"""The claim whose handler runs in this context. Each attempt has one of its own; it is never taken back: `Claim.over`."""
+"""The claim whose handler runs in this context. Each attempt has a context of its own. The variable is not reset when the
+attempt ends. Instead, `Claim.over` is then True."""
 
 MAX_TEXT = 8_192
-"""Characters of one line that are kept."""
+"""The maximum number of characters of one line that are kept."""
 
 _OF_EVERY_RECORD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 
@@ -33,71 +39,20 @@ _OF_EVERY_RECORD = {*vars(logging.makeLogRecord({})), "message", "asctime", "tas
 _SHOWN_APART = {"event", "timestamp", "level", "logger", "exc_info", "exception", "stack", "stack_info"}
 
 
-class Tail:
-    """The last lines of one claim. `add` from any thread, the rest from the engine's loop."""
-
-    __slots__ = ("_forgotten_below", "_lines", "_lock", "_number", "_size", "_stored", "over")
-
-    def __init__(self) -> None:
-        self._lines: deque[tuple[int, datetime, str, str, int]] = deque()
-        self._lock = threading.Lock()
-        self._number = self._size = 0
-        self._stored = 0
-        self._forgotten_below = 0
-        self.over = False
-        """The claim has ended: what comes now is not its own."""
-
-    @property
-    def size(self) -> int:
-        """Bytes that are kept."""
-        return self._size
-
-    def add(self, at: float, level: str, text: str) -> None:
-        """A line; `at` in seconds since 1970, the text free of what Postgres cannot store."""
-        size = len(text.encode())
-        moment = datetime.fromtimestamp(at, UTC)
-        with self._lock:
-            if self.over:
-                return
-            self._number += 1
-            self._lines.append((self._number, moment, level, text, size))
-            self._size += size
-            while self._size > MAX_BYTES or len(self._lines) > MAX_LINES:
-                self._size -= self._lines.popleft()[4]
-
-    def chunk(self, claim: Claim, *, failed: bool = False) -> Chunk | None:
-        """What is not stored yet (of a failed claim all, since it moves to where failures are kept); None: nothing."""
-        with self._lock:
-            lines = list(self._lines)
-            last = self._number
-        anew = failed and self._stored > 0
-        fresh = [line[:4] for line in lines if anew or line[0] > self._stored]
-        if not fresh:
-            return None
-        kept_from = last + 1 if anew else lines[0][0]
-        forgets = self._stored > 0 and kept_from > self._forgotten_below + 1
-        return Chunk(claim.id, claim.fence, claim.attempt, failed, fresh, kept_from if forgets else None)
-
-    def stored(self, chunk: Chunk) -> None:
-        """The chunk has been written."""
-        self._stored = chunk.lines[-1][0]
-        if chunk.kept_from is not None:
-            self._forgotten_below = chunk.kept_from - 1
-
-
 class Capture(logging.Handler):
-    """The logging handler of one engine: on the root logger from `install` to `remove`."""
+    """The logging handler of one engine. `install` attaches it to the root logger, and `remove` detaches it."""
 
     def install(self) -> None:
-        """Begin to capture."""
+        """Begin to capture log records."""
         logging.getLogger().addHandler(self)
 
     def remove(self) -> None:
-        """Capture nothing more."""
+        """Capture no more log records."""
         logging.getLogger().removeHandler(self)
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Without the lock that every other handler takes: most records are no job's."""
+        """Add the record to the claim of the code that logs it. Returns whether there is such a claim. Takes no lock, unlike
+        other logging handlers, since most records belong to no job."""
         claim = running.get()
         if claim is not None and not claim.over:
             add(claim, *line_of(record))
@@ -105,8 +60,8 @@ class Capture(logging.Handler):
 
 
 class Sending(logging.Handler):
-    """The handler inside a child process: everything that is logged there is the job's, and goes to the parent at once,
-    since the last lines before a crash are the ones that are looked for."""
+    """The logging handler inside a child process, where every record belongs to the child's only job. It sends each line to
+    the parent process at once, since the last lines before a crash are the most useful."""
 
     def __init__(self, send: Callable[[float, str, str], None]) -> None:
         super().__init__()
@@ -120,23 +75,35 @@ class Sending(logging.Handler):
 
 
 def log_context() -> dict[str, Any]:
-    """What a line of the worker's log says of the job whose code logs it (`carafe.logging.annotate`)."""
+    """Returns the fields about the running job that are added to a line of the worker's log. Returns an empty dictionary if
+    the code that logs belongs to no job. This is a source for `carafe.telemetry.logging.annotate`."""
     claim = running.get()
     if claim is None or claim.over:
         return {}
     return {"job_id": str(claim.id), "kind": claim.kind, "attempt": claim.attempt}
 
 
-def log_hides() -> Callable[[Any], Any] | None:
-    """What a line of the worker's log must not show of the job whose code logs it (`carafe.logging.hide`)."""
+def log_hides(others: Callable[[], Iterable[Claim]]) -> Callable[[Any], Any] | None:
+    """Returns the function that removes the secrets of the job whose code logs a line from its values; None when there are
+    none. Code that no job is known for, such as a thread that a handler has started, may be that of any job that runs:
+    `others` returns the claims of these. Used by `carafe.telemetry.logging.hide`."""
     claim = running.get()
-    return None if claim is None or claim.hiding is None else claim.hiding.value
+    if claim is not None:
+        return None if claim.hiding is None else claim.hiding.value
+    hidings = [hiding for other in others() if (hiding := other.hiding) is not None]
+    return partial(_without_all, hidings) if hidings else None
+
+
+def _without_all(hidings: "Sequence[Hiding]", value: Any) -> Any:
+    for hiding in hidings:
+        value = hiding.value(value)
+    return value
 
 
 def add(claim: Claim, at: float, level: str, text: str) -> None:
-    """A line for a claim; the tail is made with its first line."""
+    """Add a line to the log of a claim. The job's secrets are removed from the line. `at` is in seconds since 1970."""
     if claim.hiding is not None:
-        text = claim.hiding.text(text)
+        level, text = claim.hiding.text(level), claim.hiding.text(text)
     tail = claim.tail
     if tail is None:
         with _making:
@@ -148,14 +115,15 @@ _making = threading.Lock()
 
 
 def line_of(record: logging.LogRecord) -> tuple[float, str, str]:
-    """Time, level and text of a record: the message, what came with it as ``name=value``, the traceback. Never raises."""
+    """Returns the time (seconds since 1970), the level and the text of a log record. The text has the message, the extra
+    values as ``name=value``, the traceback and the stack. Never raises."""
     try:
         text = _text_of(record)
     except BaseException as error:
         said = repr(record.msg) if type(record.msg) is str else text_of(record.msg, MAX_TEXT)
         text = f"{said} (its values cannot be shown: {class_name(error)})"
     at, level = record.created, record.levelname
-    return at if type(at) is float else time.time(), text_of(level, 50).lower(), clean(text, MAX_TEXT)
+    return at if type(at) is float else time.time(), one_line(text_of(level, 50).lower()), clean(text, MAX_TEXT)
 
 
 def _text_of(record: logging.LogRecord) -> str:
@@ -174,7 +142,8 @@ def _text_of(record: logging.LogRecord) -> str:
 
 
 def _trace(error: Any) -> str:
-    """A traceback from what `exc_info` may be: an exception, the three of `sys.exc_info`, or that there is one."""
+    """Returns the traceback for a log record's `exc_info`, which is an exception, the tuple of `sys.exc_info`, or True for
+    the current exception. Returns an empty text for any other value."""
     if error is True:
         return traceback.format_exc().rstrip()
     if isinstance(error, tuple):

@@ -1,6 +1,7 @@
-"""What the kernel says of the memory of the container that this process runs in: its limit, and whom it has killed.
+"""What the kernel says about the memory of this process's container: its limit, and how many processes were killed for lack
+of memory.
 
-Reads one small file a question, of cgroup v2 or v1. Outside a container that is the whole machine's, or nothing is known.
+Each function reads small files of cgroup v2 or v1. Outside a container the numbers are those of the whole machine, or None.
 """
 
 import os
@@ -11,14 +12,14 @@ PLACES: Sequence[tuple[Path, Path]] = (
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.events")),
     (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.oom_control")),
 )
-"""The files of the limit and of the counter ``oom_kill``: version 2, then version 1."""
+"""Pairs of the file with the memory limit and the file with the counter ``oom_kill``: for cgroup v2, then for v1."""
 
 UNLIMITED = 1 << 50
-"""From so many bytes on a limit is none: version 1 says so by a huge number."""
+"""A limit of this many bytes or more means that memory is not limited: cgroup v1 writes a huge number in that case."""
 
 
 def memory_limit() -> int | None:
-    """The container's memory limit in bytes; None without one."""
+    """Returns the container's memory limit in bytes; None when the container has no limit."""
     for limit, _ in PLACES:
         text = _read(limit).strip()
         if text.isdigit() and 0 < int(text) < UNLIMITED:
@@ -27,7 +28,7 @@ def memory_limit() -> int | None:
 
 
 def oom_kills() -> int | None:
-    """How many of the container's processes the kernel has killed for lack of memory so far; None when it does not say."""
+    """Returns how many processes of the container the kernel has killed for lack of memory; None if that is unknown."""
     for _, events in PLACES:
         for line in _read(events).splitlines():
             name, _, count = line.partition(" ")
@@ -37,7 +38,7 @@ def oom_kills() -> int | None:
 
 
 def memory_left() -> int | None:
-    """What the container's limit leaves beside this process, in bytes; None without a limit."""
+    """Returns the container's memory limit less the resident memory of this process, in bytes; None without a limit."""
     limit = memory_limit()
     if limit is None:
         return None

@@ -1,7 +1,7 @@
-"""The main module of a child process: imports the modules, waits for one job, runs it, answers, exits.
+"""The main module of a child process: it imports the application's modules, waits for one job, runs it, answers and exits.
 
-Its two pipes are its own: processes that the handler starts do not inherit them, and no lock is held for good by a thread of
-ours, so that a handler may fork as it likes. Standard input is empty; a handler may read it, close it, or replace it.
+Processes that the handler starts do not inherit the two pipes to the parent. A handler may fork its process, since no lock
+in Carafe's code stays locked in the fork. Standard input is empty; a handler may read it, close it, or replace it.
 """
 
 import asyncio
@@ -18,28 +18,34 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import orjson
 
+import carafe.telemetry.structlog_alone  # noqa: F401  # before any other import of ours
 from carafe import forks
-from carafe.database import Database
-from carafe.engine.attempts import AttemptContext, progress_values
 from carafe.engine.captured_logs import Sending
+from carafe.engine.completions import read_outcome
+from carafe.engine.failures import failure_of
 from carafe.engine.hiding import Hiding, loaded
-from carafe.engine.results import ResultNotUsable, encode_result
-from carafe.jobs.delays import delay_of
-from carafe.jobs.errors import InvalidArguments, PayloadTooLarge
+from carafe.engine.progress import progress_values
+from carafe.engine.results import encode_result
 from carafe.jobs.handlers import handlers
 from carafe.jobs.modules import load_handlers, load_jobs
-from carafe.jobs.outcomes import Cancel, Discard, Outcome, Retry, Snooze
+from carafe.jobs.outcomes import Outcome
 from carafe.kubernetes.pod import in_pod
-from carafe.texts import class_name, describe, in_words, reason_of
+from carafe.texts import class_name, in_words
+
+if TYPE_CHECKING:
+    from carafe.engine.contexts import AttemptContext
 
 
 class ChildContext:
-    """The context of a plain function inside a child; see `carafe.jobs.context.SyncContext`. It is killed, never asked."""
+    """The context of a plain function inside a child process; see `carafe.jobs.context.SyncContext`. `cancelled` is always
+    False, since a child process is not asked to stop when its job is cancelled: it is killed."""
+
+    __slots__ = ("_answers", "attempt", "deadline", "job_id", "kind", "max_attempts", "timeout")
 
     cancelled = False
 
@@ -53,28 +59,30 @@ class ChildContext:
         self.deadline: datetime = row["deadline_at"]
 
     def progress(self, fraction: float, note: str = "") -> None:
-        """Say how far the attempt is."""
+        """Report the attempt's progress: `fraction` from 0 to 1, and a short note."""
         values = progress_values(fraction, note)
         self._answers.say({"progress": [values["fraction"], self._answers.shown(values["note"] or "")]})
 
 
 def answer(request: dict[str, Any], answers: "Answers") -> dict[str, Any]:
-    """Run the job of a request; the answer is its result or how it failed."""
+    """Run the job that a request from the parent process describes. Returns the answer to send: the job's result, or how the
+    job failed."""
     handler = handlers()[request["kind"]]
     # Its time starts here. The monotonic clock is the machine's, so that the parent's can be compared with it.
     late = timedelta(seconds=max(0.0, time.monotonic() - request["sent"]))
     deadline = datetime.fromisoformat(request["deadline_at"]) + late
     row = {**request, "id": UUID(request["id"]), "deadline_at": deadline}
-    completed = False
     what: Any
     try:
         job = loaded(handler.job, row, answers)
         if inspect.iscoroutinefunction(handler.function):
-            what, completed = asyncio.run(_run_async(handler.function, job, row, answers))
+            what, context = asyncio.run(_run_async(handler.function, job, row, answers))
+            if context.completed:
+                return {"completed": True, "too_late": answers.shown(context.too_late(what))}
+            if what is None:
+                what = context.result
         else:
             what = handler.function(job, ChildContext(row, answers))
-        if completed:
-            return {"completed": True}
         if not issubclass(type(what), Outcome):  # by its true type: what it says of its class may be anything
             result = encode_result(what, request["result_limit"])
             return {"result": result if result is None or answers.hiding is None else answers.hiding.json(result)}
@@ -88,29 +96,16 @@ def answer(request: dict[str, Any], answers: "Answers") -> dict[str, Any]:
 
 
 def _told(what: Any, memory_limit: int | None, shown: Callable[[Any], Any]) -> dict[str, Any]:
-    """The answer for an outcome or an error; its attributes may be anything. `shown` gives a text as it may be shown."""
+    """Returns the answer to send to the parent for `what`, the outcome or exception with which the handler ended. Its
+    attributes may have any values. The function `shown` removes the job's secrets from texts."""
     _give_room()
     if sys.getrecursionlimit() < _RECURSION_LIMIT:
         sys.setrecursionlimit(_RECURSION_LIMIT)
-    kind = type(what)
-    reason = shown(reason_of(getattr(what, "reason", None))) if issubclass(kind, Outcome) else ""
-    if issubclass(kind, Retry):
-        after = getattr(what, "after", None)
-        delay = None if after is None else delay_of("Retry(after=)", after)
-        return {"outcome": "retry", "reason": reason, "after": delay}
-    if issubclass(kind, Snooze):
-        return {"outcome": "snooze", "for": delay_of("Snooze()", getattr(what, "for_", None))}
-    if issubclass(kind, Discard):
-        return {"outcome": "discard", "reason": reason}
-    if issubclass(kind, Cancel):
-        return {"outcome": "cancel", "reason": reason}
-    name, message, trace = describe(what)
-    cause = "error"
-    if issubclass(kind, ResultNotUsable | PayloadTooLarge):
-        cause = "result"
-    elif issubclass(kind, InvalidArguments):
-        cause = "validation"
-    elif issubclass(kind, MemoryError):
+    said = read_outcome(what)
+    if said is not None:
+        return {"outcome": said.word, "reason": shown(said.reason), "delay": said.delay}
+    cause, name, message, trace = failure_of(what)
+    if issubclass(type(what), MemoryError):
         message = _out_of_memory(message, memory_limit)
     return {"cause": cause, "error": shown((name, message, trace))}
 
@@ -118,25 +113,31 @@ def _told(what: Any, memory_limit: int | None, shown: Callable[[Any], Any]) -> d
 _RECURSION_LIMIT = sys.getrecursionlimit()
 
 
-async def _run_async(function: Any, job: Any, row: dict[str, Any], answers: "Answers") -> tuple[Any, bool]:
-    """Run an ``async def`` handler with the context it would have in the worker, on connections of the child's own."""
+async def _run_async(function: Any, job: Any, row: dict[str, Any], answers: "Answers") -> "tuple[Any, AttemptContext]":
+    """Run an ``async def`` handler with the same kind of context as in the worker, but with this process's own connections.
+    Returns the handler's value and the context. If the handler raised after its own transaction had ended the job, returns
+    the exception as the value."""
+    # Of all that a child imports these take longest, after pydantic: `main` has done so where a handler may need them.
+    from carafe.engine.contexts import AttemptContext
+    from carafe.store.database import Database
+
     database = Database(row["database_url"], pool_size=2, name="carafe child")
     context = AttemptContext(row, None, database, row["result_limit"])
     context.hiding, context.tell = answers.hiding, lambda yes: answers.say({"completes": yes})
     try:
-        return await function(job, context), context.completed
-    except Exception:
+        return await function(job, context), context
+    except BaseException as error:
         if context.completed:
-            return None, True
+            return error, context
         raise
     finally:
         await database.close()
 
 
 class Answers:
-    """The pipe to the parent: messages, a line each. Any of the handler's threads may say something.
+    """The pipe to the parent, which carries messages: one line of JSON each. Any thread may send one.
 
-    A message has words of ours, by which the parent reads it, and texts of the handler's: these go through `shown`.
+    The keys of a message are chosen by Carafe. Texts in it may come from the handler; these must go through `shown` first.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -144,42 +145,44 @@ class Answers:
         self._descriptor = descriptor
         self._saying = threading.Lock()
         self.hiding: Hiding | None = None
-        """What none of the messages shows, from when it is known."""
+        """Removes the job's secrets from messages. None while the secrets are not known yet, and for a job without
+        secrets."""
         forks.keep_to_ourselves(descriptors=[descriptor])
         forks.after_fork(self._be_silent)
 
     def shown(self, value: Any) -> Any:
-        """A text, or a value with texts in it, as the parent may be told: without the job's secrets."""
+        """Returns `value`, a text or a value that contains texts, with the job's secrets removed."""
         return value if self.hiding is None else self.hiding.value(value)
 
     def log(self, at: float, level: str, text: str) -> None:
-        """Pass on a line that was logged; see `captured_logs.line_of`. Raises as `say`."""
+        """Send a line that the handler has logged to the parent. The arguments are the values that `captured_logs.line_of`
+        returns. Raises `OSError` in the same cases as `say`."""
         self.say({"log": [at, level, self.shown(text)]})
 
     def say(self, message: dict[str, Any]) -> None:
-        """Send a message. Raises `OSError` when the parent is gone, or the handler has closed the pipe."""
+        """Send a message to the parent. Raises `OSError` when the parent is gone or the handler has closed the pipe."""
         data = memoryview(orjson.dumps(message) + b"\n")
         with self._saying:
             while data and self._descriptor >= 0:
                 data = data[os.write(self._descriptor, data) :]
 
     def _be_silent(self) -> None:
-        """In what was forked from us: the pipe is closed, and a thread that is not there may hold the lock."""
+        """Send nothing more. Called in a process that the handler has forked, where the pipe is closed. Replaces the lock,
+        since it may be held by a thread that was not copied into the fork."""
         self._descriptor = -1
         self._saying = threading.Lock()
 
 
 def _log_as_the_worker(settings: Sequence[Any]) -> None:
-    """Log lines look and go as the worker's own."""
+    """Configure logging as in the worker. `settings` are LOG_LEVEL and LOG_FORMAT; when empty, logging stays as it is."""
     if settings:
-        from carafe.logging import configure_logging
-        from carafe.settings import Settings
+        from carafe.telemetry.logging import LogSettings, configure_logging
 
-        configure_logging(Settings.model_construct(log_level=settings[0], log_format=settings[1]))
+        configure_logging(LogSettings(*settings))
 
 
 def _name_in_log(request: dict[str, Any], answers: Answers) -> None:
-    from carafe.logging import annotate, hide
+    from carafe.telemetry.logging import annotate, hide
 
     job = {"job_id": request["id"], "kind": request["kind"], "attempt": request["attempt"] + 1}
     annotate("job", lambda: job)
@@ -187,7 +190,7 @@ def _name_in_log(request: dict[str, Any], answers: Answers) -> None:
 
 
 def _trace(request: dict[str, Any], answers: Answers) -> None:
-    """The handler's own spans belong to the attempt's, which is the parent's to end."""
+    """Make the handler's own spans children of the attempt's span, which the parent process ends."""
     if trace := request.get("trace"):
         from carafe.tracing import parse
         from carafe.tracing.tracer import begin_in_child
@@ -198,7 +201,8 @@ def _trace(request: dict[str, Any], answers: Answers) -> None:
 
 
 def _asked(descriptor: int) -> dict[str, Any] | None:
-    """The request; None when the parent has gone before it asked for anything, or while we were starting."""
+    """Wait for the parent's request and return it. Returns None if the parent has ended, even if it had sent a request
+    before."""
     line = b""
     while not line.endswith(b"\n"):
         chunk = os.read(descriptor, 1 << 16)
@@ -208,14 +212,16 @@ def _asked(descriptor: int) -> dict[str, Any] | None:
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     if poll.poll(0):
-        # After the request only its end can be read there: the job may be another's by now, and must not begin here.
+        # After the request only the end of the pipe can be read, when the parent has ended: another may have the job by now.
         return None
     request: dict[str, Any] = orjson.loads(line)
     return request
 
 
 def _end_with_parent(descriptor: int) -> None:
-    """Nothing more ever comes on that pipe: its end is the parent's end, and so ours and that of all that we started."""
+    """Wait until the pipe from the parent is closed at the parent's side, which means that the parent has ended. Then kill
+    this process and its whole process group, and so all processes that the handler started in it. Returns only if the
+    handler has closed the pipe on this side."""
     try:
         while os.read(descriptor, 1):
             pass
@@ -225,7 +231,8 @@ def _end_with_parent(descriptor: int) -> None:
 
 
 ROOM = 32 << 20
-"""Bytes beyond the limit that are left to say how the job failed: what it filled the memory with may still be there."""
+"""Bytes beyond the job's memory limit that this process may use to report the job's failure, since the job's data may still
+fill its memory."""
 
 
 def _limit_memory(limit: int | None) -> None:
@@ -247,13 +254,17 @@ def _out_of_memory(message: str, limit: int | None) -> str:
 
 
 def main() -> None:
-    """``python -m carafe.engine.child ASKING ANSWERING MODULES``: two pipes, and the JSON of what `Children` takes."""
+    """Run ``python -m carafe.engine.child ASKING ANSWERING MODULES``. The first two arguments are descriptors of pipes, the
+    third is JSON from `Children` with four lists: job modules, handler modules, log settings, and other modules to
+    import."""
     asking, answers = int(sys.argv[1]), Answers(int(sys.argv[2]))
     os.set_inheritable(asking, False)
     forks.keep_to_ourselves(descriptors=[asking])
     job_modules, handler_modules, logged, ahead = orjson.loads(sys.argv[3])
     load_jobs(job_modules)
     load_handlers(handler_modules)
+    if any(found.mode == "process" and inspect.iscoroutinefunction(found.function) for found in handlers().values()):
+        ahead = [*ahead, "carafe.engine.contexts"]
     for module in ahead:
         importlib.import_module(module)
     _log_as_the_worker(logged)

@@ -1,9 +1,11 @@
-"""Child processes for ``isolation="process"``: one attempt each, killable, with a memory limit of their own.
+"""Child processes for ``isolation="process"``: each runs one attempt, can be killed, and has a memory limit of its own.
 
-A child is started ahead and waits, its modules imported, so that a job does not pay for Python's start; it runs one job and
-exits. It leads a process group of its own, and whatever its handler has started in that group ends with it: at a timeout, a
-cancel and a crash at once, at its ordinary end after a moment. It ends by itself when its parent is gone.
-Must never: wait for what a handler has started. The child's own end decides, not the pipes, which others may hold open.
+A child is started before a job needs it, imports its modules and waits, so that no job waits for Python to start. It runs
+one job and exits. It leads a process group of its own, and the processes that its handler started in that group end with it:
+after a timeout, a cancel or a crash at once, and otherwise a moment after the child's answer. A child ends by itself when
+its parent process has ended.
+Must never: wait for processes that a handler has started. A child counts as ended when its process has ended, not when its
+pipes are closed, since other processes may hold these open.
 """
 
 import os
@@ -13,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -22,33 +24,43 @@ import orjson
 from carafe import forks
 from carafe.engine import cgroup
 from carafe.kubernetes.pod import in_pod
+from carafe.telemetry.loggers import get_logger
+
+log = get_logger("carafe.runner")
 
 Report = Callable[[float, str], None]
 Logged = Callable[[float, str, str], None]
 Spans = Callable[[dict[str, Any]], None] | None
 
 START = 60.0
-"""Seconds that a child may take to import its modules and begin its job; a job's timeout starts after that."""
+"""Seconds within which a child must begin the job that it was given. The job's timeout starts when its handler begins."""
 
 GRACE = 0.5
-"""Seconds that what a handler has left in its process group gets to end by itself, once the job has an answer."""
+"""After the child has answered, the processes that its handler left in the process group have this many seconds to end by
+themselves."""
 
 LOOK = 0.2
-"""Seconds between two looks whether a child still lives, where the system cannot tell its end by a descriptor."""
+"""Seconds between two checks whether a child still lives, on systems without file descriptors for processes (pidfd)."""
 
 ENOUGH = 64 << 20
-"""Bytes of one message of a child at most; its results and log lines are bounded far below."""
+"""The maximum number of bytes that one message from a child may have. For results and log lines there are far lower
+limits."""
 
 WITHHELD = ("API_TOKENS", "DASHBOARD_USERS", "DASHBOARD_SECRET_KEYS")
-"""Settings that no handler needs: the web process's own secrets."""
+"""Settings that a child does not get in its environment: secrets of the web process, which no handler needs."""
 
 
 class ChildDied(Exception):
-    """The child ended without an answer; the text says how."""
+    """Raised when a child process ended before it had sent an answer. The text says how the process ended."""
+
+
+class NotStarted(Exception):
+    """Raised when the operating system cannot start a child process (it has no more file descriptors or memory). The job has
+    not begun, and another worker may be able to run it."""
 
 
 class Children:
-    """The children of one worker. Its methods block, and are called from the runner's threads."""
+    """The child processes of one worker. The methods block, and are called from the runner's threads."""
 
     def __init__(
         self,
@@ -57,9 +69,13 @@ class Children:
         logging: Sequence[str] = (),
         ahead: Sequence[str] = (),
     ) -> None:
-        """`logging` is the level and format of the log (LOG_LEVEL, LOG_FORMAT); nothing: as Python leaves it. `ahead` are
-        modules of ours to import before the job comes, with its time and its memory limit."""
+        """`logging` is the level and the format of the log (LOG_LEVEL, LOG_FORMAT). When it is empty, the children leave
+        logging as Python sets it up. `ahead` names further modules that a child imports before it gets a job, so that the
+        import counts neither towards the job's timeout nor towards its memory limit."""
         self._modules = orjson.dumps([list(job_modules), list(handler_modules), list(logging), list(ahead)]).decode()
+        # As they are now: what handlers make of them for the whole process is not the next job's.
+        self._environment = {name: value for name, value in os.environ.items() if name.upper() not in WITHHELD}
+        self._folder = os.getcwd()
         self._lock = threading.Lock()
         self._spare: Child | None = None
         self._closed = False
@@ -74,14 +90,16 @@ class Children:
         logged: Logged,
         spans: Spans = None,
     ) -> Any:
-        """Run one attempt in a child: `started` gets it (to kill it), `begun` is called when its handler begins, `completes`
-        when a transaction of its own is about to end the job (False: it has failed), `report` gets its progress, `logged`
-        its log lines, `spans` those that its handler has made, where it is traced. Returns the answer.
+        """Run one attempt in a child process. Returns the child's answer.
 
-        Raises `ChildDied`.
+        The callbacks: `started` is called with the `Child`, so that the caller can kill it. `begun` is called when the
+        handler begins. `completes` is called with True when the handler's own transaction is about to end the job, and with
+        False if that transaction has failed. `report` is called with the handler's progress, `logged` with each of its log
+        lines, and `spans`, if the attempt is traced, with each span that the handler made.
+
+        Raises `ChildDied` if the child ends without an answer, and `NotStarted` if no child can be started.
         """
-        with self._lock:
-            child, self._spare = self._spare or Child(self._modules), None
+        child = self._take()
         try:
             started(child)
             with suppress(RuntimeError):  # no more threads: the next job waits for its Python's start
@@ -90,13 +108,30 @@ class Children:
         finally:
             child.close()
 
-    def _prepare(self) -> None:
+    def _take(self) -> "Child":
         with self._lock:
+            spare, self._spare = self._spare, None
+        if spare is not None and not spare.has_ended():
+            return spare
+        if spare is not None:
+            # Killed while it waited, by whomever: that is not the job's doing.
+            log.warning("a child process has ended before it had a job, another is started")
+            spare.close()
+        try:
+            return self._new()
+        except (OSError, MemoryError) as error:
+            raise NotStarted from error
+
+    def _new(self) -> "Child":
+        return Child(self._modules, self._environment, self._folder)
+
+    def _prepare(self) -> None:
+        with self._lock, suppress(OSError, MemoryError):  # the next job waits for its Python's start, or is left to others
             if self._spare is None and not self._closed:
-                self._spare = Child(self._modules)
+                self._spare = self._new()
 
     def close(self) -> None:
-        """End the waiting child."""
+        """End the child process that waits for a job, and start no more."""
         with self._lock:
             self._closed = True
             if self._spare is not None:
@@ -106,18 +141,25 @@ class Children:
 
 
 class Child:
-    """One child process: its request on one pipe, its answers on another; its own output goes where ours goes."""
+    """One child process. It reads its request from one pipe and writes its answers to another. What it prints goes where the
+    worker's output goes."""
 
-    def __init__(self, modules: str) -> None:
+    def __init__(self, modules: str, environment: Mapping[str, str], folder: str) -> None:
         asking, self._asking = os.pipe()
-        self._answers, answering = os.pipe()
+        try:
+            self._answers, answering = os.pipe()
+        except OSError:
+            os.close(asking)
+            os.close(self._asking)
+            raise
         self._ours = [self._asking, self._answers]
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "carafe.engine.child", str(asking), str(answering), modules],
                 stdin=subprocess.DEVNULL,
                 pass_fds=(asking, answering),
-                env={name: value for name, value in os.environ.items() if name.upper() not in WITHHELD},
+                env=environment,
+                cwd=folder if os.path.isdir(folder) else None,
                 # Out of the terminal's group: Ctrl-C is for the worker, which then decides. And a group of its own, so
                 # that whatever the handler starts can be ended with it.
                 start_new_session=True,
@@ -149,10 +191,11 @@ class Child:
         logged: Logged,
         spans: Spans = None,
     ) -> Any:
-        """Run the one job; returns its answer, or raises `ChildDied`."""
+        """Run the child's one job; `Children.run` explains the callbacks. Returns the answer. Raises `ChildDied` when the
+        child ends without one."""
         kills = cgroup.oom_kills()
         self._begin_by = time.monotonic() + START
-        with suppress(OSError):  # it has died: told below, with how
+        with suppress(OSError):  # the child has died: the error below says how
             _write(self._asking, orjson.dumps({**request, "sent": time.monotonic()}) + b"\n")
         for line in self._lines():
             message = orjson.loads(line)
@@ -175,7 +218,7 @@ class Child:
         raise ChildDied(how(self._reap(), kills))
 
     def _lines(self) -> Iterator[bytes]:
-        """What it says, line by line, until it has ended, or has not begun in time."""
+        """Yields the child's messages, one line each, until the child has ended or has failed to begin its job in time."""
         poll = select.poll()
         poll.register(self._answers, select.POLLIN)
         if self._end is not None:
@@ -186,8 +229,8 @@ class Child:
             if self._end is None:
                 left = LOOK if left is None else min(LOOK, left)
             poll.poll(None if left is None else left * 1000)
-            # Before the pipe is read: what it wrote before its end is there then.
-            ended = self._has_ended()
+            # Asked before the pipe is read, so that the read gets all that the child wrote before its end.
+            ended = self.has_ended()
             while chunk := self._read():
                 *lines, rest = (rest + chunk).split(b"\n")
                 yield from lines
@@ -196,19 +239,21 @@ class Child:
             if ended or (self._begin_by is not None and time.monotonic() >= self._begin_by):
                 return
             if chunk is not None:
-                # End of file while it lives: its handler has closed what is not its own. Only its end is left to wait for.
+                # End of file while the child lives: its handler has closed the pipe. Now only wait for the child's end.
                 with suppress(KeyError):
                     poll.unregister(self._answers)
 
     def _read(self) -> bytes | None:
-        """What there is to read; empty at the end of the file, None when there is nothing yet."""
+        """Returns what the child has written to its pipe. Returns empty bytes if the pipe is closed, and None if there is
+        nothing to read yet."""
         try:
             return os.read(self._answers, 1 << 16)
         except BlockingIOError:
             return None
 
-    def _has_ended(self) -> bool:
-        """Whether it has exited; it is not reaped, so that its number and its group's stay its own."""
+    def has_ended(self) -> bool:
+        """Returns whether the child has exited. Does not reap the child, so that no other process can get its process number
+        or group number."""
         if self._process.returncode is not None:
             return True
         if not hasattr(os, "waitid"):
@@ -219,14 +264,14 @@ class Child:
             return True
 
     def kill(self) -> None:
-        """End it and all of its group at once, whatever they do. From any thread; harmless when they have ended."""
+        """Kill the child and its whole process group at once. Callable from any thread; harmless when they have ended."""
         with self._lock:
             if not self._gone:
                 with suppress(ProcessLookupError, PermissionError):
                     os.killpg(self._process.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Let it go: give it and its group a moment to end by themselves, kill what remains, reap it."""
+        """Give the child and its process group a moment to end by themselves, kill what remains, and reap the child."""
         try:
             if not self._gone:
                 self._wait_for_group(time.monotonic() + GRACE)
@@ -235,7 +280,8 @@ class Child:
             self._close_pipes()
 
     def _reap(self) -> int:
-        """End the group, and only then let the child's number, which is the group's, be another's."""
+        """Kill the process group, and reap the child only after that: until it is reaped, no other process can get its
+        process number, which is the group's number too. Returns the exit code."""
         self.kill()
         until = time.monotonic() + GRACE
         while _any_of(self._process.pid) and time.monotonic() < until:
@@ -247,7 +293,7 @@ class Child:
         return code
 
     def _wait_for_end(self) -> None:
-        """Wait until it has exited, without reaping it. No lock is held, so that `kill` never waits for this."""
+        """Wait until the child has exited, without reaping it. Holds no lock, so that `kill` never waits for this."""
         if hasattr(os, "waitid"):
             with suppress(ChildProcessError):
                 os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
@@ -257,7 +303,7 @@ class Child:
 
     def _wait_for_group(self, until: float) -> None:
         pause = 0.001
-        while not self._has_ended() or _any_of(self._process.pid):
+        while not self.has_ended() or _any_of(self._process.pid):
             if time.monotonic() > until:
                 return
             time.sleep(pause)
@@ -278,7 +324,7 @@ def _write(descriptor: int, data: bytes) -> None:
 
 
 def _any_of(group: int) -> bool:
-    """Whether a process of the group is left that has not ended. Where there is no /proc nobody knows: False."""
+    """Returns whether the process group still has a process that runs. Returns False on systems without /proc."""
     try:
         processes = [name for name in os.listdir("/proc") if name.isdigit()]
     except OSError:
@@ -295,17 +341,19 @@ def _any_of(group: int) -> bool:
 
 
 def suspect_memory_limit() -> int | None:
-    """Bytes that a suspect's child may grow by: below what the container has left, so that the kernel kills nobody else.
+    """Returns how many more bytes of memory the child process of a suspect may use: 90 % of what the container has left, but
+    at least 64 MiB. So the child fails before the kernel must kill a process of the container. (A suspect is a job that may
+    have been running when its worker died.)
 
-    None where no memory limit is set.
+    Returns None when the container has no memory limit.
     """
     left = cgroup.memory_left()
     return None if left is None else max(64 << 20, int(left * 0.9))
 
 
 def how(code: int, kills_before: int | None) -> str:
-    """How a child ended before it had answered, by its exit code (as `subprocess` gives it) and the kernel's counter of
-    kills for lack of memory, as it was when the child began."""
+    """Returns in words how a child ended without an answer. `code` is its exit code, as `subprocess` gives it.
+    `kills_before` is the kernel's count of kills for lack of memory (`cgroup.oom_kills`) before the child began its job."""
     if code >= 0:
         return f"the job's process exited with code {code} before it had answered{in_pod()}"
     if code == -signal.SIGKILL and kills_before is not None and (cgroup.oom_kills() or 0) > kills_before:

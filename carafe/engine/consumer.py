@@ -1,33 +1,35 @@
-"""Celery's consumer with our way of losing Redis: retried within a second, without a limit, and ticking meanwhile.
+"""Celery's consumer, with another handling of a lost Redis connection: it tries to connect again every second, without a
+limit, and meanwhile keeps showing the engine that its own loop turns.
 
-Connected is not enough: a Redis that would refuse the pop is away, too. It is asked again over another connection each time,
-since the name may lead to another server by then.
+A connection alone is not enough: Redis also counts as away if it would refuse to pop hints (a replica does, for example).
+Each try makes a new connection, since the host name may have come to point to another server.
 """
 
 import time
 from typing import Any
 
-import structlog
 from celery.worker.consumer import Consumer as CeleryConsumer
 from celery.worker.state import maybe_shutdown
 
-from carafe.jobs import redis_away
+from carafe.queue import redis_away
+from carafe.telemetry.loggers import get_logger
 
 AGAIN = 1.0
-"""Seconds between two tries."""
+"""Seconds between two tries to connect."""
 
 TURN = 0.1
-"""Seconds between two ticks meanwhile."""
+"""Seconds between two turns of the consumer's loop while Redis is away."""
 
-log = structlog.stdlib.get_logger("carafe.consumer")
+log = get_logger("carafe.consumer")
 
 
 class Consumer(CeleryConsumer):
-    """Set as ``worker_consumer``; the engine is found on the controller."""
+    """The consumer class of a worker, set as ``worker_consumer``. It reaches the engine through its attribute `controller`,
+    the worker."""
 
     def ensure_connected(self, conn: Any) -> Any:
-        """Connect to a Redis that can be used, however long that takes; Celery's own waits 2, 4, … 32 s, gives up after 100
-        tries, and takes a replica for well."""
+        """Connect to Redis, and try again until it can be used. Returns the connection. Celery's own consumer waits 2, 4, …
+        32 s between tries, gives up after 100 tries, and accepts a replica."""
         side = self.controller.side
         said: str | None = None
 
@@ -46,7 +48,7 @@ class Consumer(CeleryConsumer):
             try:
                 side.require()
                 break
-            except redis_away.AWAY as error:
+            except redis_away.errors() as error:
                 failed(error, AGAIN)
             until = time.monotonic() + AGAIN
             while time.monotonic() < until:
@@ -61,17 +63,17 @@ class Consumer(CeleryConsumer):
         return conn
 
     def on_ready(self) -> None:
-        """It consumes from now on."""
+        """Note that Redis can be used: the consumer takes messages from now on."""
         self.controller.side.away = None
         super().on_ready()
 
     def on_connection_error_before_connected(self, exc: Exception) -> None:
-        """Connected, and lost again at once."""
+        """Note why Redis is away: the connection was lost again before the consumer was ready."""
         self.controller.side.away = redis_away.words(exc)
         super().on_connection_error_before_connected(exc)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """The connection is lost: say so in one line; Celery's own handling follows."""
+        """Note why the connection was lost, and log one line; Celery's own handling follows."""
         self.controller.side.away = redis_away.words(exc)
         log.warning("lost the connection to Redis", error=redis_away.details(exc))
         super().on_connection_error_after_connected(exc)

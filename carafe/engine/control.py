@@ -1,10 +1,10 @@
-"""Celery's remote control, kept true and kept small: `inspect` ping, active, reserved and stats look at the engine, and
-`revoke` cancels the job. All other commands are refused:
-any client that writes to Redis could send them, unnamed and untraced.
+"""The few remote control commands of Celery that a Carafe worker executes. The `inspect` commands ping, active, reserved and
+stats report on the engine, and `revoke` cancels jobs. All other commands are refused, since any client that can write to
+Redis could send them without leaving its name.
 
-Guarantees: what is done so is in the audit; a message is read by its form, never decompressed, and dropped if its form is
-not that of a command; nothing in one can make the worker write elsewhere than to the queue of answers.
-Must never: cost anything on the hot path.
+Guarantees: each `revoke` is recorded in the audit; a message is never decompressed, and is dropped if it does not have the
+form of a command; no message can make the worker write to Redis anywhere but into the queue of answers.
+Must never: cost anything while jobs are claimed and run.
 """
 
 from base64 import b64decode, b64encode
@@ -16,31 +16,33 @@ import orjson
 from celery.worker.control import Panel, control_command, inspect_command, nok, ok
 
 from carafe.engine.refusals import Refusals
-from carafe.jobs.hints import TASK
+from carafe.queue.hints import TASK
+from carafe.texts import in_words
 
 ANSWERED = ("ping", "active", "dump_active", "reserved", "dump_reserved", "stats", "dump_stats", "revoke")
-"""The commands that remain, with Celery's own names for the same."""
+"""The names of the commands that are executed. Some have a second name in Celery, which is listed too."""
 
 ANSWERS = "reply.celery.pidbox"
-"""Celery's exchange for answers: the only one that a command may name."""
+"""The name of Celery's exchange for answers. A command that names another exchange for its answer is refused."""
 
 REVOKED_AT_ONCE = 1000
-"""Ids in one `revoke`."""
+"""The maximum number of ids in one `revoke`."""
 
 LONGEST_PATTERN = 200
-"""Characters of a pattern of worker names."""
+"""The maximum number of characters in a pattern of worker names."""
 
 Revoke = Callable[[list[UUID]], None]
 
 
 class Refused(ValueError):
-    """A message that is no command which this worker would look at; says why."""
+    """Raised if a message is not a valid command. The text says why it is not."""
 
 
 def read(raw: bytes, longest: int) -> dict[str, Any]:
-    """A remote control message in its only form that Celery's clients send, made anew from what is known of it.
+    """Returns the remote control message in `raw`, rebuilt from those of its fields that are known. Accepts only the form
+    that Celery's clients send.
 
-    Raises `Refused`.
+    `longest` is the most bytes that a message may have. Raises `Refused` when the message is not a valid command.
     """
     if len(raw) > longest:
         raise Refused(f"longer than {longest} bytes")
@@ -78,23 +80,34 @@ def _call(command: Mapping[str, Any]) -> dict[str, Any]:
         call["destination"] = [name for name in destination if type(name) is str]
     pattern, matcher = command.get("pattern"), command.get("matcher")
     if pattern or matcher:
-        # Celery's other matcher is a regular expression, which can be made to take for ever.
+        # Celery's other matcher is a regular expression, which can be made to take forever.
         if matcher != "glob" or type(pattern) is not str or len(pattern) > LONGEST_PATTERN or pattern.count("*") > 5:
             raise Refused("a pattern that is not matched here: name the workers, or use a short glob")
         call |= {"pattern": pattern, "matcher": matcher}
     if reply := command.get("reply_to"):
         if reply["exchange"] != ANSWERS or type(reply["routing_key"]) is not str:
-            raise Refused("wants its answer elsewhere than in the queue of answers")
+            raise Refused("asks for its answer in another place than the queue of answers")
         call |= {"reply_to": {"exchange": ANSWERS, "routing_key": reply["routing_key"]}, "ticket": str(command["ticket"])}
     return call
 
 
 class _Commands(dict[str, Callable[..., Any]]):
-    """Commands by name; any other name finds a refusal."""
+    """The commands by name. Any other name, and a command whose arguments do not fit, gives a refusal as the answer, and a
+    line in the log that a flood of them does not repeat."""
 
     def __init__(self, known: Mapping[str, Callable[..., Any]]) -> None:
-        super().__init__({name: known[name] for name in ANSWERED if name in known})
+        super().__init__({name: self._refusing(name, known[name]) for name in ANSWERED if name in known})
         self._refusals = Refusals("refused a remote control command")
+
+    def _refusing(self, name: str, command: Callable[..., Any]) -> Callable[..., Any]:
+        def answer(state: Any, **arguments: Any) -> Any:
+            try:
+                return command(state, **arguments)
+            except Exception as error:  # kombu would log each with its traceback
+                self._refusals.refuse(f"{name}: {in_words(error, 150)}")
+                return nok(f"{name!r} was not done: {in_words(error, 150)}")
+
+        return answer
 
     def __missing__(self, name: str) -> Callable[..., Any]:
         def refuse(state: Any, **_: Any) -> Any:
@@ -108,7 +121,8 @@ _INSTEAD = "use `carafe` (jobs, queues, workers) or the dashboard, where it is k
 
 
 def install(engine: Any, revoke_jobs: Revoke) -> None:
-    """Point this process's remote control commands at `engine`, and refuse all others; `revoke_jobs` cancels by id."""
+    """Make Celery's remote control commands in this process report on `engine`, and make it refuse all commands that are not
+    in `ANSWERED`. The function `revoke_jobs` cancels jobs by id."""
 
     @inspect_command(alias="dump_active")
     def active(state: Any, safe: bool = False, **_: Any) -> list[dict[str, Any]]:
@@ -134,7 +148,7 @@ def install(engine: Any, revoke_jobs: Revoke) -> None:
 
     @inspect_command(alias="dump_reserved")
     def reserved(state: Any, **_: Any) -> list[dict[str, Any]]:
-        """List of jobs in hand that no slot has begun."""
+        """List the claimed jobs that no slot has started."""
         return [{"id": str(claim.id), "name": TASK, "type": claim.kind} for claim in list(engine.runner.ready)]
 
     @control_command(variadic="task_id", signature="[id1 [id2 [... [idN]]]]")
@@ -148,7 +162,7 @@ def install(engine: Any, revoke_jobs: Revoke) -> None:
             try:
                 jobs.append(UUID(text))
             except (ValueError, TypeError, AttributeError):
-                pass  # some Celery task's id: no job of ours
+                pass  # the id of some Celery task, not of a job
         if jobs:
             revoke_jobs(jobs)
         return ok(f"cancel requested for {len(jobs)} jobs")

@@ -1,9 +1,11 @@
 """The connections to Postgres that handlers use: a pool of their own, apart from those of the engine and of the hooks.
 
-Guarantees: what a handler takes and does not give back (a session, a connection, a transaction) is closed at the end of its
-attempt and named in the log, whoever holds it still; what handlers leak costs neither claims, ends, hooks nor later jobs a
-connection. Whose a connection is, the context that takes it tells: coroutines and tasks of the handler, and what runs by
-``asyncio.to_thread`` or ``run_coroutine_threadsafe``. What tasks take that outlive their attempt is nobody's.
+A connection belongs to the attempt in whose context it is taken. This includes the handler's coroutines and tasks, and code
+that they run with ``asyncio.to_thread`` or ``run_coroutine_threadsafe``. A connection that a task takes after its attempt
+has ended belongs to no attempt.
+Guarantees: if a handler does not give back a session, connection or transaction, it is closed at the end of the attempt,
+even if it is still in use, and the log names the job; so no handler can use up the connections that claims, ends, hooks or
+later jobs need.
 Must never: raise, or wait, at the end of an attempt.
 """
 
@@ -13,40 +15,41 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 import asyncpg
-import structlog
 
-from carafe.database import Database
 from carafe.engine.captured_logs import running
-from carafe.engine.slot import Claim
+from carafe.engine.claim import Claim, Held
+from carafe.store.database import Database, Lent
+from carafe.telemetry.loggers import get_logger
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from carafe.settings import Settings
+    from carafe.settings.settings import Settings
 
-log = structlog.stdlib.get_logger("carafe.runner")
+log = get_logger("carafe.runner")
 
 SPARE = 2
-"""Connections beyond the slots that the pool has unless WORKER_DATABASE_POOL_SIZE says otherwise: one for each handler, and
-some for those that want a second one for a moment."""
+"""The pool has one connection for each slot, and this many more, for handlers that need a second one for a moment. If the
+setting WORKER_DATABASE_POOL_SIZE is set, it is the size of the pool instead."""
 
 SAY_EVERY = 1.0
-"""Seconds between two log lines about one kind, at least."""
-
-Held = Callable[[], Callable[[], None] | None]
-"""What was taken: how to close it, or None when it has been given back."""
+"""The least seconds between two log lines about connections that handlers of the same kind left open."""
 
 
 def pool_size(settings: "Settings") -> int:
-    """Connections that the handlers of one worker may open for sessions, and as many for statements."""
+    """Returns how many connections the handlers of one worker may open for sessions. They may open as many again for single
+    statements."""
     return settings.worker_database_pool_size or settings.worker_concurrency + SPARE
 
 
 class HandlerDatabase(Database):
-    """Access to Postgres for handlers; every connection that is taken is on its claim's account."""
+    """Access to Postgres for handlers. Each connection that a handler takes is recorded in the handler's claim. What the
+    handler changed on the connection's session is undone before another handler gets the connection."""
+
+    _connection_class = Lent
 
     async def _setup(self, connection: Any) -> None:
-        """asyncpg's pool gives a connection to somebody."""
+        """Record in the current claim that its handler has taken this connection from asyncpg's pool."""
         _taken(lambda: _closing(connection))
 
     @property
@@ -108,7 +111,8 @@ def _taken(held: Held) -> None:
 
 
 def close_what_is_left_open(claim: Claim) -> None:
-    """Close the connections that the attempt has not given back, and say so. On the worker's loop; total."""
+    """Close the connections that the attempt has not given back, and log how many. Called on the worker's loop; never
+    raises."""
     taken, claim.connections = claim.connections or [], None
     closed = 0
     for held in taken:

@@ -1,11 +1,14 @@
-"""The heartbeat: tells Postgres that this worker lives, and compares what it holds with the truth (DESIGN.md rule 9).
+"""The heartbeat tells Postgres that this worker lives, and compares the claims that the worker holds with the rows in
+Postgres (docs/design rule 9).
 
-It has a thread and a connection of its own, so that neither a busy loop nor a full pool makes a living worker look dead.
-Each beat brings back what must be stopped: jobs that somebody wants cancelled and jobs that are no longer this worker's; and
-whether somebody wants the worker itself to drain. It costs what the worker holds. Rows that run under it which it does not
-hold are looked for after the beat, seldom when that has become dear. A worker that could not beat for a while starts nothing
-(`Engine.trust`).
-Guarantees: no error ends it, foreseen or not; `tried` tells when it tried last, so that its end would be seen (`/livez`).
+It has a thread and a connection of its own, so that neither a busy event loop nor a full pool makes a living worker look
+dead. Postgres answers each beat with the jobs that this worker must stop: jobs that are to be cancelled, and jobs that no
+longer belong to this worker. The answer also says whether the worker is to drain. The cost of a beat grows with the number
+of claims that the worker holds. After a beat, the heartbeat searches for unheld rows: rows of jobs that run on this worker
+according to Postgres, although the worker holds no claim on them. If this search becomes slow, it happens less often. A
+worker that could not beat for a while starts no job (`reconciliation.TRUST`).
+Guarantees: no error ends the heartbeat; if it ended all the same, `/livez` would notice that, since `tried` has the time of
+the last try.
 """
 
 import asyncio
@@ -14,105 +17,81 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import asyncpg
-import structlog
 
 from carafe import __version__
-from carafe.database import DISCONNECTED, plan_by_index
-from carafe.engine.holdings import InHand
-from carafe.incarnation import incarnation, pod
-from carafe.jobs.statements import UNDEFER, WORKER_BEAT, WORKER_START, WORKER_STOP, WORKER_UNHELD
+from carafe.engine.held_claims import InHand
+from carafe.engine.reconciliation import Findings, Pair, Reconciliation
+from carafe.engine.statements import UNDEFER, WORKER_UNHELD
 from carafe.postgres_url import connect
+from carafe.process.incarnation import incarnation, pod
 from carafe.seldom import Seldom
+from carafe.store.database import DISCONNECTED, plan_by_index
+from carafe.store.statements import WORKER_BEAT, WORKER_START, WORKER_STOP
+from carafe.telemetry.loggers import get_logger
 
 if TYPE_CHECKING:
-    from carafe.settings import Settings
+    from carafe.settings.settings import Settings
 
-log = structlog.stdlib.get_logger("carafe.heartbeat")
+log = get_logger("carafe.heartbeat")
 
 INTERVAL = 1.0
-"""Seconds between two beats."""
+"""Seconds between two heartbeats."""
+
+NEAREST = 0.1
+"""The least seconds between two beats, even if more are requested. (A message in Redis requests a beat, so any client of
+Redis can flood a worker with requests.)"""
 
 ANSWER = 4.0
-"""Seconds that a beat may take; a slower one is given up, and the connection with it."""
+"""Seconds that a beat may take. A slower beat is given up, and its connection is closed."""
 
 LOOK = 2.0
-"""Seconds that a look for rows that are not held may take; one that takes longer is given up, the beat is not."""
+"""Seconds that a search for unheld rows may take (rows that run on this worker, which holds no claim on them). A slower
+search is given up, but the beat before it still counts as successful."""
 
 SHARE = 0.02
-"""Of this connection's time that such looks may take."""
+"""The largest share of the heartbeat's time that searches for unheld rows may take."""
 
 LONGEST = 60.0
-"""Seconds between two such looks at most."""
+"""The maximum number of seconds between two searches for unheld rows."""
 
 AFTER_DOUBT = 3
-"""Beats with such a look, whatever it takes, after a claim whose outcome is not known: a row counts only when it was claimed
-before the last beat, and a cut connection's statement may commit a moment later."""
+"""After a claim statement whose outcome is unknown, this many beats are followed by a search for unheld rows, even if
+searches are slow. One search is not enough: it finds only rows that were claimed before the previous beat, and a statement
+may still commit a moment after its connection was cut."""
 
 UNDEFERRED = 1_000
-"""Jobs that are made due for a hint in one beat, of those that waited for a worker of this one's kinds."""
-
-Pair = tuple[UUID, int]
+"""The maximum number of jobs whose hints become due after one beat, because they have waited for a worker that knows
+their kind and this worker does."""
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
-    """What a beat brought back, as (id, fence) pairs. `sent` is when it was sent, in monotonic seconds; `drain`: somebody
-    wants this worker to drain."""
-
-    sent: float
-    cancel: Sequence[Pair]
-    lost: Sequence[Pair]
-    drain: bool = False
-
-
-class Beating(Protocol):
-    """What the heartbeat needs of the engine; called from the heartbeat's thread."""
+class Identity:
+    """What a worker tells Postgres about itself."""
 
     id: UUID
     name: str
     kinds: list[str]
+    versions: list[int]
+    """For each kind in `kinds`, the newest version of the job's arguments that the worker knows."""
     concurrency: int
-    draining: bool
-
-    @property
-    def doubts(self) -> int:
-        """How many claims have had no answer, or one that nobody foresaw."""
-        ...
-
-    def held(self, since: datetime) -> InHand:
-        """What is in hand, what was claimed before `since` first."""
-        ...
-
-    def found(self, findings: Findings) -> None:
-        """A beat has come back."""
-        ...
-
-    def unheld(self, ids: Sequence[UUID]) -> None:
-        """These rows run under this worker, and it does not hold them."""
-        ...
-
-    def missed(self, error: BaseException) -> None:
-        """A beat has failed: Postgres does not answer."""
-        ...
-
-    def declared_lost(self) -> None:
-        """This worker's jobs were given to others while it was away: a claim that is under way may be of before that."""
-        ...
 
 
 class Heartbeat:
-    """The beating thread of one worker."""
+    """The heartbeat of one worker, in a thread of its own."""
 
-    def __init__(self, engine: Beating, settings: "Settings") -> None:
+    def __init__(
+        self, settings: "Settings", worker: Identity, reconciliation: Reconciliation, draining: Callable[[], bool]
+    ) -> None:
+        """The function `draining` returns whether the worker drains. The heartbeat's thread calls it."""
         assert settings.database_url is not None
-        self._engine = engine
+        self._worker, self._reconciliation, self._draining = worker, reconciliation, draining
         self._url = settings.database_url.get_secret_value()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end: asyncio.Event | None = None
@@ -124,23 +103,24 @@ class Heartbeat:
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
         self._complaint = ""
         self.tried = time.monotonic()
-        """When a beat was tried last, whatever came of it, in monotonic seconds."""
+        """When a beat was last tried, with or without success, in monotonic seconds."""
         self._thread = threading.Thread(target=self._main, name="carafe heartbeat", daemon=True)
         self.announced = threading.Event()
 
     def start(self) -> None:
-        """Start beating; returns at once."""
+        """Start the heartbeat's thread. Returns at once."""
         self.tried = time.monotonic()
         self._thread.start()
 
     def beat_now(self) -> None:
-        """Do not wait for the next beat: something has changed in Postgres. From any thread."""
+        """Make the next beat happen as soon as `NEAREST` permits, because something has changed in Postgres. Callable from
+        any thread."""
         if self._loop is not None and self._now is not None and self._thread.is_alive():
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._now.set)
 
     def stop(self) -> None:
-        """Say goodbye and end the thread."""
+        """Tell Postgres that this worker stops, and end the thread."""
         if self._loop is not None and self._end is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._end.set)
             self.beat_now()
@@ -159,9 +139,9 @@ class Heartbeat:
             try:
                 await self._try()
             except Exception:
-                # Nobody foresaw it. Told once, until a beat succeeds: meanwhile no job is begun (`Engine.trust`).
+                # Unexpected. Logged once, until a beat succeeds: meanwhile no job is begun (`reconciliation.TRUST`).
                 if self._complaint != "unforeseen":
-                    log.exception("heartbeat failed for no foreseen reason, trying again")
+                    log.exception("heartbeat failed: unexpected error, trying again")
                 self._complaint = "unforeseen"
                 self._disconnect()
             await self._pause(INTERVAL)
@@ -189,7 +169,7 @@ class Heartbeat:
                 log.warning("heartbeat failed, Postgres cannot be used", error=type(error).__name__)
             self._complaint = "away"
             self._disconnect()
-            self._engine.missed(error)
+            self._reconciliation.missed(error)
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -197,7 +177,7 @@ class Heartbeat:
             connection.terminate()
 
     async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
-        connection = await connect(self._url, name=f"carafe heartbeat {self._engine.name}")
+        connection = await connect(self._url, name=f"carafe heartbeat {self._worker.name}")
         await plan_by_index(connection)
         return connection
 
@@ -207,7 +187,7 @@ class Heartbeat:
             return
         try:
             async with asyncio.timeout(2):
-                await connection.execute(WORKER_STOP.positional, self._engine.id)
+                await WORKER_STOP.execute(connection, id=self._worker.id)
                 await connection.close()
         except (*DISCONNECTED, asyncpg.PostgresError):
             connection.terminate()
@@ -216,42 +196,44 @@ class Heartbeat:
         assert self._now is not None
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._now.wait(), seconds)
+        await asyncio.sleep(max(0.0, self.tried + NEAREST - time.monotonic()))
         self._now.clear()
 
     async def _announce(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        engine = self._engine
-        arguments = WORKER_START.arguments(
-            id=engine.id,
-            name=engine.name,
+        worker = self._worker
+        await WORKER_START.execute(
+            connection,
+            id=worker.id,
+            name=worker.name,
             host=socket.gethostname(),
             pid=os.getpid(),
             incarnation=incarnation(),
             pod=pod(),
             version=__version__,
-            kinds=engine.kinds,
-            concurrency=engine.concurrency,
+            kinds=worker.kinds,
+            versions=worker.versions,
+            concurrency=worker.concurrency,
         )
-        await connection.execute(WORKER_START.positional, *arguments)
         self._deferred = True
         # After the announcement: the next beat compares all that was claimed before it.
         self._since = await connection.fetchval("select now()")
         self.announced.set()
 
     async def _once(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        engine = self._engine
+        worker, reconciliation = self._worker, self._reconciliation
         assert self._since is not None
         sent = time.monotonic()
-        # Times of claims are compared with the time of the beat before, both Postgres's: what was claimed since may be
-        # on its way to us.
-        held = engine.held(self._since)
-        arguments = WORKER_BEAT.arguments(
-            id=engine.id,
-            state="draining" if engine.draining else "running",
+        # Both times are Postgres's: that of a claim and that of the beat before. A claim made since then may still be on its
+        # way to us.
+        held = reconciliation.held(self._since)
+        rows = await WORKER_BEAT.fetch(
+            connection,
+            id=worker.id,
+            state="draining" if self._draining() else "running",
             ids=held.ids,
             fences=held.fences,
             settled=held.settled,
         )
-        rows = await connection.fetch(WORKER_BEAT.positional, *arguments)
         found: dict[str, list[Pair]] = {"cancel": [], "lost": []}
         at = None
         drain = False
@@ -263,32 +245,37 @@ class Heartbeat:
             else:
                 found[row["what"]].append((row["id"], row["fence"]))
         if at is None:
-            # Declared lost while we were away (frozen, partitioned). What we claim from now on is ours again; what was
-            # taken from us is fenced off, and the next beat says what that is.
+            # This worker was declared lost while it was away (frozen, partitioned). What it claims from now on is its own
+            # again. Jobs that were taken from it are fenced off, and the next beat names them.
             log.warning("this worker was declared lost and comes back")
-            engine.declared_lost()
+            reconciliation.declared_lost()
             await self._announce(connection)
             self.beat_now()
             return
         before, self._since = self._since, at
-        engine.found(Findings(sent, found["cancel"], found["lost"], drain))
+        reconciliation.found(Findings(sent, found["cancel"], found["lost"], drain))
         if unheld := await self._look(connection, held, before):
-            engine.unheld(unheld)
+            reconciliation.unheld(unheld)
         if self._deferred:
-            rows = await connection.fetch(UNDEFER.positional, *UNDEFER.arguments(kinds=engine.kinds, limit=UNDEFERRED))
+            rows = await UNDEFER.fetch(connection, kinds=worker.kinds, limit=UNDEFERRED)
             self._deferred = len(rows) == UNDEFERRED
 
     async def _look(self, connection: "asyncpg.Connection[asyncpg.Record]", held: InHand, since: datetime) -> Sequence[UUID]:
-        """The rows that run under this worker and are not in its hands; none when it is not the time to look for them."""
-        if (doubts := self._engine.doubts) != self._doubts:
+        """Returns the ids of unheld rows: according to Postgres these jobs run on this worker, but it does not hold them.
+        Returns nothing if no search is due or the search took too long."""
+        if (doubts := self._reconciliation.doubts) != self._doubts:
             self._doubts, self._looks = doubts, AFTER_DOUBT
         if self._looks:
             self._looks -= 1
         elif not self._unheld.due():
             return ()
-        arguments = WORKER_UNHELD.arguments(id=self._engine.id, since=since, ids=held.ids, claiming=held.claiming)
         with self._unheld.look():
             try:
-                return [row["id"] for row in await connection.fetch(WORKER_UNHELD.positional, *arguments, timeout=LOOK)]
+                return [
+                    row["id"]
+                    for row in await WORKER_UNHELD.fetch(
+                        connection, id=self._worker.id, since=since, ids=held.ids, claiming=held.claiming, timeout=LOOK
+                    )
+                ]
             except TimeoutError:
                 return ()  # the connection is fit for use: asyncpg has cancelled the statement

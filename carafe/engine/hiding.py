@@ -1,8 +1,10 @@
-"""Replaces the values of a job's secret fields in all that its attempt leaves: errors, tracebacks, logs, notes, results.
+"""Replaces a job's secrets (the values of its secret fields) in everything that is stored or logged about its attempt:
+errors, tracebacks, log lines, progress notes, results.
 
-Guarantees: a value of `SHORTEST` characters or more is replaced wherever it stands whole, as it is and as Python, JSON and
-URLs write it, also where a text was cut within it. Total: what cannot be looked through is left out.
-Does not find a value that was changed (encoded otherwise, split over lines), what a handler prints, or shorter ones.
+Guarantees: a secret of `SHORTEST` characters or more is replaced wherever it appears whole, as it is or as Python, JSON and
+URLs write it, and also where a text was cut within it. A value that cannot be searched is replaced as a whole.
+Does not find: secrets that were changed (encoded in another way, split over lines), secrets in what a handler prints, and
+secrets shorter than `SHORTEST`, and keys of a secret dictionary that look like names (`_NAME`).
 """
 
 import json
@@ -19,33 +21,36 @@ from carafe.jobs.stored_json import readable, written
 from carafe.texts import clean, text_of
 
 SHORTEST = 6
-"""Characters of a value that is replaced, at least: shorter ones stand in too many texts that do not mean them."""
+"""Secrets with fewer characters than this are not replaced, since they appear by chance in too many texts."""
 
 
 class Knowing(Protocol):
-    """What knows what is to be hidden of an attempt: its claim, or in a child process what answers."""
+    """An object with an attempt's `Hiding`: in the worker the attempt's `Claim`, in a child process the `Answers`."""
 
     hiding: "Hiding | None"
 
 
 class Hiding:
-    """The values of one attempt. Methods from any thread."""
+    """Replaces the secrets of one attempt in texts and values. The methods may be called from any thread."""
 
     __slots__ = ("_forms", "_known", "_pattern", "_values")
 
     def __init__(self, values: Iterable[Any]) -> None:
-        """Of plain values of secrets, which are looked at when there is first something that may show one."""
+        """`values` are the values of the secrets, not masked. They are read only when the first text or value is
+        searched."""
         self._values = values
         self._forms: list[str] | None = None
 
     @classmethod
     def of(cls, values: Iterable[Any]) -> "Hiding | None":
-        """Of plain values of secrets; None when none is long enough."""
+        """Returns a `Hiding` for `values`, the unmasked values of secrets. Returns None if no secret is long enough to be
+        replaced."""
         hiding = cls(values)
         return hiding if hiding._all_forms() else None
 
     def _all_forms(self) -> list[str]:
-        """The values in every way that they may be written, the longest first: one may begin with another."""
+        """Returns the secrets in every way in which they may be written, the longest first, since a longer one may begin
+        with a shorter one."""
         if self._forms is None:
             found = {form for value in self._values for text in _texts(value) for form in _forms(text)}
             self._known = frozenset(form for form in found if len(form) >= SHORTEST)
@@ -55,19 +60,20 @@ class Hiding:
         return self._forms
 
     def text(self, text: str) -> str:
-        """A text without the values."""
+        """Returns the text with all secrets replaced."""
         forms = self._all_forms()
         return _cut(forms, self._pattern.sub(REDACTED, text))
 
     def json(self, text: str) -> str:
-        """JSON without the values, still JSON."""
+        """Returns the JSON text with all secrets replaced, which is still valid JSON."""
         self._all_forms()
         if self._pattern.search(text) is None:
             return text
         return written(self.value(readable(text))).decode()
 
     def value(self, value: Any) -> Any:
-        """Any value without them, of the same shape; an object that shows one becomes a text."""
+        """Returns a copy of the value with all secrets replaced: texts, lists and dictionaries keep their shape. An object
+        whose ``str`` or ``repr`` contains a secret becomes a text."""
         try:
             return self._plain(value)
         except Exception:
@@ -93,7 +99,8 @@ class Hiding:
 
 
 def loaded(job_class: type[Job], row: Mapping[str, Any], attempt: Knowing) -> Job:
-    """The job object of a claimed row; its attempt knows from here on what to hide. Raises as `definition.load`."""
+    """Returns the job object that a claimed row describes, and sets `attempt.hiding` so that the job's secrets are replaced.
+    Raises the same errors as `definition.load`."""
     args, version = row["args"], row["version"]
     if not may_hold_secrets(job_class):
         return load(job_class, args, version)
@@ -105,7 +112,8 @@ def loaded(job_class: type[Job], row: Mapping[str, Any], attempt: Knowing) -> Jo
 
 
 def _cut(forms: Sequence[str], text: str) -> str:
-    """A text without what is left of a value within which it was cut, at its end or its beginning."""
+    """If the text was cut in the middle of a secret, at its end or its beginning, replaces the part of the secret that is
+    left. Returns the text."""
     end = "…" if text.endswith("…") else ""
     kept = text.removesuffix("…")
     for form in forms:
@@ -119,10 +127,11 @@ def _cut(forms: Sequence[str], text: str) -> str:
 
 
 def overlap(form: str, tail: str) -> int:
-    """Characters of the longest beginning of `form` that `tail` ends with, 0 for fewer than `SHORTEST`.
+    """Returns the length of the longest text that `form` begins with and `tail` ends with. Returns 0 if that is shorter than
+    `SHORTEST`.
 
-    In steps that grow with the lengths alone, whatever repeats itself in them (Knuth, Morris and Pratt: Fast Pattern
-    Matching in Strings, 1977).
+    The number of steps is proportional to the lengths of both texts, even if they contain many repetitions (Knuth, Morris
+    and Pratt: Fast Pattern Matching in Strings, 1977).
     """
     if form[:SHORTEST] not in tail:
         return 0
@@ -146,8 +155,13 @@ def overlap(form: str, tail: str) -> int:
     return matched if matched >= SHORTEST else 0
 
 
+_NAME = re.compile(r"(?=.{1,32}\Z)[A-Za-z]+(?:[-_. ][A-Za-z]+)*")
+"""The keys of dictionaries that are taken for names of what they hold (``password``, ``Content-Type``). Errors and logs
+would be unreadable without these words."""
+
+
 def _texts(value: Any) -> Iterator[str]:
-    """The texts in a secret's value: itself, or those inside."""
+    """Yields the texts in a secret's value: the value itself, or the texts inside it, keys that are not names included."""
     waiting, seen = [value], set[int]()
     while waiting:
         found = waiting.pop()
@@ -162,6 +176,7 @@ def _texts(value: Any) -> Iterator[str]:
             seen.add(id(found))
             if isinstance(found, dict):
                 waiting += found.values()
+                waiting += [key for key in found if not (isinstance(key, str) and _NAME.fullmatch(key))]
             elif isinstance(found, list | tuple | set | frozenset):
                 waiting += found
             elif getattr(found, "__dict__", None):
@@ -171,7 +186,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _forms(text: str) -> Iterator[str]:
-    """A text as it is, and as Python, JSON and URLs write it."""
+    """Yields a text unchanged, and in the forms in which Python, JSON and URLs escape it."""
     yield text
     yield clean(text, len(text) * 10 + 1)
     yield repr(text)[1:-1]

@@ -1,10 +1,11 @@
-"""The ledger: takes claims and writes ends, in batches, each write under its fence. The only part of a worker that changes a
-job's state.
+"""The ledger takes claims and writes ends, in batches. Each write names the fence of its claim, so that Postgres can refuse
+it if the job has been given to another worker. A worker changes the state of jobs only through the ledger, except where a
+handler's own transaction ends its job (`contexts`).
 
-Guarantees: what the runner hands over is written, however long Postgres is away and whatever goes wrong, foreseen or not, or
-found stale and dropped; a claim whose reply was lost is handed back before the next try; one bad row or hook never holds up
-its batch.
-Must never: start anything, or know how handlers run.
+Guarantees: every end that the runner hands over is written, even after a long outage of Postgres, except a stale one, of a
+job that no longer belongs to this worker; if the reply to a claim was lost, the jobs are queued again before the next try;
+one bad row or hook never holds up its batch.
+Must never: start a job, or depend on how handlers run.
 """
 
 import asyncio
@@ -13,28 +14,40 @@ import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any
 from uuid import UUID
 
 import asyncpg
-import structlog
 
-from carafe import metrics
-from carafe.database import AWAY, PASSING, Database
-from carafe.engine.ends import Cancelled, End, Failed, Released, Snoozed, Succeeded
-from carafe.engine.slot import Claim
-from carafe.jobs.hints import QUEUE
+from carafe.engine.claim import Claim
+from carafe.engine.completions import (
+    BY_AN_OPERATOR,
+    INSTEAD,
+    RETURNED,
+    SUCCEEDED,
+    End,
+    Failed,
+    Outcome,
+    Settlement,
+    Succeeded,
+)
+from carafe.engine.statements import DEFER, FENCES
 from carafe.jobs.hooks import hooked_kinds
-from carafe.jobs.moves import Connection, HookFailed, move
-from carafe.jobs.statements import CLAIM, DEFER, FAIL, FINISH, RELEASE, SNOOZE
+from carafe.jobs.queue_name import QUEUE
 from carafe.jobs.states import State
-from carafe.jobs.statistics import BOUNDS
 from carafe.locks import row_holders
+from carafe.store.database import AWAY, PASSING, Connection, Database
+from carafe.store.fingerprint import fingerprint
+from carafe.store.statements import CLAIM, FINISH, SETTLE
+from carafe.store.transitions import HookFailed, hooked, move, noted
+from carafe.telemetry import metrics
+from carafe.telemetry.loggers import get_logger
+from carafe.telemetry.metrics import BOUNDS
 
-log = structlog.stdlib.get_logger("carafe.ledger")
+log = get_logger("carafe.ledger")
 
 TRANSIENT: tuple[type[BaseException], ...] = (*PASSING, asyncpg.IdleInTransactionSessionTimeoutError)
-"""What passes by itself: another transaction is in the way, or Postgres is slow."""
+"""Errors that pass by themselves: a conflict with another transaction, or a slow Postgres."""
 
 REFUSED: tuple[type[Exception], ...] = (
     asyncpg.DataError,
@@ -42,37 +55,37 @@ REFUSED: tuple[type[Exception], ...] = (
     asyncpg.ProgramLimitExceededError,
     UnicodeEncodeError,
 )
-"""What Postgres, or its driver, will never store, however often it is tried."""
+"""Errors that no retry can fix: Postgres or its driver refuses the data."""
 
 PATIENCE = 10
-"""Tries in a row that fail although Postgres can be used, after which it is not Postgres: one of the batch is why (its hook
-ends its own connection, say), and must not hold up the others."""
+"""If this many tries in a row fail although Postgres can be used, one job of the batch is taken to be the cause (its hook
+may end its own connection, for example). Then the batch is split, so that this job does not hold up the others."""
 
 HELD_UP = (TimeoutError, asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError)
-"""What somebody else's lock may be the reason of."""
+"""Errors that may be caused by a lock of another database session."""
 
 LOOK = 2.0
-"""Seconds that the look for who holds it may take."""
+"""Seconds that the search for the session which holds a lock may take."""
 
 Unwritten = tuple[End, Exception]
-"""An end that could not be written, and the error: one that nobody foresaw, or one that does not pass."""
+"""An end that could not be written, and the error: an unexpected one, or one that remained after every retry."""
 
 CLAIM_FAULTS = 3
-"""Single claims that fail one after the other before the rest of their batch is given up: it is not the hints."""
+"""When a batch is claimed job by job and already the first jobs fail, this many in a row, the rest of the batch is given up,
+since the jobs are then not the cause."""
 
 Row = Mapping[str, Any]
-E = TypeVar("E", bound=End)
 
-PUT_BACK = (State.QUEUED, State.SCHEDULED, State.CANCELLED)
-"""What a job can become that is put back: one that somebody wants cancelled ends so."""
+SETTLED = (State.QUEUED, State.SCHEDULED, State.RETRYING, State.DEAD, State.CANCELLED)
+"""The states that a job may enter after an attempt that did not succeed."""
 
 
 class Left(Exception):
-    """Nothing was claimed, as far as is known, and others may: the hints go back."""
+    """Raised when a claim has failed and is not tried again: its hints are to be pushed back for other workers."""
 
 
 class Hinted:
-    """A hint on its way to a claim: the job's id and kind, and the message's own bytes."""
+    """A hint whose job is to be claimed: the job's id and kind, and in `raw` the message as bytes."""
 
     __slots__ = ("id", "kind", "raw")
 
@@ -81,7 +94,7 @@ class Hinted:
 
 
 class Ledger:
-    """One worker's books. Lives on the runner's loop."""
+    """The ledger of one worker. Used on the engine's loop."""
 
     def __init__(
         self,
@@ -91,20 +104,25 @@ class Ledger:
         kinds: Sequence[str],
         leaves: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`leaves`: whether hints whose claim has failed are left to others, instead of being tried again here."""
+        """The function `leaves` is called when a claim has failed. If it returns True, the hints are left to other workers;
+        otherwise the claim is tried again."""
         self._database, self._leaves = database, leaves
         self._worker, self._worker_name = worker, worker_name
         self._kinds = list(kinds)
         self._hooked_claims = hooked_kinds(State.RUNNING)
-        self._hooked_ends = hooked_kinds(State.SUCCEEDED)
+        self._hooked_successes = hooked_kinds(State.SUCCEEDED)
+        self._hooked_others = hooked(SETTLED)
+        self.hooked = self._hooked_successes | self._hooked_others
+        """The kinds whose ends run hooks. Writing such an end may take as long as a hook may take."""
         self.counts: Counter[str] = Counter()
         self.doubts = 0
 
     async def claim(self, hints: Sequence[Hinted]) -> tuple[list[Row], list[tuple[Row, HookFailed]]]:
-        """Claim what can be claimed of `hints`; waits for Postgres if need be.
+        """Claim those jobs of `hints` that can be claimed. If Postgres cannot be used, waits until it can.
 
-        Returns the claimed rows, and those that were claimed although their hook failed (the caller fails them). Raises
-        `Left` when they are left to others.
+        Returns two lists. The first has the rows of the claimed jobs. The second has the rows of jobs whose hook failed,
+        each with the error: they are claimed too, and the caller must end their attempts as failed. Raises `Left` if the
+        claim has failed and `leaves` returns True.
         """
         return await self._until_claimed(hints, PATIENCE)
 
@@ -139,11 +157,12 @@ class Ledger:
                 return await self._claim_singly(hints)
             await asyncio.sleep(pause * (0.5 + random.random()))
             pause = min(1.0, pause * 2)
-            # A failed claim may have been committed: its rows would wait for nobody.
+            # A failed claim may have been committed: nobody would run its rows.
             await self.hand_back([hint.id for hint in hints])
 
     async def _held_up(self, error: Exception, ends: Sequence[End]) -> dict[str, object]:
-        """What a log line says of ends that were not written: why, whose, and who holds their rows if that is seen."""
+        """Returns the log fields about ends that were not written: the error, the jobs, and, if known, which database
+        session locks their rows."""
         said: dict[str, object] = {"error": _word(error), "jobs": [str(end.id) for end in ends[:10]]}
         if self._database.away or not isinstance(error.__cause__ or error, HELD_UP):
             return said
@@ -155,12 +174,13 @@ class Ledger:
         return said
 
     def _tries(self, before: int) -> int:
-        """One more try has failed; none counts while Postgres is away."""
+        """Returns the number of failed tries: one more than `before`. Returns 0 while Postgres is away, since tries do not
+        count then."""
         return 0 if self._database.away else before + 1
 
     async def _claim_singly(self, hints: Sequence[Hinted]) -> tuple[list[Row], list[tuple[Row, HookFailed]]]:
-        """Nobody foresaw what this batch has met: one of its jobs must not hold up the others. Who cannot be claimed stays
-        queued, and the steward pushes its hint again."""
+        """Claim the jobs of a batch one by one, because one of them may be the cause of an error. A job that cannot be
+        claimed stays queued, and the steward pushes its hint again. Returns the same as `claim`."""
         await self.hand_back([hint.id for hint in hints])
         rows: list[Row] = []
         bad: list[tuple[Row, HookFailed]] = []
@@ -169,7 +189,7 @@ class Ledger:
             try:
                 claimed, failed = await self._until_claimed([hint], 1)
             except Left:
-                break  # who is not claimed counts as one whose hint is dropped: the steward pushes it again
+                break  # a job that is not claimed counts as a dropped hint: the steward pushes it again
             except Exception:
                 faults += 1
                 log.exception("claim failed, the hint is dropped", job_id=str(hint.id))
@@ -198,62 +218,63 @@ class Ledger:
         return rows, bad
 
     async def _run_claim(self, connection: Connection, hints: Sequence[Hinted]) -> Sequence[Row]:
-        # CLAIM.arguments, spelled out: this is the hot path.
         ids = [hint.id for hint in hints]
-        return cast(Sequence[Row], await connection.fetch(CLAIM.positional, self._worker, ids, self._kinds))
+        return await CLAIM.fetch(connection, worker=self._worker, ids=ids, kinds=self._kinds)
 
     async def hand_back(self, ids: Sequence[UUID]) -> Sequence[Row]:
-        """Hand back rows that run under this worker although it does not hold them; they are queued again at no cost.
+        """Queue those of these jobs again that run on this worker according to Postgres. The caller must know that this
+        worker does not hold them. The jobs keep all their attempts.
 
-        Returns them. When Postgres is away nothing happens; the next heartbeat finds them again.
+        Returns the rows of the queued jobs. Returns an empty list if Postgres cannot be used; then the next heartbeat finds
+        the jobs again.
         """
-
-        async def run(connection: Connection, batch: Sequence[Hinted]) -> Sequence[Row]:
-            return await self._release(connection, [hint.id for hint in batch], [None] * len(batch), counts=False)
-
         try:
-            rows, _ = await move(self._database, [Hinted(job_id, "", b"") for job_id in ids], run, PUT_BACK)
+            async with self._database.connection() as connection:
+                found = await FENCES.fetch(connection, ids=ids)
+            return await self._settle([_returned(row) for row in found])
         except (*AWAY, *TRANSIENT) as error:
             log.warning("claims not handed back yet", error=_word(error))
             return []
-        return rows
 
     async def defer(self, hints: Sequence[Hinted], *, longest: float = 60.0) -> None:
-        """Leave jobs that this worker cannot run to others, for a growing pause, of `longest` seconds at most."""
+        """Leave jobs that this worker cannot run to other workers. The steward pushes their hints again after a pause, which
+        grows each time to at most `longest` seconds."""
         try:
             async with self._database.connection() as connection:
-                arguments = DEFER.arguments(ids=[hint.id for hint in hints], longest=longest)
-                await connection.execute(DEFER.positional, *arguments)
+                await DEFER.execute(connection, ids=[hint.id for hint in hints], longest=longest)
         except (*AWAY, *TRANSIENT):
             pass  # the row keeps its old stamp, and the steward pushes it again
 
     async def write(self, ends: Sequence[End]) -> list[Unwritten]:
-        """Write ends, all of them, in as few statements as there are kinds of ends; waits for Postgres if need be.
+        """Write all of these ends in as few statements as possible. If Postgres cannot be used, waits until it can.
 
-        Returns those that an error which nobody foresaw keeps from being written, each alone: the caller keeps them and
-        tries again.
+        Returns the ends that could not be written, each with its error. The caller keeps these and tries again.
         """
         succeeded: list[Succeeded] = []
-        hooked: list[Succeeded] = []
-        others: dict[type[End], list[End]] = {}
+        hooked_successes: list[Succeeded] = []
+        others: list[End] = []
+        hooked_others: list[End] = []
         for end in ends:
             if type(end) is Succeeded:
-                (hooked if end.claim.kind in self._hooked_ends else succeeded).append(end)
+                (hooked_successes if end.claim.kind in self._hooked_successes else succeeded).append(end)
             else:
-                others.setdefault(type(end), []).append(end)
+                (hooked_others if end.claim.kind in self._hooked_others else others).append(end)
         left: list[Unwritten] = []
-        if succeeded:
-            left += await self._until_written(succeeded, self._write_succeeded)
-        if hooked:
-            left += await self._until_written(hooked, self._write_hooked)
-        for kind, group in others.items():
-            left += await self._until_written(group, _WRITERS[kind].__get__(self))
+        # What waits for no hook comes first.
+        for group, write in (
+            (succeeded, self._write_succeeded),
+            (others, self._write_others),
+            (hooked_successes, self._write_hooked_successes),
+            (hooked_others, self._write_others),
+        ):
+            if group:
+                left += await self._until_written(group, write)
         return left
 
     def completed(self, end: End) -> None:
-        """Count one that its own handler's transaction has ended."""
-        self.counts["succeeded"] += 1
-        _count_ends("succeeded", [end])
+        """Count the end of a job that the handler's own transaction has already written."""
+        self.counts[end.outcome.name] += 1
+        _count_ends(end.outcome, [end])
 
     async def _until_written(
         self,
@@ -263,7 +284,9 @@ class Ledger:
         told: bool = False,
         patience: int = PATIENCE,
     ) -> list[Unwritten]:
-        """Write a group of one kind. `told`: these ends say already what Postgres has refused."""
+        """Write a group of ends with the function `write`, and try again while Postgres is away. Returns the ends that could
+        not be written. `told` is True if the ends are replacements, which report that Postgres refused the jobs' true ends;
+        then no second replacement is tried."""
         pause = 0.05
         tries = 0
         while True:
@@ -286,7 +309,7 @@ class Ledger:
                         left += await self._until_written([end], write, told=told, patience=1 if passes else patience)
                     return left
                 elif _refuses(error) and not told:
-                    return await self._until_written([_refused(ends[0], error)], self._write_failed, told=True)
+                    return await self._until_written([_refused(ends[0], error)], self._write_others, told=True)
                 else:
                     # The job is done, and must not run again for a fault of ours.
                     return [(ends[0], error)]
@@ -295,145 +318,84 @@ class Ledger:
 
     async def _write_succeeded(self, ends: Sequence[Succeeded]) -> None:
         async with self._database.connection() as connection:
-            rows = await _finish(connection, ends, "succeeded", [end.result for end in ends])
-        self._count("succeeded", rows, ends)
+            rows = await _finish(connection, ends)
+        self._count_succeeded(rows, ends)
 
-    async def _write_hooked(self, ends: Sequence[Succeeded]) -> None:
+    async def _write_hooked_successes(self, ends: Sequence[Succeeded]) -> None:
         async def run(connection: Connection, batch: Sequence[Succeeded]) -> Sequence[Row]:
-            rows = await _finish(connection, batch, "succeeded", [end.result for end in batch])
-            return _with_claims(rows, batch, "succeeded")
+            return _with_claims(await _finish(connection, batch), batch)
 
         rows, bad = await move(self._database, ends, run, (State.SUCCEEDED,))
-        self._count("succeeded", rows, ends, bad=len(bad))
+        self._count_succeeded(rows, ends, bad=len(bad))
         if bad:
-            await self._write_failed([_hook_failed(end, error) for end, error in bad])
+            await self._write_others([_hook_failed(end, error) for end, error in bad])
 
-    async def _write_failed(self, ends: Sequence[Failed]) -> None:
-        async def run(connection: Connection, batch: Sequence[Failed]) -> Sequence[Row]:
-            arguments = FAIL.arguments(
-                ids=[end.claim.id for end in batch],
-                fences=[end.claim.fence for end in batch],
-                causes=[end.cause for end in batch],
-                error_classes=[end.error_class for end in batch],
-                errors=[end.error for end in batch],
-                tracebacks=[end.traceback for end in batch],
-                fingerprints=[end.fingerprint for end in batch],
-                delays=[end.delay for end in batch],
-                finals=[end.final for end in batch],
-                traces=_traces(batch),
-                worker=self._worker,
-                worker_name=self._worker_name,
-                bounds=BOUNDS,
-            )
-            return cast(Sequence[Row], await connection.fetch(FAIL.positional, *arguments))
+    async def _write_others(self, ends: Sequence[End]) -> None:
+        rows = await self._settle([end.settlement() for end in ends])
+        states = {row["id"]: row["state"] for row in rows}
+        groups: dict[Outcome, list[End]] = {}
+        for end in ends:
+            if (state := states.get(end.id)) is not None:
+                outcome = end.outcome
+                groups.setdefault(outcome if outcome.state == state else INSTEAD[state], []).append(end)
+        for outcome, group in groups.items():
+            self.counts[outcome.name] += len(group)
+            _count_ends(outcome, group)
+        self._count_stale(len(ends) - len(rows))
 
-        rows, bad = await move(self._database, ends, run, (State.RETRYING, State.DEAD, State.CANCELLED))
-        for end, error in bad:
-            # There is no other way to end it: the end is written without its hook, and says so.
-            log.error("hook failed, the end is written without it", job_id=str(end.claim.id), error=str(error))
+    async def _settle(self, told: Sequence[Settlement]) -> list[Row]:
+        """Write ends, and run the hooks of the states that their jobs enter. If a hook fails, the end is written without the
+        hook's changes and with a note in its error, since the attempt must end in any case. Returns the rows that were
+        written."""
+        if not told:
+            return []
+        if self._hooked_others.isdisjoint([one.kind for one in told]):
             async with self._database.connection() as connection:
-                rows += await run(connection, [_noted(end, error)])
-        self._count_by_state(rows, ends)
-        self.counts["stale"] += len(ends) - len(rows)
-
-    async def _write_cancelled(self, ends: Sequence[Cancelled]) -> None:
-        async def run(connection: Connection, batch: Sequence[Cancelled]) -> Sequence[Row]:
-            rows = await _finish(connection, batch, "cancelled", [None] * len(batch), batch[0].reason)
-            return _with_claims(rows, batch, "cancelled", batch[0].reason)
-
-        for reason in dict.fromkeys(end.reason for end in ends):
-            group = [end for end in ends if end.reason == reason]
-            rows, bad = await move(self._database, group, run, (State.CANCELLED,))
-            for end, error in bad:
-                log.error("hook failed, the end is written without it", job_id=str(end.claim.id), error=str(error))
-                async with self._database.connection() as connection:
-                    rows += await run(connection, [end])
-            self._count("cancelled", rows, group)
-
-    async def _write_snoozed(self, ends: Sequence[Snoozed]) -> None:
-        async def run(connection: Connection, batch: Sequence[Snoozed]) -> Sequence[Row]:
-            arguments = SNOOZE.arguments(
-                ids=[end.claim.id for end in batch],
-                fences=[end.claim.fence for end in batch],
-                delays=[end.delay for end in batch],
-                traces=_traces(batch),
-            )
-            return cast(Sequence[Row], await connection.fetch(SNOOZE.positional, *arguments))
-
-        await self._put_back(ends, run, "snoozed")
-
-    async def _write_released(self, ends: Sequence[Released]) -> None:
-        for started in (True, False):
-            group = [end for end in ends if end.started is started]
-
-            async def run(connection: Connection, batch: Sequence[Released], counts: bool = started) -> Sequence[Row]:
-                ids, fences = [end.claim.id for end in batch], [end.claim.fence for end in batch]
-                return await self._release(connection, ids, fences, counts=counts, traces=_traces(batch))
-
-            if group:
-                await self._put_back(group, run, "released", outcome="drained" if started else "returned")
-
-    async def _release(
-        self,
-        connection: Connection,
-        ids: Sequence[UUID],
-        fences: Sequence[int | None],
-        *,
-        counts: bool,
-        traces: Sequence[str | None] = (),
-    ) -> Sequence[Row]:
-        arguments = RELEASE.arguments(ids=ids, fences=fences, traces=traces, counts=counts, worker=self._worker)
-        return cast(Sequence[Row], await connection.fetch(RELEASE.positional, *arguments))
-
-    async def _put_back(
-        self,
-        ends: Sequence[E],
-        run: Callable[[Connection, Sequence[E]], Awaitable[Sequence[Row]]],
-        count: str,
-        outcome: str | None = None,
-    ) -> None:
-        rows, bad = await move(self._database, ends, run, PUT_BACK)
-        for end, error in bad:
-            log.error("hook failed, the job is put back without it", job_id=str(end.claim.id), error=str(error))
+                return list(await self._run_settle(connection, told))
+        rows, bad = await move(self._database, told, self._run_settle, SETTLED)
+        for one, error in bad:
+            log.error("hook failed, the end is written without it", job_id=str(one.id), error=str(error))
             async with self._database.connection() as connection:
-                rows += await run(connection, [end])
-        self.counts[count] += len(rows)
-        self.counts["stale"] += len(ends) - len(rows)
-        metrics.STALE_WRITES.add(metrics.QUEUED, len(ends) - len(rows))
-        cancelled = {row["id"] for row in rows if row["state"] == State.CANCELLED}
-        written = {row["id"] for row in rows} - cancelled
-        _count_ends(outcome or count, [end for end in ends if end.claim.id in written])
-        _count_ends("cancelled", [end for end in ends if end.claim.id in cancelled])
+                rows += await self._run_settle(connection, [_noted(one, error)])
+        return rows
 
-    def _count(self, outcome: str, rows: Sequence[Row], ends: Sequence[End], *, bad: int = 0) -> None:
-        """Count what was written; `bad` ends failed by their hooks are counted elsewhere."""
-        self.counts[outcome] += len(rows)
+    async def _run_settle(self, connection: Connection, told: Sequence[Settlement]) -> Sequence[Row]:
+        return await SETTLE.fetch(
+            connection,
+            ids=[one.id for one in told],
+            fences=[one.fence for one in told],
+            states=[one.state.value for one in told],
+            spends=[one.spends for one in told],
+            causes=[one.cause for one in told],
+            error_classes=[one.error_class for one in told],
+            errors=[one.error for one in told],
+            tracebacks=[one.traceback for one in told],
+            fingerprints=[_fingerprint(one) for one in told],
+            delays=[one.delay for one in told],
+            traces=[one.traced for one in told],
+            worker=self._worker,
+            worker_name=self._worker_name,
+            bounds=BOUNDS,
+        )
+
+    def _count_succeeded(self, rows: Sequence[Row], ends: Sequence[End], *, bad: int = 0) -> None:
+        """Count the successes that were written. `bad` is the number of `ends` whose hooks failed: these are written and
+        counted as failures instead.
+        """
+        self.counts[SUCCEEDED.name] += len(rows)
         if len(rows) < len(ends):
             written = {row["id"] for row in rows}
-            stale = len(ends) - len(rows) - bad
+            self._count_stale(len(ends) - len(rows) - bad)
             ends = [end for end in ends if end.claim.id in written]
-            self.counts["stale"] += stale
-            metrics.STALE_WRITES.add(metrics.QUEUED, stale)
-        _count_ends(outcome, ends)
+        _count_ends(SUCCEEDED, ends)
 
-    def _count_by_state(self, rows: Sequence[Row], ends: Sequence[End]) -> None:
-        by_id = {end.claim.id: end for end in ends}
-        for state, count in Counter(row["state"] for row in rows).items():
-            self.counts[state] += count
-            _count_ends(state, [by_id[row["id"]] for row in rows if row["state"] == state])
-        metrics.STALE_WRITES.add(metrics.QUEUED, len(ends) - len(rows))
-
-
-_WRITERS: dict[type[End], Any] = {
-    Failed: Ledger._write_failed,
-    Cancelled: Ledger._write_cancelled,
-    Snoozed: Ledger._write_snoozed,
-    Released: Ledger._write_released,
-}
+    def _count_stale(self, number: int) -> None:
+        self.counts["stale"] += number
+        metrics.STALE_WRITES.add(metrics.QUEUED, number)
 
 
 def _count_claims(rows: Sequence[Row]) -> None:
-    """Count a batch of claims, by kind; they share the moment at which they were made."""
+    """Count a batch of claims by kind. All of them were made at the same moment."""
     if not rows:
         return
     started = rows[0]["started_at"]
@@ -445,76 +407,76 @@ def _count_claims(rows: Sequence[Row]) -> None:
         metrics.WAIT_SECONDS.observe_many((QUEUE, kind), waits)
 
 
-RAN = frozenset({"succeeded", "retrying", "dead"})
-"""Outcomes whose run time says something of the kind: not stopped from outside, nor never begun."""
-
-
-def _count_ends(outcome: str, ends: Sequence[End]) -> None:
+def _count_ends(outcome: Outcome, ends: Sequence[End]) -> None:
     """Count a batch of written ends, by kind."""
     kinds = {end.claim.kind for end in ends}
     for kind in kinds:
         of_kind = ends if len(kinds) == 1 else [end for end in ends if end.claim.kind == kind]
-        metrics.FINISHED.add((QUEUE, kind, outcome), len(of_kind))
-        if outcome in RAN:
+        metrics.FINISHED.add((QUEUE, kind, outcome.label), len(of_kind))
+        if outcome.timed:
             metrics.RUN_SECONDS.observe_many((QUEUE, kind), [end.seconds for end in of_kind])
-            if outcome != "retrying":
+            if outcome.state.ended:
                 metrics.ATTEMPTS.observe_many((QUEUE, kind), [end.claim.attempt for end in of_kind])
 
 
-async def _finish(
-    connection: Connection, ends: Sequence[End], state: str, results: Sequence[str | None], reason: str | None = None
-) -> Sequence[Row]:
+async def _finish(connection: Connection, ends: Sequence[Succeeded]) -> Sequence[Row]:
     claims = [end.claim for end in ends]
-    arguments = FINISH.arguments(
+    return await FINISH.fetch(
+        connection,
         ids=[claim.id for claim in claims],
         fences=[claim.fence for claim in claims],
-        results=results,
-        state=state,
+        results=[end.result for end in ends],
         bounds=BOUNDS,
-        reason=reason,
     )
-    return cast(Sequence[Row], await connection.fetch(FINISH.positional, *arguments))
 
 
-def _with_claims(rows: Sequence[Row], ends: Sequence[End], state: str, error: str | None = None) -> list[Row]:
-    """What hooks need to know of ended jobs: the claim's row with its end. Only the ids come back from the statement."""
+def _with_claims(rows: Sequence[Row], ends: Sequence[Succeeded]) -> list[Row]:
+    """Returns the rows that are passed to the hooks of succeeded jobs. Since finish.sql returns only ids, each is the row of
+    the claim with the job's end added."""
     by_id = {end.claim.id: end for end in ends}
     found = [by_id[row["id"]] for row in rows]
     return [
         {
             **dict(end.claim.row),
             "attempt": end.claim.attempt,
-            "state": state,
-            "result": end.result if isinstance(end, Succeeded) else None,
-            "error": error,
+            "state": State.SUCCEEDED.value,
+            "result": end.result,
+            "error": None,
         }
         for end in found
     ]
 
 
-def _traces(ends: Sequence[End]) -> list[str | None]:
-    """What the jobs' traces are from now on: each attempt that was traced leaves word for the next. None: as it was."""
-    return [None if end.claim.traced is None else end.claim.traced.next for end in ends]
+def _returned(row: Row) -> Settlement:
+    """Returns the end to write for a job whose claim's reply was lost: the job is queued again, as it was never begun."""
+    return Settlement(row["id"], row["fence"], row["kind"], RETURNED.state, RETURNED.spends)
+
+
+def _fingerprint(told: Settlement) -> str | None:
+    return None if told.error_class is None else fingerprint(told.kind, told.error_class, told.error or "")
 
 
 def _hook_failed(end: End, error: HookFailed) -> Failed:
     return Failed(end.claim, end.seconds, "hook", "HookFailed", str(error), None, delay=5.0)
 
 
-def _noted(end: Failed, error: HookFailed) -> Failed:
-    text = f"{end.error}\n(and its hook failed: {error})"
-    return Failed(end.claim, end.seconds, end.cause, end.error_class, text, end.traceback, end.delay, end.final)
+def _noted(told: Settlement, error: HookFailed) -> Settlement:
+    """Returns the end with a note in its error that its hook failed. For an end without an error, Postgres stores this text
+    only if it turns the end into a cancellation that an operator requested."""
+    return told._replace(error=noted(told.error or BY_AN_OPERATOR, error))
 
 
 def _refused(end: End, error: Exception) -> Failed:
-    """Postgres will not store this end (a value out of its range, say): the attempt fails for good, in plain words."""
+    """Returns the end to write if Postgres refuses to store a job's true end (because a value is out of range, for example):
+    the job is dead, and its error says why."""
     text = f"Postgres refused the job's end: {type(error).__name__}: {error}"
     claim: Claim = end.claim
     return Failed(claim, end.seconds, "result", "ResultNotUsable", text.replace("\0", ""), None, delay=0.0, final=True)
 
 
 def _refuses(error: BaseException) -> bool:
-    """Whether the data of the row is why. A row for which no partition stands is refused without a constraint's name."""
+    """Returns whether the row's own data caused the error. A missing partition raises the same error as a failed check, but
+    the error names no constraint then, and the data is not the cause."""
     if isinstance(error, asyncpg.CheckViolationError):
         return error.constraint_name is not None
     return isinstance(error, REFUSED)

@@ -1,25 +1,28 @@
-"""What a handler leaves running on the event loop when its attempt is over: named in the log, and left alone.
+"""Names in the log the tasks that a handler leaves running on the event loop when its attempt is over.
 
-Left alone, because it may be meant to stay: a client that the first job makes and all later ones use keeps tasks of its own.
+These tasks are not cancelled, since the handler may need them later: for example, a client that the first job creates and
+all later jobs use may have tasks of its own.
 """
 
 import asyncio
 from typing import Any
 
-import structlog
-
-from carafe.engine.slot import Claim
+from carafe.engine.claim import Claim
+from carafe.telemetry.loggers import get_logger
 from carafe.texts import class_name, clean
 
-log = structlog.stdlib.get_logger("carafe.runner")
+log = get_logger("carafe.runner")
 
 _named: set[tuple[str, str]] = set()
 
 
 def name_what_is_left(claim: Claim) -> None:
-    """Say so once for each kind and coroutine, however many jobs leave it. Total."""
+    """Log the tasks that this attempt left running. The same coroutine of the same kind of job is logged only the first
+    time. Never raises."""
     try:
         names = sorted({_name(task) for task in claim.left or () if not task.done()})
+        if claim.hiding is not None:
+            names = [claim.hiding.text(name) for name in names]
         new = [name for name in names if (claim.kind, name) not in _named]
         _named.update((claim.kind, name) for name in new)
         if new:

@@ -1,52 +1,53 @@
-"""Stores what handlers logged: about once a second for what runs, and soon after the end of an attempt.
+"""Stores what handlers logged: about once a second for running jobs, and soon after the end of an attempt.
 
-Guarantees: one statement for all that is due; nothing waits for it, no end and no drain for more than `LAST`; while Postgres
-is away lines are kept, `MAX_WAITING` bytes at most, and stored when it is back.
-Must never: fail or delay a job's end. It is best effort: what cannot be stored is dropped, and counted.
+Guarantees: one statement stores the lines of up to `AT_ONCE` claims; no end of a job waits for that, and a drain waits for
+it at most `LAST` seconds; while Postgres is away, at most `MAX_WAITING` bytes of lines are kept, to be stored when it is
+back.
+Must never: fail or delay a job's end. Storing is best effort: lines that cannot be stored are dropped, and counted.
 """
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 
-import structlog
+from carafe.engine.claim import Claim
+from carafe.engine.log_tail import Tail
+from carafe.engine.slot import Slot
+from carafe.store import job_logs
+from carafe.store.database import AWAY, Database
+from carafe.telemetry.loggers import get_logger
 
-from carafe.database import AWAY, Database
-from carafe.engine.captured_logs import Tail
-from carafe.engine.slot import Claim, Slot
-from carafe.jobs import job_logs
-
-log = structlog.stdlib.get_logger("carafe.job_logs")
+log = get_logger("carafe.job_logs")
 
 EVERY = 1.0
-"""Seconds between two flushes."""
+"""Seconds between two times at which log lines are stored."""
 
 AT_ONCE = 200
-"""Claims in one statement."""
+"""The maximum number of claims whose lines one statement stores."""
 
 TIMEOUT = 5.0
-"""Seconds that one flush may take."""
+"""Seconds that the statement which stores log lines may take."""
 
 LAST = 2.0
-"""Seconds that a drain waits for the last lines."""
+"""The maximum number of seconds that a drain waits until the last lines are stored."""
 
 MAX_WAITING = 16 << 20
-"""Bytes of ended claims that wait to be stored."""
+"""The maximum number of bytes of ended claims' lines that wait to be stored. Beyond that the oldest are dropped."""
 
 
 class LogWriter:
-    """One worker's. Everything on the engine's loop."""
+    """Stores the job logs of one worker. Used on the engine's loop."""
 
-    def __init__(self, database: Database, running: Callable[[], Sequence[Slot]], counts: Counter[str]) -> None:
-        """`running` gives the slots that run a job; `counts` gets what was dropped."""
-        self._database, self._running, self._counts = database, running, counts
+    def __init__(self, database: Database, slots: Sequence[Slot], counts: Counter[str]) -> None:
+        """`slots` are the runner's. The writer counts in `counts` the job logs that were dropped."""
+        self._database, self._slots, self._counts = database, slots, counts
         self._waiting: deque[tuple[Claim, Tail, bool]] = deque()
         self._bytes = 0
         self._complained = False
 
     def ended(self, claim: Claim, tail: Tail, *, failed: bool) -> None:
-        """An attempt is over that has logged something."""
+        """Take over the lines of an attempt that has ended, to store them soon."""
         tail.over = True
         self._waiting.append((claim, tail, failed))
         self._bytes += tail.size
@@ -56,17 +57,17 @@ class LogWriter:
             self._counts["job logs dropped"] += 1
 
     async def run(self) -> None:
-        """Flush for ever."""
+        """Store the lines that are due every `EVERY` seconds, forever."""
         while True:
             await asyncio.sleep(EVERY)
             try:
                 await self.flush()
             except Exception:
-                # Nobody foresaw it, and jobs must not notice: what was due is dropped with its next flush.
+                # Unexpected, and jobs must not notice: what was due is dropped with its next flush.
                 log.exception("job logs not stored")
 
     async def finish(self) -> None:
-        """The last lines, before the engine ends."""
+        """Store the last lines before the engine ends, within `LAST` seconds."""
         try:
             async with asyncio.timeout(LAST):
                 await self.flush()
@@ -76,7 +77,7 @@ class LogWriter:
             log.warning("job logs dropped at the end", jobs=len(self._waiting))
 
     async def flush(self) -> None:
-        """Store what is due, unless Postgres is away: then it stays due."""
+        """Store the lines that are due. They stay due while Postgres is away."""
         while self._waiting:
             batch = list(islice(self._waiting, AT_ONCE))
             if not await self._store(batch):
@@ -86,12 +87,16 @@ class LogWriter:
                 if self._waiting and self._waiting[0] is claim_and_tail:
                     self._waiting.popleft()
                     self._bytes -= claim_and_tail[1].size
-        claims = [slot.claim for slot in self._running() if slot.claim is not None]
+        claims = [slot.claim for slot in self._slots if slot.claim is not None]
         await self._store([(claim, claim.tail, False) for claim in claims if claim.tail is not None])
 
     async def _store(self, tails: Sequence[tuple[Claim, Tail, bool]]) -> bool:
-        """Whether this is done with: False when it should be tried again."""
-        due = [(tail, chunk) for claim, tail, failed in tails if (chunk := tail.chunk(claim, failed=failed))]
+        """Store the lines of these claims, or drop them. Returns False when that must be tried again."""
+        due = [
+            (tail, chunk)
+            for claim, tail, failed in tails
+            if (chunk := tail.chunk(claim.id, claim.fence, claim.attempt, failed=failed))
+        ]
         if not due:
             return True
         try:
@@ -111,12 +116,12 @@ class LogWriter:
         return True
 
     def _drop(self, due: Sequence[tuple[Tail, job_logs.Chunk]], error: BaseException) -> None:
-        """Postgres will not take them however often they are tried."""
+        """Drop lines that Postgres refuses, since it would refuse them again, and count them as dropped."""
         self._counts["job logs dropped"] += len(due)
         self._complain(error)
 
     def _complain(self, error: BaseException) -> None:
-        """Once until it works again."""
+        """Log the error, unless an error was logged already since lines could last be stored."""
         if not self._complained:
             log.warning("job logs not stored", error=f"{type(error).__name__}: {error}"[:300])
         self._complained = True

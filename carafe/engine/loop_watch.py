@@ -1,33 +1,34 @@
-"""Watches the worker's event loop from a thread of its own: whether it turns, and if not, whose handler holds it.
+"""Watches the worker's event loop from a thread of its own: whether the loop turns, and if not, whose handler blocks it.
 
-A handler that blocks the loop stops claims, ends and its neighbours; nothing of that is Postgres's or Redis's fault, so the
-log says who it is; what is not in anybody's code is not blamed on a handler. Must never: touch the loop but by asking it for
-a sign of life.
+A handler that blocks the loop stops claims, ends and all other handlers of its worker. The log names that handler, so that
+nobody blames Postgres or Redis. If something else blocks the loop, the log says so and names no handler.
+Must never: do anything with the loop, except to call a function on it that shows that it turns.
 """
 
 import threading
 import time
 from collections.abc import Callable
 
-import structlog
-
-from carafe.engine.slot import Claim
+from carafe.engine.claim import Claim
 from carafe.engine.worker_loop import Owner, WorkerLoop
+from carafe.telemetry.loggers import get_logger
 
-log = structlog.stdlib.get_logger("carafe.engine")
+log = get_logger("carafe.engine")
 
 LOOK = 0.1
-"""Seconds between two looks."""
+"""Seconds between two checks of the loop."""
 
 BLOCKED = 1.0
-"""Seconds without a turn after which the log says who holds the loop."""
+"""Seconds without a turn of the loop after which the log says whose code blocks it."""
 
 NOBODY = "no handler or hook, but something else,"
-"""Who holds the loop when it is nobody's code that we know of: Carafe's own, or a callback that was left."""
+"""The words for what blocks the loop if it is neither a handler nor a hook: it may be Carafe's own code, or a callback that
+a handler has left."""
 
 
 class LoopWatch:
-    """The watching thread of one worker. `stalled` gets the seconds without a turn at each look."""
+    """The watching thread of one worker. At each check it calls the function `stalled` with the seconds for which the loop
+    has not turned."""
 
     def __init__(self, loop: WorkerLoop, stalled: Callable[[float], None]) -> None:
         self._loop, self._stalled = loop, stalled
@@ -37,16 +38,16 @@ class LoopWatch:
         self._thread = threading.Thread(target=self._run, name="carafe watch", daemon=True)
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start the watching thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End it; returns at once."""
+        """End the watching thread. Returns at once."""
         self._stop.set()
 
     def standing(self, now: float) -> tuple[float, str]:
-        """Seconds for which the loop has not turned, as far as they are worth a word, and whose job holds it, in words; from
-        any thread."""
+        """Returns two values: for how many seconds the loop has stood still (0 if it turns, or for a short stall), and words
+        that say whose code blocks it. Callable from any thread."""
         since, owner = self._since, self._holder
         whose = NOBODY if owner is None else f"the {_what(owner)} of job {owner.id} ({owner.kind})"
         return (0.0 if since is None else now - since), whose
@@ -79,7 +80,7 @@ class LoopWatch:
             self._since = self._holder = None
 
     def _stands(self, now: float, standing: float) -> None:
-        """Say so, once for each who holds it: one may have come in after a moment that was nobody's."""
+        """Log that the loop stands still, and log it again when the owner of the blocking code changes or becomes known."""
         owner, stack = self._loop.blocker()
         if self._since is None:
             self._since = now - standing
@@ -97,7 +98,8 @@ def _what(owner: Owner) -> str:
 
 
 def named(owner: Owner | None) -> dict[str, object]:
-    """What a log line says of whose code it was."""
+    """Returns the log fields that name the owner of code: the job, its kind, and either the number of the attempt or that it
+    is a hook. Returns an empty dictionary if there is no owner."""
     if owner is None:
         return {}
     attempt = {"attempt": owner.attempt} if isinstance(owner, Claim) else {"hook": True}

@@ -1,4 +1,4 @@
-"""Celery's pool, as Celery must see one: it runs nothing itself, since jobs run under a claim in the engine."""
+"""The pool that Celery requires a worker to have. It runs nothing, since the engine runs the jobs."""
 
 import os
 from typing import Any
@@ -12,7 +12,7 @@ class EnginePool(BasePool):
     engine: Any = None
 
     def on_apply(self, target: Any, *args: Any, **kwargs: Any) -> None:
-        """Refused: a task that Celery would run here has no row, no claim and no end."""
+        """Always raises ``RuntimeError``: if Celery ran a task here, there would be no job in Postgres for it."""
         raise RuntimeError("this worker runs Carafe jobs only; enqueue a job instead of calling a Celery task")
 
     def _get_info(self) -> dict[str, Any]:

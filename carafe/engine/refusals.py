@@ -1,39 +1,40 @@
-"""What comes over Redis and is not ours, said once a flood.
+"""Logs messages that other programs have written into Redis, without flooding the log.
 
-Guarantees: a flood of messages costs one line when it begins and one every `EVERY` seconds with their number, however many
-they are; each is counted by the caller.
-Must never: look at more of a message than its first bytes.
+Guarantees: a flood of messages costs one log line when it begins, and then one line every `EVERY` seconds with their number.
+The caller counts every message.
+Must never: read more of a message than its first bytes.
 """
 
 import time
 from collections import Counter
 from collections.abc import Callable
 
-import structlog
+from carafe.telemetry.loggers import get_logger
 
-log = structlog.stdlib.get_logger("carafe.transport")
+log = get_logger("carafe.transport")
 
 EVERY = 10.0
-"""Seconds between two lines about the same thing."""
+"""Seconds between two log lines about the same reason."""
 
 SHOWN = 200
-"""Bytes of a message that the log shows."""
+"""The number of bytes at the beginning of a message that the log shows."""
 
 KINDS = 100
-"""Reasons that are told apart; those of a hostile writer may be without end."""
+"""The maximum number of reasons that are counted separately, since a hostile client could make up any number of them."""
 
 
 class Refusals:
-    """Counts what was refused, by reason, and logs it. Of one thread."""
+    """Counts refused messages by reason, and logs them. Only one thread may use an object of this class."""
 
     def __init__(self, event: str, clock: Callable[[], float] = time.monotonic) -> None:
-        """`event`: what the log calls it."""
+        """`event` is the text of the log lines. `clock` returns seconds."""
         self._event, self._clock = event, clock
         self._waiting: Counter[str] = Counter()
         self._said: dict[str, float] = {}
 
     def refuse(self, reason: str, example: bytes = b"") -> None:
-        """One more. `reason`: a few words, few of them different."""
+        """Count a refused message. Also log it, if in the last `EVERY` seconds no line was logged for the same reason.
+        `reason` is a few words; callers should use only few different reasons."""
         now = self._clock()
         reason = reason[:SHOWN]
         if reason not in self._said and len(self._said) >= KINDS:
@@ -44,7 +45,7 @@ class Refusals:
             self._waiting[reason] += 1
 
     def tell(self) -> None:
-        """Log what has gathered, if it is time; called often."""
+        """Log the messages that have been counted and not logged, if it is time. Call this often."""
         if self._waiting:
             now = self._clock()
             for reason in [reason for reason in self._waiting if now - self._said[reason] >= EVERY]:

@@ -1,4 +1,4 @@
-"""A handler's return value as JSON text, within its limit, by the rules that arguments are accepted by."""
+"""Writes a handler's return value as JSON text, within a limit of size and by the same rules as arguments."""
 
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from types import CoroutineType
@@ -10,26 +10,28 @@ from pydantic_core import to_json, to_jsonable_python
 
 from carafe.jobs.definition import has_nul
 from carafe.jobs.errors import PayloadTooLarge
-from carafe.jobs.stored_json import NOT_FINITE, fault_of, not_finite
+from carafe.jobs.round_trip import has_any_keys
+from carafe.jobs.stored_json import NOT_FINITE, doubled, doubled_key, fault_of, floats_kept, not_finite
 from carafe.texts import class_name, in_words
 
 PLAIN = frozenset({dict, list, str, int, float, bool})
 
 
 class ResultNotUsable(TypeError):
-    """A handler returned what JSON in Postgres cannot hold."""
+    """Raised when a handler returned a value that JSON in Postgres cannot hold."""
 
 
 def encode_result(value: Any, limit: int) -> str | None:
-    """The result as JSON text (None for None): what JSON holds, pydantic models, dataclasses, dates, UUIDs.
+    """Returns the value as JSON text, or None if the value is None. Values may be what JSON holds, pydantic models,
+    dataclasses, dates and UUIDs.
 
-    `limit` in bytes. Raises `ResultNotUsable` (for NaN, infinity and integers beyond 64 bits too, which are no JSON that
-    every reader understands) or `PayloadTooLarge`.
+    Raises `PayloadTooLarge` when the text is longer than `limit` bytes, and `ResultNotUsable` when the value cannot be
+    written. NaN, infinity and integers beyond 64 bits are refused too, since not every reader of JSON understands them.
     """
     if value is None:
         return None
     try:
-        data = _written(value)
+        data, other_keys = _written(value)
         if len(data) <= limit:
             # A child process has written and checked what is a fragment here.
             if (
@@ -39,12 +41,14 @@ def encode_result(value: Any, limit: int) -> str | None:
             ):
                 raise ResultNotUsable(f"the result {NOT_FINITE}")
             text = data.decode()
+            if other_keys and (key := doubled_key(text)) is not None:
+                raise ResultNotUsable(f"the result {doubled(key)}")
             # Short texts can be neither too deep nor hold a number that is too long.
             if len(data) > 18 and (fault := fault_of(text)) is not None:
                 raise ResultNotUsable(f"the result {fault}")
             if b"\\u0000" in data and has_nul(orjson.loads(data)):
                 raise ResultNotUsable("the result holds a text with the NUL character, which Postgres cannot store")
-            return text
+            return floats_kept(text)
     except ResultNotUsable:
         raise
     except Exception as error:
@@ -54,15 +58,17 @@ def encode_result(value: Any, limit: int) -> str | None:
     raise PayloadTooLarge("the result's fields", len(data), limit, "JOB_RESULT_LIMIT")
 
 
-def _written(value: Any) -> bytes:
+def _written(value: Any) -> tuple[bytes, bool]:
+    """Returns two values: the value as JSON, and whether it may hold dictionaries with keys that are not texts. (Two such
+    keys may be equal in JSON.)"""
     # By its true type: what an object says of its class may be anything. Plain data first: asking whether it is a model
     # costs more than writing it.
     kind = type(value)
     if kind in PLAIN:
         try:
-            return orjson.dumps(value)
+            return orjson.dumps(value), False
         except TypeError:
-            return to_json(value)
+            return to_json(value), True
     if not issubclass(kind, BaseModel):
         if issubclass(kind, Coroutine | Iterator | AsyncIterator):
             if kind is CoroutineType:
@@ -72,7 +78,7 @@ def _written(value: Any) -> bytes:
                 "declare it `async def` without `yield`, or return a list"
             )
         try:
-            return orjson.dumps(value)
+            return orjson.dumps(value), False
         except TypeError:
-            return to_json(value)
-    return bytes(value.__pydantic_serializer__.to_json(value))
+            return to_json(value), True
+    return bytes(value.__pydantic_serializer__.to_json(value)), has_any_keys(kind)

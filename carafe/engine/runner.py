@@ -1,11 +1,13 @@
-"""The runner: executes claimed jobs with exactly as many slots as the concurrency says, and nothing else.
+"""The runner executes claimed jobs in a fixed number of slots, which is the worker's concurrency.
 
-``async def`` handlers run on its loop, each attempt in a task of its own, plain functions in threads, isolated ones in child
-processes; all in a clean context. A timeout or a cancel stops the first by cancellation, asks the second (its slot and claim
-stay until it returns), and kills the third.
-Guarantees: an attempt that has begun has exactly one end, whatever its handler raises, returns, cancels or sets; making it
-cannot fail. Nothing of a handler but its own attempt depends on what it does.
-Must never: touch the database or Redis; what comes in is claimed, what goes out is an `End`.
+Handlers that are ``async def`` run on the event loop, each attempt in a task of its own. Plain functions run in threads,
+isolated handlers in child processes. Each attempt has a clean context. At a timeout or a cancel the runner cancels the task,
+or kills the child process. A function in a thread can only be asked to stop: it keeps its slot and its claim until it
+returns.
+Guarantees: for an attempt that has begun, the runner makes exactly one `End`, no matter what its handler raises, returns,
+cancels or sets. A handler affects no attempt but its own.
+Must never: claim a job, write its end to Postgres, or use Redis. The runner gets claims, and returns an `End` for each. Only
+handlers use Postgres here (to report progress, and in their own transactions), on their own connections.
 """
 
 import asyncio
@@ -18,61 +20,73 @@ from contextvars import Context
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
-from carafe.database import Database
 from carafe.engine import captured_logs
-from carafe.engine.attempts import AttemptContext, ThreadContext
-from carafe.engine.children import Child, ChildDied, Children, suspect_memory_limit
-from carafe.engine.ends import Cancelled, End, Failed, Released, Snoozed, Succeeded
+from carafe.engine.children import Child, ChildDied, Children, NotStarted, suspect_memory_limit
+from carafe.engine.claim import Claim, Stop
+from carafe.engine.completions import (
+    ASKED,
+    BY_AN_OPERATOR,
+    Cancelled,
+    Completed,
+    End,
+    Failed,
+    Released,
+    Said,
+    Succeeded,
+    read_outcome,
+)
+from carafe.engine.contexts import AttemptContext, ThreadContext
+from carafe.engine.failures import Failure, failure_of
 from carafe.engine.handler_connections import close_what_is_left_open
 from carafe.engine.hiding import Hiding, loaded
 from carafe.engine.left_running import name_what_is_left
-from carafe.engine.pace import Pace
 from carafe.engine.results import ResultNotUsable, encode_result
-from carafe.engine.slot import Claim, Slot, Stop
+from carafe.engine.runtimes import Pace
+from carafe.engine.slot import Slot
 from carafe.engine.threads import Threads
 from carafe.engine.worker_loop import GuardedTask, SharedLoop
-from carafe.job_log import JobLog
 from carafe.jobs.backoff import backoff
 from carafe.jobs.delays import delay_of
-from carafe.jobs.errors import InvalidArguments, PayloadTooLarge
+from carafe.jobs.errors import PayloadTooLarge
 from carafe.jobs.handlers import Handler
-from carafe.jobs.outcomes import Cancel, Discard, Outcome, Retry, Snooze
-from carafe.texts import MAX_ERROR, MAX_TRACEBACK, class_name, clean, describe, in_words, reason_of, text_of
+from carafe.jobs.outcomes import Outcome
+from carafe.jobs.states import State
+from carafe.store.database import Database
+from carafe.telemetry.job_log import JobLog
+from carafe.telemetry.loggers import get_logger
+from carafe.texts import MAX_ERROR, MAX_TRACEBACK, class_name, clean, in_words, reason_of, text_of
 
 if TYPE_CHECKING:
     from carafe.tracing.attempts import Attempts
 
-log = structlog.stdlib.get_logger("carafe.runner")
+log = get_logger("carafe.runner")
 
 YIELD_EVERY = 0.005
-"""Seconds after which jobs that never wait let others have the loop."""
+"""When the runner has begun jobs for this many seconds without a break, it lets other code use the event loop before it
+begins more."""
 
 OVERRUN = 60.0
-"""Seconds beyond its timeout after which a job that cannot be stopped counts as stuck for good."""
+"""If a job that cannot be stopped runs this many seconds longer than its timeout, it counts as stuck, and is not expected to
+end."""
 
 INSIST_EVERY = 1.0
-"""Seconds between two cancellations of a handler that swallows them."""
+"""Seconds until a handler is cancelled again after it has ignored a cancellation."""
 
 DEAF = 3.0
-"""Seconds after which a handler that cannot hear of its cancellation (it waits for what is not its own to cancel) gets its
-end without having heard of it."""
+"""Seconds after a cancellation until the attempt is ended anyway, when its handler cannot notice the cancellation because it
+awaits a task that other code owns."""
 
 NOT_BEGUN_PAUSE = 10.0
-"""Seconds, at most, until a job that could not be begun is offered again."""
-
-MAX_REASON = 1_000
-"""Characters of the reason of a cancel that are kept."""
+"""The maximum number of seconds until the hint of a job that could not be begun is pushed again."""
 
 
 class Runner:
-    """The slots of one worker. Everything here happens on one event loop, but for the functions run in threads."""
+    """The slots of one worker. Everything here happens on one event loop, except functions that run in threads."""
 
     def __init__(
         self,
         *,
-        concurrency: int,
+        slots: list[Slot],
         handlers: Mapping[str, Handler],
         database: Database,
         children: Children,
@@ -85,21 +99,22 @@ class Runner:
         idle: Callable[[], None],
         tracing: "Attempts | None" = None,
     ) -> None:
-        """`database` is the handlers'. `ended` is told of every end; `idle` that a slot found nothing to run, both on the
-        runner's loop. `retry_base` and `retry_cap` in seconds. `tracing` None: nothing is traced."""
+        """`database` gives handlers their connections. The function `ended` is called with each `End`, and the function
+        `idle` when a slot is free and no job waits. `retry_base` and `retry_cap` are in seconds. When `tracing` is None,
+        nothing is traced."""
         self._handlers = handlers
         self._database, self._children, self._pace, self._log = database, children, pace, job_log
         self._result_limit, self._retry_base, self._retry_cap = result_limit, retry_base, retry_cap
         self._ended, self._idle, self._tracing = ended, idle, tracing
-        self.slots = [Slot(index) for index in range(concurrency)]
+        self.slots = slots
         self.ready: deque[Claim] = deque()
         self._suspects: deque[Claim] = deque()
         self._suspect_runs = False
         self._trusted_until = float("inf")
         self._woken = self._begins_some = False
         self.begun = 0
-        """Attempts begun so far."""
-        self._threads = Threads(concurrency, "carafe handler")
+        """The number of attempts begun so far."""
+        self._threads = Threads(len(slots), "carafe handler")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._blank, self._own = Context(), Context()
         self._recursion_limit = sys.getrecursionlimit()
@@ -107,14 +122,15 @@ class Runner:
         self._deaf: dict[Claim, float] = {}
 
     def start(self) -> None:
-        """Run jobs on this loop from now on."""
+        """Run jobs on the current event loop from now on."""
         self._loop = asyncio.get_running_loop()
         if self._tracing is not None:
             self._blank.run(self._tracing.hush)
         self._begin_what_can()
 
     async def stop(self) -> None:
-        """End what still runs; call it when that is nothing, or after `ask_all_to_stop`."""
+        """Cancel the tasks of handlers that still run, and end the threads. Before, either all jobs must have ended, or
+        `ask_all_to_stop` must have been called."""
         tasks = [
             slot.claim.task for slot in self.running() if slot.claim is not None and type(slot.claim.task) is GuardedTask
         ]
@@ -125,7 +141,8 @@ class Runner:
         self._threads.stop()
 
     def offer(self, claims: Sequence[Claim]) -> list[Claim]:
-        """Give claimed jobs to the slots, in order. Returns suspects that there is no place for."""
+        """Give claimed jobs to the slots, in order. Returns the suspects that are too many to wait here. (A suspect is a job
+        that may have been running when its worker died; suspects run one at a time.)"""
         suspects = [claim for claim in claims if claim.suspect]
         if suspects:
             claims = [claim for claim in claims if not claim.suspect]
@@ -137,14 +154,15 @@ class Runner:
         return suspects
 
     def withdraw(self) -> list[Claim]:
-        """Take back the jobs that no slot has begun."""
+        """Take back and return the claims that no slot has begun."""
         claims = [*self.ready, *self._suspects]
         self.ready.clear()
         self._suspects.clear()
         return claims
 
     def withdraw_suspects(self, before: float) -> list[Claim]:
-        """Take back suspects that wait for another since before that monotonic time."""
+        """If the first waiting suspect was claimed before the monotonic time `before`, take back and return all suspects
+        that wait. Otherwise return an empty list."""
         if not self._suspects or self._suspects[0].claimed > before:
             return []
         claims = list(self._suspects)
@@ -152,7 +170,7 @@ class Runner:
         return claims
 
     def forget(self, claim: Claim) -> bool:
-        """Take one back that no slot has begun; False when it does not wait here."""
+        """Take back a claim that waits for a slot. Returns False if it does not wait (its job has begun, for example)."""
         for waiting in (self.ready, self._suspects):
             if claim in waiting:
                 waiting.remove(claim)
@@ -160,32 +178,49 @@ class Runner:
         return False
 
     def trust_until(self, moment: float) -> None:
-        """Jobs may be started until that monotonic time; what waits for trust goes on."""
+        """Allow jobs to start until the monotonic time `moment`, and start those that wait."""
         self._trusted_until = moment
         self._go_on()
 
     @property
     def trusted(self) -> bool:
-        """Whether jobs may be started now; from any thread."""
+        """Whether jobs may start now (see `reconciliation.TRUST`). Callable from any thread."""
         return time.monotonic() < self._trusted_until
 
     def running(self) -> list[Slot]:
-        """The slots that run a job."""
+        """Returns the slots that run a job."""
         return [slot for slot in self.slots if slot.claim is not None]
 
+    def claims(self) -> list[Claim]:
+        """Returns the claims that run. Callable from any thread."""
+        return [claim for slot in self.slots if (claim := slot.claim) is not None]
+
     def ask_all_to_stop(self) -> None:
-        """Tell everything that runs to stop, for a drain."""
+        """Ask all running jobs to stop, for a drain."""
         for slot in self.slots:
             if (claim := slot.claim) is not None:
                 claim.ask_to_stop("drain")
 
+    def release_running(self) -> None:
+        """Release the jobs that still run because they cannot be stopped. Does not wait until they end, since the process is
+        about to exit."""
+        now = time.monotonic()
+        for slot in self.slots:
+            if (claim := slot.claim) is not None:
+                claim.over = True
+                slot.claim = None
+                end = Released(claim, now - claim.started)
+                self._note(claim, end)
+                self._ended(end)
+
     @property
     def free(self) -> int:
-        """Slots that run nothing."""
+        """The number of slots that run no job."""
         return sum(1 for slot in self.slots if slot.claim is None)
 
     def check_deadlines(self, now: float) -> None:
-        """Stop what has outlasted its timeout; called by the engine's tick, so that a job pays nothing for its timer."""
+        """Ask jobs that have exceeded their timeout to stop. Called at each tick of the engine, so that no job needs a timer
+        of its own."""
         deaf, self._deaf = self._deaf, {}
         for slot in self.slots:
             claim = slot.claim
@@ -200,8 +235,8 @@ class Runner:
                     self._end_deaf(slot, claim, now)
 
     def _end_deaf(self, slot: Slot, claim: Claim, now: float) -> None:
-        """Its slot and its claim would be held for as long as others go on. Should it ever go on itself, Python has the
-        cancellation ready for it."""
+        """End an attempt whose handler cannot notice its cancellation, so that its slot becomes free. If the handler ever
+        continues, it is cancelled then."""
         log.warning(
             "a handler that is to stop waits for tasks that are not its own: its attempt ends without it",
             job_id=str(claim.id),
@@ -210,21 +245,22 @@ class Runner:
         self._over(slot, claim, self._unusual(claim, None, asyncio.CancelledError(), now - claim.started))
 
     def overrun(self, now: float) -> bool:
-        """Whether every slot is held by a job that has outlasted its timeout by over `OVERRUN` seconds (functions in
-        threads, which cannot be stopped): then nothing runs here any more."""
+        """Returns whether every slot has a job that runs more than `OVERRUN` seconds longer than its timeout allows. Such
+        jobs are functions in threads, which cannot be stopped. If every slot has one, this worker can run no other job."""
         return all(
             (claim := slot.claim) is not None and now - claim.started > claim.row["timeout"] + OVERRUN for slot in self.slots
         )
 
     @property
     def dead(self) -> int:
-        """Slots whose job's task or thread has ended without an end; `revive` gives them one."""
+        """The number of slots whose job's task or thread has ended without recording an end. `revive` ends these
+        attempts."""
         return sum(1 for slot in self.slots if (claim := slot.claim) is not None and _has_died(claim))
 
     def revive(self) -> None:
-        """Give attempts an end whose task or thread has ended without one, so that their slots go on: a task that was
-        cancelled before it began, or what nobody foresaw. Called by the engine's tick; the second look decides, since an
-        end may be on its way."""
+        """End attempts whose task or thread has ended without recording an end (because the task was cancelled before it
+        began, or there was an unexpected error), so that their slots become free. Called at each tick of the engine. An
+        attempt is ended only if two ticks in a row find it in this state, since its end may just be about to be recorded."""
         before, self._doubtful = self._doubtful, set()
         for slot in self.slots:
             claim = slot.claim
@@ -239,7 +275,7 @@ class Runner:
             self._over(slot, claim, self._unusual(claim, None, asyncio.CancelledError(), seconds))
 
     def _begin_what_can(self) -> None:
-        """The one place where jobs begin: as many as there are slots, and in their place those after them."""
+        """Begin jobs in all free slots. If a job ends at once, begin the next one in its slot. Jobs begin only here."""
         self._woken, self._begins_some = False, True
         until = time.monotonic() + YIELD_EVERY
         try:
@@ -260,7 +296,7 @@ class Runner:
             self._loop.call_soon(self._begin_what_can, context=self._own)
 
     def _begin_next(self, slot: Slot) -> bool:
-        """Begin a job in a free slot; False when there is none."""
+        """Begin a job in a free slot. Returns False when there is no job, or when it could not be begun."""
         now = time.monotonic()
         claim = self._next(now)
         if claim is None:
@@ -293,8 +329,9 @@ class Runner:
         return True
 
     def _not_begun(self, slot: Slot, claim: Claim, error: Exception) -> None:
-        """The system gives this worker no more threads, or no memory: nothing was spent, and others may do better. Until the
-        next beat nothing begins here, lest a sick worker goes through the whole queue."""
+        """Leave a job to other workers, because this worker could not begin it: the operating system has no more threads or
+        memory for it. The job keeps all its attempts. Until the next heartbeat no job starts here, so that this worker does
+        not do the same with the whole queue."""
         log.error(
             "a job could not be begun, it is left to others",
             job_id=str(claim.id),
@@ -309,7 +346,7 @@ class Runner:
         self._ended(Released(claim, 0.0, started=False, defer=NOT_BEGUN_PAUSE))
 
     def _next(self, now: float) -> Claim | None:
-        """The next job to begin, if there is one and this worker may begin any."""
+        """Returns the next claim to begin. Returns None if no claim waits, or if this worker may not begin jobs now."""
         if now >= self._trusted_until:
             return None
         if self._suspects and not self._suspect_runs:
@@ -318,7 +355,7 @@ class Runner:
         return self.ready.popleft() if self.ready else None
 
     async def _attempt(self, slot: Slot, claim: Claim, handler: Handler) -> None:
-        """One attempt of an ``async def`` handler, the whole life of its task."""
+        """Run one attempt of an ``async def`` handler and make its end. The attempt's task does this and nothing else."""
         monotonic = time.monotonic
         row = claim.row
         context: AttemptContext | None = None
@@ -331,13 +368,15 @@ class Runner:
             if claim.stop is not None or context.completed or issubclass(type(value), Outcome):
                 end = self._unusual(claim, context, value, seconds)
             else:
-                end = Succeeded(claim, seconds, encode_result(value, self._result_limit))
+                result = context.result if value is None else value
+                end = Succeeded(claim, seconds, encode_result(result, self._result_limit))
         except BaseException as error:
             end = self._unusual(claim, context, error, monotonic() - claim.started)
         self._over(slot, claim, end)
 
     def _begins(self, claim: Claim) -> None:
-        """Within the attempt's own context."""
+        """Make `claim` the running claim of the attempt's context, begin the attempt's span, and log that the attempt
+        starts. Must be called in that context."""
         captured_logs.running.set(claim)
         if self._tracing is None:
             self._log.started(claim.id, claim.kind, claim.attempt)
@@ -346,142 +385,130 @@ class Runner:
             self._log.started(claim.id, claim.kind, claim.attempt, None if traced is None else traced.trace_id)
 
     def _over(self, slot: Slot, claim: Claim, end: End) -> None:
-        """An attempt has its end: tell it, and begin the next. The only place where a slot comes free."""
+        """Free the slot of an attempt that has ended, report the end, and begin the next job."""
         if claim.over:
             return  # given back by a drain that could not wait
         if sys.getrecursionlimit() < self._recursion_limit:
             sys.setrecursionlimit(self._recursion_limit)  # a handler's; ours needs its own
         claim.over = True
-        # The two know each other: left so, thousands of jobs a second would wait for the garbage collector.
+        # Break the reference cycle: otherwise thousands of jobs a second would wait for the garbage collector.
         slot.claim = claim.task = claim.stop_with = None
         if claim.hiding is not None:
             end = _without_secrets(end, claim.hiding)
         if claim.suspect:
             self._suspect_runs = False
-        self._pace.observe(claim.kind, end.seconds)
-        if claim.traced is not None:
-            _end_span(claim, end)
-        if type(end) is Succeeded:
-            self._log.completed(claim.id, claim.kind, claim.attempt, end.seconds, claim.trace_id)
-        if claim.connections is not None:
-            close_what_is_left_open(claim)
-        if claim.left is not None:
-            name_what_is_left(claim)
-        self._ended(end)
-        if not self._begins_some:
-            self._go_on()
+        try:
+            self._pace.observe(claim.kind, end.seconds)
+            if claim.traced is not None:
+                _end_span(claim, end)
+            if type(end) is Succeeded:
+                self._log.completed(claim.id, claim.kind, claim.attempt, end.seconds, claim.trace_id)
+            else:
+                self._note(claim, end)
+            if claim.connections is not None:
+                close_what_is_left_open(claim)
+            if claim.left is not None:
+                name_what_is_left(claim)
+        finally:
+            # Even if describing the end failed: the claim is over, and nothing else would report it.
+            self._ended(end)
+            if not self._begins_some:
+                self._go_on()
 
     def _unusual(self, claim: Claim, context: AttemptContext | None, what: Any, seconds: float) -> End:
-        """The end of an attempt that did not simply return. Total: whatever it was, an end comes out."""
+        """Returns the end of an attempt, except for the usual case that its handler returned a value. `what` is the
+        exception that the handler raised, or the object that it returned. Never raises, since every attempt must get an
+        end."""
         try:
             if sys.getrecursionlimit() < self._recursion_limit:
                 sys.setrecursionlimit(self._recursion_limit)
-            return self._told(claim, context, what, seconds)
+            end = self._told(claim, context, what, seconds)
+            return self._filled(end) if isinstance(end, Failed) else end
         except BaseException as failure:
             with contextlib.suppress(BaseException):
                 log.exception("the end of an attempt could not be made, it counts as failed", job_id=str(claim.id))
-            text = f"the attempt ended with {class_name(what)}, and its end could not be made: {in_words(failure, 500)}"
+            name = class_name(what)
+            text = f"the attempt ended with {name}, and its end could not be made: {in_words(failure, 500)}"
             if claim.hiding is not None:
                 try:
-                    text = claim.hiding.text(text)
+                    name, text = claim.hiding.text(name), claim.hiding.text(text)
                 except BaseException:
-                    text = f"the attempt ended with {class_name(what)}, and its end could not be made"
-            return Failed(claim, seconds, "error", class_name(what), text, None, self._retry_base)
+                    name, text = "an unknown class", "the attempt's end could not be made"
+            return Failed(claim, seconds, "error", name, text, None, self._retry_base)
 
     def _told(self, claim: Claim, context: AttemptContext | None, what: Any, seconds: float) -> End:
         row, stop = claim.row, claim.stop
         kind = type(what)  # never by `isinstance`, which asks the object
         if context is not None and context.completed:
             # The job ended in the handler's own transaction; whatever came after it cannot change that.
-            if issubclass(kind, BaseException) and not issubclass(kind, Outcome):
-                log.warning("handler failed after completing its job", job_id=str(claim.id), error=class_name(what))
-            self._log.completed(claim.id, claim.kind, claim.attempt, seconds, claim.trace_id)
+            if (words := context.too_late(what)) is not None:
+                _say_too_late(claim, words)
             return Completed(claim, seconds)
         if stop == "timeout":
             text = f"the attempt took longer than its timeout of {row['timeout']:g} s"
-            return self._failed(claim, seconds, "timeout", "TimeoutError", text, None)
+            return Failed(claim, seconds, "timeout", "TimeoutError", text, None)
         if stop == "cancelled":
-            self._log.cancelled(claim.id, claim.kind, claim.attempt, seconds, trace=claim.trace_id)
-            return Cancelled(claim, seconds, "cancelled by an operator")
+            return Cancelled(claim, seconds, BY_AN_OPERATOR)
         if not issubclass(kind, BaseException):
-            return self._succeeded(claim, seconds, what)
+            return self._succeeded(claim, seconds, context.result if what is None and context is not None else what)
         if stop is not None:
-            self._log.released(claim.id, claim.kind, claim.attempt, seconds, trace=claim.trace_id)
             return Released(claim, seconds)
-        if issubclass(kind, Outcome):
-            return self._said(claim, kind, what, seconds)
+        if issubclass(kind, Outcome) and (said := read_outcome(what)) is not None:
+            return ASKED[said.word].end(claim, seconds, said)
         return self._raised(claim, kind, what, seconds)
 
-    def _said(self, claim: Claim, kind: type, what: Any, seconds: float) -> End:
-        """The end that an outcome asks for. Its attributes may be anything: a subclass need not call ours."""
-        reason = reason_of(getattr(what, "reason", None))
-        if issubclass(kind, Retry):
-            after = getattr(what, "after", None)
-            delay = None if after is None else delay_of("Retry(after=)", after)
-            return self._failed(claim, seconds, "error", "Retry", reason, None, delay=delay)
-        if issubclass(kind, Snooze):
-            for_ = delay_of("Snooze()", getattr(what, "for_", None))
-            self._log.snoozed(claim.id, claim.kind, claim.attempt, seconds, for_, claim.trace_id)
-            return Snoozed(claim, seconds, for_)
-        if issubclass(kind, Discard):
-            return self._failed(claim, seconds, "discarded", "Discard", reason, None, final=True)
-        if issubclass(kind, Cancel):
-            self._log.cancelled(claim.id, claim.kind, claim.attempt, seconds, trace=claim.trace_id)
-            return Cancelled(claim, seconds, clean(reason, MAX_REASON))
-        return self._failed(claim, seconds, "error", *describe(what))
-
-    def _raised(self, claim: Claim, kind: type, what: Any, seconds: float) -> Failed:
-        """The end that an exception makes."""
-        if issubclass(kind, InvalidArguments):
-            return self._failed(claim, seconds, "validation", class_name(what), text_of(what), None, final=True)
-        if issubclass(kind, ResultNotUsable | PayloadTooLarge):
-            return self._failed(claim, seconds, "result", class_name(what), text_of(what), None, final=True)
+    def _raised(self, claim: Claim, kind: type, what: Any, seconds: float) -> End:
+        """Returns the end of an attempt whose handler raised the exception `what`, or could not be started because of it."""
+        if issubclass(kind, NotStarted):
+            log.error(
+                "a job's process could not be started, it is left to others",
+                job_id=str(claim.id),
+                kind=claim.kind,
+                error=in_words(what.__cause__ or what, 500),
+            )
+            return Released(claim, seconds, started=False, defer=NOT_BEGUN_PAUSE)
         if issubclass(kind, ChildDied):
-            return self._failed(claim, seconds, "crash", "ChildDied", text_of(what), None)
-        if issubclass(kind, RemoteFailure):
-            final = what.cause in ("validation", "result")
-            return self._failed(claim, seconds, what.cause, *what.error, final=final)
-        if issubclass(kind, asyncio.CancelledError):
-            text = "the handler was cancelled: it cancelled its own task, or awaited something that was cancelled"
-            return self._failed(claim, seconds, "error", "CancelledError", text, describe(what)[2])
-        return self._failed(claim, seconds, "error", *describe(what))
+            return Failed(claim, seconds, "crash", "ChildDied", text_of(what), None)
+        failure = what.failure if issubclass(kind, RemoteFailure) else failure_of(what)
+        cause, name, message, trace = failure
+        return Failed(claim, seconds, cause, name, message, trace, final=failure.final)
 
     def _succeeded(self, claim: Claim, seconds: float, value: Any) -> End:
-        """A value that came although the handler had been asked to stop for a drain: it is done, so it counts."""
+        """Returns the end of an attempt whose handler returned a value although a drain had asked it to stop: a success,
+        because the job is done."""
         try:
             result = encode_result(value, self._result_limit)
         except (ResultNotUsable, PayloadTooLarge) as error:
-            return self._failed(claim, seconds, "result", class_name(error), text_of(error), None, final=True)
+            return self._raised(claim, type(error), error, seconds)
         return Succeeded(claim, seconds, result)
 
-    def _failed(
-        self,
-        claim: Claim,
-        seconds: float,
-        cause: str,
-        error_class: str,
-        error: str,
-        traceback: str | None,
-        *,
-        delay: float | None = None,
-        final: bool = False,
-    ) -> Failed:
+    def _filled(self, end: Failed) -> Failed:
+        """Returns the failure `end` with the job's secrets replaced. If it has no delay, the usual backoff becomes its
+        delay."""
+        claim, delay, traceback = end.claim, end.delay, end.traceback
         if delay is None:
             delay = backoff(claim.attempt, base=self._retry_base, cap=self._retry_cap)
-        if claim.hiding is not None:
-            error = claim.hiding.text(error)
-            traceback = None if traceback is None else claim.hiding.text(traceback)
-        said = f"{error_class}: {error}"
-        if final or claim.is_last:
-            self._log.failed(claim.id, claim.kind, claim.attempt, seconds, said, claim.trace_id)
-        else:
-            self._log.retried(claim.id, claim.kind, claim.attempt, seconds, said, delay, claim.trace_id)
-        return Failed(claim, seconds, cause, error_class, error, traceback, delay, final)
+        if claim.hiding is None:
+            return replace(end, delay=delay)
+        shown = claim.hiding.text
+        # The class, too: its name may be made of anything.
+        traceback = None if traceback is None else shown(traceback)
+        return replace(end, delay=delay, error_class=shown(end.error_class), error=shown(end.error), traceback=traceback)
+
+    def _note(self, claim: Claim, end: End) -> None:
+        """Log an end that is not a success, with the event that the table of outcomes names for it
+        (`completions.Outcome.event`)."""
+        outcome, told = end.outcome, end.settlement()
+        if outcome.event is None:
+            return
+        error = None if told.cause is None else f"{told.error_class}: {told.error}"
+        delay = told.delay if outcome.state in (State.RETRYING, State.SCHEDULED) else None
+        self._log.ended(outcome.event, claim.id, claim.kind, claim.attempt, end.seconds, error, delay, claim.trace_id)
 
     # -- threads and processes: in a thread of `Threads`, which does nothing else meanwhile
 
     def _attempt_apart(self, slot: Slot, claim: Claim, handler: Handler, killer: "_Killer | None") -> None:
-        """One attempt in this thread, or in a child process that this thread watches; the whole of it, with its end."""
+        """Run one attempt in this thread, or in a child process that this thread watches, and make its end."""
         assert self._loop is not None
         context = AttemptContext(claim.row, claim, self._database, self._result_limit)
         end: End
@@ -498,7 +525,7 @@ class Runner:
                 end = Succeeded(claim, seconds, encode_result(value, self._result_limit))
         except BaseException as error:
             end = self._unusual(claim, context, error, time.monotonic() - claim.started)
-        with contextlib.suppress(RuntimeError):  # the loop has ended under it: so has the worker
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile, and so has the worker
             self._loop.call_soon_threadsafe(self._over, slot, claim, end, context=Context())
 
     def _in_thread(self, handler: Handler, claim: Claim, context: AttemptContext) -> Any:
@@ -522,6 +549,8 @@ class Runner:
 
         answer = self._children.run(request, killer.started, begun, completes, self._reporting(context), logged, spans)
         context.completed = answer.get("completed", False)
+        if answer.get("too_late") is not None:
+            _say_too_late(claim, text_of(answer["too_late"]))
         return _unpacked(answer)
 
     def _reporting(self, context: AttemptContext) -> Callable[[float, str], None]:
@@ -551,26 +580,27 @@ class Runner:
         }
 
 
+def _say_too_late(claim: Claim, words: str) -> None:
+    log.warning("nothing changes a job that ctx.transaction() has ended", job_id=str(claim.id), kind=claim.kind, what=words)
+
+
 def _has_died(claim: Claim) -> bool:
     return claim.task is not None and claim.task.done() and not claim.over
 
 
-class Completed(End):
-    """Ended in the handler's own transaction: there is nothing left to write."""
-
-
 class RemoteFailure(Exception):
-    """A failure inside a child process: its cause, and (class, message, traceback)."""
+    """A failure inside a child process. `error` is (class, message, traceback)."""
 
     def __init__(self, cause: str, error: Sequence[Any]) -> None:
         name, message, trace = error
-        self.cause = reason_of(cause)
-        self.error = clean(name, 500), clean(message, MAX_ERROR), None if trace is None else clean(trace, MAX_TRACEBACK)
-        super().__init__(self.error[1])
+        traceback = None if trace is None else clean(trace, MAX_TRACEBACK)
+        self.failure = Failure(reason_of(cause), clean(name, 500), clean(message, MAX_ERROR), traceback)
+        super().__init__(self.failure.error)
 
 
 class _Killer:
-    """Kills a child, also one that has not started yet when the stop comes."""
+    """Kills an attempt's child process. If `stop` is called before the child has started, the child is killed as soon as it
+    starts."""
 
     def __init__(self) -> None:
         self._child: Child | None = None
@@ -589,7 +619,8 @@ class _Killer:
 
 
 def _without_secrets(end: End, hiding: Hiding) -> End:
-    """What a failure says is without them already (`_failed`, `_unusual`), since the log has said it too."""
+    """Returns the end with the job's secrets replaced. Failures are returned unchanged, since `_filled` and `_unusual` have
+    replaced the secrets in them."""
     match end:
         case Succeeded(result=str(result)):
             return replace(end, result=hiding.json(result))
@@ -602,18 +633,14 @@ def _end_span(claim: Claim, end: End) -> None:
     traced = claim.traced
     if traced is None:
         return
-    match end:
-        case Failed():
-            outcome = "dead" if end.final or claim.is_last else "retrying"
-            traced.end(outcome, end.cause, (end.error_class, end.error, end.traceback))
-        case Succeeded() | Completed():
-            traced.end("succeeded", None, None)
-        case _:
-            traced.end(type(end).__name__.lower(), None, None)
+    told = end.settlement()
+    error = None if told.cause is None else (told.error_class or "", told.error or "", told.traceback)
+    traced.end(end.outcome.name, told.cause, error)
 
 
 def _unpacked(answer: Mapping[str, Any]) -> Any:
-    """A child's answer as what a handler would have returned or raised."""
+    """Returns the value that the handler in a child process returned, or the outcome that it requested, from the child's
+    answer. Raises `RemoteFailure` if the handler failed."""
     import orjson
 
     match answer:
@@ -621,12 +648,6 @@ def _unpacked(answer: Mapping[str, Any]) -> Any:
             return None
         case {"result": result}:
             return None if result is None else orjson.Fragment(result)
-        case {"outcome": "retry", "reason": reason, "after": after}:
-            return Retry(reason, after=after)
-        case {"outcome": "snooze", "for": for_}:
-            return Snooze(for_)
-        case {"outcome": "discard", "reason": reason}:
-            return Discard(reason)
-        case {"outcome": "cancel", "reason": reason}:
-            return Cancel(reason)
+        case {"outcome": word, "reason": reason, "delay": delay} if word in ASKED:
+            return Said(word, reason_of(reason), None if delay is None else delay_of("delay", delay))
     raise RemoteFailure(answer["cause"], answer["error"])

@@ -1,22 +1,23 @@
-"""The threads that plain functions run in.
+"""The threads in which handlers that are plain functions run.
 
-Unlike those of ``concurrent.futures`` they never hold up the end of the process: Python waits for those at exit, and a
-handler that does not return would keep a drained worker alive until it is killed.
+These threads never hold up the end of the process. Python waits at exit for the threads of ``concurrent.futures``, so if
+handlers ran in such threads, one that does not return would keep a drained worker from exiting.
 """
 
+import asyncio
 import threading
 from collections.abc import Callable
 from contextvars import Context
 from queue import SimpleQueue
 from typing import Any
 
-import structlog
+from carafe.telemetry.loggers import get_logger
 
-log = structlog.stdlib.get_logger("carafe.runner")
+log = get_logger("carafe.runner")
 
 
 class Work:
-    """One call of a function, in a context of its own. `done`: it has returned, or its thread was ended under it."""
+    """One call of a function, in a copy of a context that no other call uses."""
 
     __slots__ = ("_arguments", "_context", "_done", "_function")
 
@@ -25,17 +26,18 @@ class Work:
         self._done = False
 
     def done(self) -> bool:
-        """Whether it is over."""
+        """Returns whether the call is over. It is over when the function has returned or raised."""
         return self._done
 
     def stop(self) -> None:
-        """Left undone: a function in a thread cannot be stopped, it sees it in ``ctx.cancelled``."""
+        """Does nothing: a function in a thread cannot be stopped. The handler itself can read in ``ctx.cancelled`` that it
+        is to stop."""
 
     def run(self) -> None:
-        """Call it. Never raises."""
+        """Call the function. Never raises."""
         try:
             self._context.run(self._function, *self._arguments)
-        except BaseException:  # the function ends its attempt itself, whatever its handler raises: this is our own fault
+        except BaseException:  # the function ends its attempt whatever its handler raises, so this is our own bug
             log.exception("a thread of handlers has failed")
         finally:
             self._done = True
@@ -44,7 +46,7 @@ class Work:
 
 
 class Threads:
-    """At most `count` daemon threads, started as they are needed. `submit` and `stop` from one thread only."""
+    """At most `count` daemon threads, which start when they are needed. Only one thread may call `submit` and `stop`."""
 
     def __init__(self, count: int, name: str) -> None:
         self._count, self._name = count, name
@@ -53,9 +55,10 @@ class Threads:
         self._work: SimpleQueue[Work | None] = SimpleQueue()
 
     def submit(self, context: Context, function: Callable[..., None], *arguments: Any) -> Work:
-        """Run the function in a thread, as soon as there is one, in this context. It is to raise nothing.
+        """Run the function in this context, as soon as a thread is free. The function must not raise. Returns a `Work`,
+        which stands for the call.
 
-        Raises `RuntimeError` when the system gives no more threads: then the function will not run.
+        Raises `RuntimeError` if the operating system cannot start another thread; then the function does not run.
         """
         if not self._idle.acquire(blocking=False) and self._started < self._count:
             threading.Thread(target=self._run, name=f"{self._name} {self._started}", daemon=True).start()
@@ -65,7 +68,7 @@ class Threads:
         return work
 
     def stop(self) -> None:
-        """Let the threads end as they return; waits for none."""
+        """Make each thread end when its present call has returned. Does not wait for that."""
         for _ in range(self._started):
             self._work.put(None)
 
@@ -73,4 +76,14 @@ class Threads:
         while (work := self._work.get()) is not None:
             work.run()
             del work
+            _forget_loop()
             self._idle.release()
+
+
+def _forget_loop() -> None:
+    """Remove the event loop that a handler may have set for this thread: it may be closed when the next handler runs
+    here."""
+    try:
+        asyncio.set_event_loop(None)
+    except BaseException:
+        log.exception("the event loop that a handler has set for its thread cannot be forgotten")

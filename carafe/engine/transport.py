@@ -1,14 +1,15 @@
 """The Redis transport of Celery's consumer: pops hints in batches and hands them whole to the engine.
 
-A small subclass of kombu's: connection handling and the hub stay kombu's own. Hints take the short way past kombu's
-per-message delivery, which is over half of a worker's time. What is popped is never kept in ``unacked`` keys: Postgres knows
-it. Whatever else stands in the list is dropped by its headers and counted: its body is neither decompressed nor decoded.
+It is a small subclass of kombu's Redis transport, and keeps kombu's handling of connections and its hub. Hints bypass
+kombu's delivery of single messages, which would take over half of a worker's time. Popped hints are not copied to kombu's
+``unacked`` keys, since their jobs are in Postgres. Messages in the list that are not hints are recognised by their headers,
+dropped and counted; their bodies are neither decompressed nor decoded.
 
-Guarantees: every error that Redis answers is a lost connection (`carafe.jobs.redis_away`), so that the consumer connects
-again; nothing that somebody else writes into Redis ends a worker, be it into the list or the remote control's channel.
+Guarantees: every error that Redis answers counts as a lost connection (`carafe.queue.redis_away`), so that the consumer
+connects again; no message that other programs write into Redis, to the list or to the remote control's channel, can end a
+worker.
 """
 
-import contextlib
 from collections.abc import Sequence
 from functools import lru_cache
 from queue import Empty
@@ -24,8 +25,8 @@ from kombu.transport import virtual
 from carafe.engine import control
 from carafe.engine.ledger import Hinted
 from carafe.engine.refusals import Refusals
-from carafe.jobs import redis_away
-from carafe.jobs.hints import AFTER_ID, HEAD, TASK
+from carafe.queue import redis_away
+from carafe.queue.hints import AFTER_ID, HEAD, LONGEST, LONGEST_KIND, TASK
 
 if TYPE_CHECKING:
     from carafe.engine.engine import Engine
@@ -33,35 +34,34 @@ if TYPE_CHECKING:
 ID_BEGINS = len(HEAD)
 ID_ENDS = ID_BEGINS + 36
 KIND_BEGINS = ID_ENDS + len(AFTER_ID)
-
-LONGEST = 65_536
-"""Bytes of a message that is looked at: a hint has about 800, a remote control message hardly more."""
+KIND_ENDS = KIND_BEGINS + LONGEST_KIND + 1
 
 
 class RoomQoS(virtual.QoS):
-    """Takes messages by the engine's room instead of a prefetch count."""
+    """Decides how many hints may be popped: as many as the engine has room for, instead of a fixed prefetch count."""
 
     def can_consume(self) -> bool:
-        """Whether to pop, or to read what an outstanding pop has brought (that must always be read)."""
+        """Returns True if the channel may pop hints, and also if it still has to read the answer to an earlier pop."""
         channel = self.channel
         engine = channel.engine
         return engine is None or not channel.active_queues or bool(channel._in_poll) or engine.room() > 0
 
     def can_consume_max_estimate(self) -> int:
-        """Room, for transports that pop in batches of their own; ours asks the engine itself."""
+        """Returns how many hints the engine has room for, but at least 1. kombu requires this method; `BatchChannel` asks
+        the engine directly."""
         engine = self.channel.engine
         return 1 if engine is None else max(1, engine.room())
 
 
 class BatchChannel(redis_transport.Channel):
-    """A channel that pops whole batches."""
+    """A channel that pops hints in batches and hands them to the engine."""
 
     do_restore = False
     QoS: Any = RoomQoS
     _in_poll: Any = False
     _brpop_sent_at: Any = None
     engine: "Engine | None" = None
-    _foreign = Refusals("dropped messages that are no hints")
+    _foreign = Refusals("dropped messages that are not hints")
     _control = Refusals("dropped remote control messages")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -91,7 +91,8 @@ class BatchChannel(redis_transport.Channel):
         connection.send_command("BLMPOP", wait, len(queues), *queues, "RIGHT", "COUNT", room)
 
     def _identify(self, connection: Any) -> None:
-        """Learn the connection's id, by which `unblock` ends its pop. Once a connection, while nothing is outstanding."""
+        """Ask Redis for the id of this connection, since `unblock` needs the id to end the connection's pop. Called once for
+        each connection, while no pop waits for its answer."""
         connection.send_command("CLIENT", "ID")
         self._client_id = int(connection.read_response())
         self._identified = connection._sock
@@ -119,9 +120,10 @@ class BatchChannel(redis_transport.Channel):
         hints = []
         for raw in messages:
             try:
-                # The usual case by position: decoding the JSON would cost more than all the rest here.
-                if raw.startswith(HEAD) and raw.startswith(AFTER_ID, ID_ENDS):
-                    kind = _kind(raw[KIND_BEGINS : raw.index(b'"', KIND_BEGINS)])
+                # The usual case is read by position: decoding the JSON would cost more than everything else here.
+                if raw.startswith(HEAD) and raw.startswith(AFTER_ID, ID_ENDS) and len(raw) <= LONGEST:
+                    # `_kind` remembers what it is given, so a stranger's kind must be short too.
+                    kind = _kind(raw[KIND_BEGINS : raw.index(b'"', KIND_BEGINS, KIND_ENDS)])
                     if kind is not None:
                         hints.append(Hinted(UUID(raw[ID_BEGINS:ID_ENDS].decode()), kind, raw))
                         continue
@@ -133,8 +135,9 @@ class BatchChannel(redis_transport.Channel):
             self.engine.take(hints)
 
     def _sort(self, queue: str, raw: bytes, hints: list[Hinted]) -> None:
-        """A message not in our own writing: a hint all the same, an answer to a question of Celery's remote control, or
-        nothing for us. Raises what decoding raises."""
+        """Handle a message whose bytes differ from those that Carafe writes for a hint. In a worker, adds it to `hints` if
+        it is a hint in another form, and otherwise drops it. Without an engine, passes it on to kombu: it is an answer of
+        Celery's remote control. Raises an error if the message cannot be decoded."""
         if self.engine is None:
             self.connection._deliver(orjson.loads(raw), queue)
             return
@@ -159,7 +162,8 @@ class BatchChannel(redis_transport.Channel):
     # -- Celery's remote control
 
     def _receive_one(self, c: Any) -> Any:
-        """Read one message of a subscription, and hand on what is a control message of a form that we answer."""
+        """Read one message of a subscription. If it is a remote control message of an accepted form, pass it on; otherwise
+        drop it."""
         try:
             response = c.parse_response()
         except self.connection_errors:
@@ -182,34 +186,44 @@ class BatchChannel(redis_transport.Channel):
         return self._deliver_fanout_message(message, exchange)  # type: ignore[no-untyped-call]
 
     def _put(self, queue: str, message: Any, **options: Any) -> None:
-        """Put a message into a list: in a worker an answer of the remote control, best effort. kombu would try for ever."""
+        """Put a message into a list. In a worker, the message is an answer to a remote control command. It is tried only
+        once, because kombu would try forever."""
         if self.engine is None:
             super()._put(queue, message, **options)  # type: ignore[no-untyped-call]
             return
         try:
             super()._put(queue, message, **options)  # type: ignore[no-untyped-call]
-        except redis_away.AWAY as error:
-            self._control.refuse(f"an answer was not taken: {redis_away.words(error)}")
+        except redis_away.errors() as error:
+            self._control.refuse(f"Redis did not take an answer: {redis_away.words(error)}")
 
     def get_table(self, exchange: str) -> Any:
-        """Who is bound to an exchange: nobody, for an answer, while Redis does not say."""
-        try:
+        """Returns the queues that are bound to an exchange. In a worker, which sends answers to these queues, it returns
+        only queues with names as Celery's clients make them, since any client of Redis can write to this table. While Redis
+        is away, it returns none."""
+        if self.engine is None:
             return super().get_table(exchange)  # type: ignore[no-untyped-call]
-        except redis_away.AWAY:
-            if self.engine is None:
-                raise
+        try:
+            table = super().get_table(exchange)  # type: ignore[no-untyped-call]
+        except redis_away.errors():
             return []
+        return [entry for entry in table if len(entry) == 3 and entry[2] == f"{entry[0]}.{control.ANSWERS}"]
 
     def _queue_bind(self, *arguments: Any, **options: Any) -> None:
-        """Enter a queue into Celery's table. A full Redis refuses it, and lets us pop all the same, which makes room.
-        Nothing of ours reads that entry."""
-        with contextlib.suppress(redis.exceptions.OutOfMemoryError):
+        """Enter a queue into Celery's table of queues. If Redis refuses that, because it is full or because another program
+        uses the table's key, the error is ignored, since Carafe does not need the entry."""
+        try:
             super()._queue_bind(*arguments, **options)  # type: ignore[no-untyped-call]
+        except redis.exceptions.OutOfMemoryError:
+            pass
+        except redis.exceptions.ResponseError as error:
+            if self.engine is None or "WRONGTYPE" not in str(error):
+                raise
+            self._control.refuse("a table of Celery's is somebody else's key")
 
     # -- from other threads
 
     def unblock(self) -> None:
-        """End the outstanding pop at once."""
+        """Make Redis end the pop of hints that waits there, at once."""
         if self._in_poll and self._client_id is not None:
             with self.conn_or_acquire() as client:
                 client.client_unblock(self._client_id)
@@ -217,12 +231,14 @@ class BatchChannel(redis_transport.Channel):
 
 @lru_cache(1024)
 def _kind(text: bytes) -> str | None:
-    """A kind as it stands between quotes; None when it needs JSON's own decoding."""
+    """Returns the kind of job that `text`, the inside of a JSON string, names. Returns None if a JSON decoder is needed,
+    because the text contains escapes."""
     return None if b"\\" in text else text.decode()
 
 
 class BatchTransport(redis_transport.Transport):
-    """kombu's Redis transport with our channel. `engine` is set by the worker; without one (publishers) it is kombu's."""
+    """kombu's Redis transport with `BatchChannel`. The worker sets `engine`; without an engine the transport works as
+    kombu's."""
 
     Channel = BatchChannel
     connection_errors = (*redis_transport.Transport.connection_errors, redis.RedisError)

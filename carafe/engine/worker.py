@@ -1,12 +1,15 @@
 """The worker process: Celery's worker with our engine, signals and probes.
 
-1. started: imports the modules, refuses what it cannot honour, starts engine, consumer and probes
-2. SIGTERM, SIGINT or SIGHUP, or an operator who asks for it: drains (stop taking, finish, hand back), then ends with code 0
-3. a second signal hurries: what runs is asked to stop now
-4. SIGUSR1: the stacks of all threads and tasks go to the log
-Signals belong to the main thread; inside `carafe dev` the worker runs in a thread and is drained by its owner.
+1. at its start it imports the application's modules, refuses unsupported settings, and starts engine, consumer and probes
+2. at SIGTERM, SIGINT or SIGHUP, or when an operator asks, it drains (stops taking hints, lets running jobs finish, hands
+   back the rest), and ends with code 0
+3. at a second signal it asks running jobs to stop now; an operator's request does not count as the first
+4. at SIGUSR1 it writes the stacks of all threads and tasks to the log
+Only a worker in the main thread handles signals. Inside `carafe dev` the worker runs in another thread, and `carafe dev`
+drains it.
 """
 
+import atexit
 import contextlib
 import logging
 import os
@@ -18,7 +21,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import structlog
 from celery import bootsteps
 from celery.apps.worker import Worker as CeleryWorker
 from celery.exceptions import CPendingDeprecationWarning, ImproperlyConfigured
@@ -26,47 +28,53 @@ from celery.platforms import SecurityWarning
 from celery.worker import state as celery_state
 from redis.exceptions import ResponseError
 
-from carafe import collector, forks, signals, stacks, tracing
+from carafe import __version__, forks, tracing
 from carafe.engine import control
 from carafe.engine.ahead import import_for_transactions
 from carafe.engine.engine import Engine
-from carafe.engine.exposed import expose_engine
+from carafe.engine.metrics import expose_engine
 from carafe.engine.pool import EnginePool
 from carafe.engine.transport import BatchChannel, BatchTransport
-from carafe.jobs import redis_away
 from carafe.jobs.handlers import handlers
-from carafe.jobs.hints import QUEUE
 from carafe.jobs.modules import load_handlers, load_jobs
-from carafe.probes import ProbeServer
+from carafe.jobs.queue_name import QUEUE
+from carafe.process import gc_freeze, signals, stacks
+from carafe.queue import redis_away, redis_clients
+from carafe.telemetry.loggers import get_logger
+from carafe.telemetry.probes import ProbeServer
 
 if TYPE_CHECKING:
-    from carafe.settings import Settings
+    from carafe.settings.settings import Settings
 
-log = structlog.stdlib.get_logger("carafe.worker")
+log = get_logger("carafe.worker")
 
 STALE = 30.0
-"""Seconds without a turn of the consumer's or the engine's loop, or without a try of a beat, after which `/livez` fails."""
+"""`/livez` fails if for this many seconds the consumer's or the engine's loop has not turned, or the heartbeat has not tried
+to beat."""
+
+
+AT_EXIT = 3.0
+"""At the end of the process, functions that were registered with ``atexit`` may run for this many seconds."""
 
 
 class ConsumerSide:
-    """What the engine asks of Celery's side; see `carafe.engine.engine.Consumer`."""
+    """Celery's side of a worker, as the engine needs it; see `carafe.engine.hint_returns.Consumer`."""
 
     def __init__(self, redis_url: str) -> None:
-        self._redis = redis_away.connect(redis_url, timeout=2, name="carafe-worker")
+        self._redis = redis_clients.connect(redis_url, timeout=2, name="carafe-worker")
         self.away: str | None = "not connected yet"
-        """Why nothing is taken from Redis, in words; None while the consumer takes."""
+        """Why no hints are taken from Redis, in words; None while the consumer takes them."""
         self.hub: Any = None
         self.channel: BatchChannel | None = None
 
     def wake(self) -> None:
-        """Let Celery's hub look again whether there is room."""
+        """Make Celery's event loop (the hub) ask again whether the engine has room for hints."""
         if self.hub is not None:
             self.hub.call_soon(_nothing)
 
     def require(self) -> None:
-        """Raises what Redis, or the client, says when hints cannot be popped now. Takes none.
-
-        The pop asks for no message. Redis looks at that last: at the user's rights, its own role and its state before.
+        """Raises the error of Redis or of its client when hints cannot be popped now. Pops nothing: it asks for zero
+        messages, which Redis refuses only after it has checked the user's rights, its own role and its state.
         """
         try:
             self._redis.execute_command(  # type: ignore[no-untyped-call]
@@ -78,15 +86,16 @@ class ConsumerSide:
         self._redis.llen(QUEUE)  # that it is a list is seen by looking at it
 
     def push_back(self, messages: Sequence[bytes]) -> None:
-        """Return hints to the end they were popped from. When Redis is away they are lost, and the steward repairs it."""
+        """Push hints back to the end of the list from which they were popped. If Redis is away, these hints are lost; the
+        steward pushes new ones."""
         try:
             self._redis.rpush(QUEUE, *reversed(messages))
-        except redis_away.AWAY as error:
+        except redis_away.errors() as error:
             reason = redis_away.details(error)
             log.warning("hints not pushed back; the steward will push them", count=len(messages), error=reason)
 
     def stop_taking(self) -> None:
-        """End the outstanding pop at once."""
+        """Make Redis end the pop of hints that waits there, at once."""
         channel = self.channel
         if channel is not None:
             try:
@@ -96,8 +105,8 @@ class ConsumerSide:
         self.wake()
 
     def close(self) -> None:
-        """Close the connection."""
-        with contextlib.suppress(*redis_away.AWAY):
+        """Close the connection to Redis."""
+        with contextlib.suppress(*redis_away.errors()):
             self._redis.close()
 
 
@@ -106,23 +115,32 @@ def _nothing() -> None:
 
 
 def _others() -> list[threading.Thread]:
-    """Threads that Python would wait for at exit."""
+    """Returns the threads for which Python would wait at exit."""
     return [thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()]
 
 
+def _exit_functions_return() -> bool:
+    """Run the functions registered with ``atexit``, including those of handlers. Returns False if they have not all returned
+    after `AT_EXIT` seconds."""
+    thread = threading.Thread(target=atexit._run_exitfuncs, name="carafe exit", daemon=True)
+    thread.start()
+    thread.join(AT_EXIT)
+    return not thread.is_alive()
+
+
 class EngineStep(bootsteps.StartStopStep):
-    """Starts the engine before the consumer, and stops it after."""
+    """The step of Celery's worker that starts the engine before the consumer, and stops it after the consumer."""
 
     requires = ("celery.worker.components:Pool", "celery.worker.components:Hub")
 
     def start(self, worker: Any) -> None:
-        """Start the engine; the consumer may hand over hints from now on."""
+        """Start the engine. From now on, the consumer may hand hints over to it."""
         worker.side.hub = worker.hub
         worker.hub.on_tick.add(worker.engine.tick_consumer)
         worker.engine.start()
 
     def stop(self, worker: Any) -> None:
-        """Drain, unless that has been done, and end the engine."""
+        """End the engine. If it has not been drained yet, drain it before."""
         engine = worker.engine
         if not (engine.draining or engine.stopped.is_set()):
             engine.drain(worker.app.carafe_settings.drain_timeout)
@@ -136,7 +154,7 @@ class Worker(CeleryWorker):
     """Celery's worker program as Carafe runs it."""
 
     def __init__(self, app: Any = None, pool_cls: Any = None, **options: Any) -> None:
-        # Celery's command line says `pool`, whoever calls its worker in code `pool_cls`; its default is already ours.
+        # Celery's command line passes `pool`, callers in code `pool_cls`, whose default is already ours.
         if {pool_cls, options.pop("pool", None)} - {None, EnginePool}:
             raise ImproperlyConfigured(
                 "other pools (-P) would run jobs without a claim: leave -P out; WORKER_CONCURRENCY sets the slots"
@@ -171,7 +189,7 @@ class Worker(CeleryWorker):
             )
         assert settings.redis_url is not None
         self.settings = settings
-        tracing.start(settings, "carafe-worker")
+        tracing.start(settings, "carafe-worker", __version__)
         self.engine = Engine(settings, name=self.hostname)
         self.side = ConsumerSide(settings.redis_url.get_secret_value())
         self.engine.consumer = self.side
@@ -182,18 +200,21 @@ class Worker(CeleryWorker):
         control.install(self.engine, self._revoke)
         self._unexpose = expose_engine(self.engine)
         self._drain: threading.Thread | None = None
+        self._asking = threading.Lock()
+        self._signalled = False
         self.probes = ProbeServer(settings.probe_host, settings.probe_port, Checks(self.engine, self.side))
         # Here and not in on_start, where Celery would turn a port that is taken into a traceback.
         self.probes.start()
 
     def setup_defaults(self, concurrency: Any = None, **options: Any) -> None:
-        """The concurrency is the settings', unless -c says otherwise."""
+        """Use the concurrency from the settings. If the command line has ``-c``, use that number instead."""
         super().setup_defaults(concurrency=concurrency or self.settings.worker_concurrency, **options)
 
     def on_start(self) -> None:
-        """Celery's start."""
+        """Log that the worker starts, and silence a warning that Celery would give about one of Carafe's settings."""
         super().on_start()
-        # About a setting that is ours, at each lost connection. Here, since Celery shows such ones from its start on.
+        # Celery warns about a setting of ours at each lost connection. Filtered here, since Celery enables such warnings at
+        # its start.
         warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
         log.info(
             "worker starting",
@@ -204,19 +225,27 @@ class Worker(CeleryWorker):
         )
 
     def start(self) -> None:
-        """Run until it has drained. A process of its own ends here if handlers have left threads that would hold it up."""
+        """Run until the worker has drained. If the worker is the whole process, the process exits here, even if handlers
+        left threads that would block its exit."""
         super().start()
-        if self._owns_process and (self.engine.held_up or _others()):
-            log.warning("ending under threads that handlers have left running")
+        if not self._owns_process:
+            return
+        if self.engine.held_up or _others():
+            log.warning("exiting although threads that handlers started still run")
+        elif _exit_functions_return():
+            return
+        else:
+            log.warning("exiting although functions registered with atexit have not returned")
+        with contextlib.suppress(Exception):
             logging.shutdown()
-            os._exit(self.exitcode or 0)
+        os._exit(self.exitcode or 0)
 
     @property
     def _owns_process(self) -> bool:
         return self.install_signals and threading.current_thread() is threading.main_thread()
 
     def install_platform_tweaks(self, worker: Any) -> None:
-        """Our signals in place of Celery's."""
+        """Install Carafe's signal handlers in place of Celery's."""
         if self._owns_process:
             for number in signals.ending():
                 signal.signal(number, self._on_signal)
@@ -228,22 +257,36 @@ class Worker(CeleryWorker):
         threading.Thread(target=self.begin_drain, name="carafe signal", daemon=True).start()
 
     def begin_drain(self) -> None:
-        """Start to drain and end the worker afterwards; a second call hurries. Returns at once."""
-        if self._drain is not None:
-            log.info("asked again: stopping what runs")
+        """Do what a signal asks for: start to drain, and end the worker afterwards. A second call asks running jobs to stop
+        now. The first call during a drain that an operator requested changes nothing. Returns at once."""
+        with self._asking:
+            again, self._signalled = self._signalled, True
+            began = self._start_drain()
+        if again:
+            log.info("asked again to drain: running jobs are asked to stop now")
             self.engine.hurry()
-            return
-        self._drain = threading.Thread(target=self._drain_and_end, name="carafe drain", daemon=True)
-        self._drain.start()
+        elif not began:
+            log.info("asked to end while an operator's drain is under way: it goes on; once more stops running jobs")
 
     def _asked_to_drain(self) -> None:
-        """An operator wants this worker to go (`Client.drain_worker`); each beat says so again."""
-        if self._drain is None:
+        """Start the drain that an operator requested (`Client.drain_worker`), unless one has begun: each heartbeat repeats
+        the request, and nobody is in a hurry by that."""
+        with self._asking:
+            began = self._start_drain()
+        if began:
             log.info("an operator asks this worker to drain")
-            self.begin_drain()
+
+    def _start_drain(self) -> bool:
+        """Start the drain. Returns False when one has begun before."""
+        if self._drain is not None:
+            return False
+        self._drain = threading.Thread(target=self._drain_and_end, name="carafe drain", daemon=True)
+        self._drain.start()
+        return True
 
     def _engine_died(self) -> None:
-        """Nothing would ever run here again: the process ends with code 1, and what starts workers starts another."""
+        """End the process with exit code 1, since without its engine this worker cannot run jobs. Its supervisor is expected
+        to start another."""
         celery_state.should_stop = 1
         self.side.wake()
 
@@ -257,14 +300,14 @@ class Worker(CeleryWorker):
         self.side.wake()
 
     def on_consumer_ready(self, consumer: Any) -> None:
-        """The consumer takes messages from now on."""
+        """Note and log that the consumer takes messages from now on."""
         super().on_consumer_ready(consumer)
         self.engine.consuming.set()
-        collector.started()
+        gc_freeze.started()
         log.info("worker ready", name=self.hostname)
 
     def on_stopped(self) -> None:
-        """Last of all the probes."""
+        """Stop the probes, the metrics and the tracing, last of all."""
         super().on_stopped()
         self.probes.stop()
         self._unexpose()
@@ -275,18 +318,18 @@ class Worker(CeleryWorker):
 
 
 class Checks:
-    """What the probes ask; no broker, no database."""
+    """The checks of the probes. They ask neither Redis nor Postgres."""
 
     def __init__(self, engine: Engine, side: ConsumerSide) -> None:
         self._engine, self._side = engine, side
 
     def livez(self) -> str | None:
-        """None, or which loop stands still."""
+        """Returns what has ended or stands still in this worker; None while all is well."""
         now = time.monotonic()
         if self._engine.stopped.is_set():
             return "the engine has ended"
         if dead := self._engine.dead_slots(now):
-            return f"{dead} of {self._engine.concurrency} slots have ended under their jobs"
+            return f"{dead} of {self._engine.concurrency} slots are dead: their jobs' tasks or threads have ended"
         if self._engine.runner.overrun(now):
             return "every slot is held by a function that outlasts its timeout and cannot be stopped"
         # Before the loop itself, which then does not turn either: the reader wants to know whose fault it is.
@@ -301,7 +344,8 @@ class Checks:
         return None
 
     def readyz(self) -> str | None:
-        """None, or why no new work comes here. A busy worker is ready, one that cannot take jobs from Redis is not."""
+        """Returns why this worker takes no new jobs; None while it takes them. A busy worker is ready; one that cannot take
+        jobs from Redis is not."""
         if self._engine.draining:
             return "draining"
         if self._side.away is not None:
@@ -312,7 +356,8 @@ class Checks:
         return self.startupz() or self.livez()
 
     def startupz(self) -> str | None:
-        """None once the worker consumes and Postgres knows it."""
+        """Returns what this worker still lacks to count as started. Returns None if its consumer has connected to Redis and
+        Postgres has recorded the worker."""
         if not self._engine.consuming.is_set():
             return "not consuming yet"
         if not self._engine.heartbeat.announced.is_set():
@@ -321,7 +366,7 @@ class Checks:
 
 
 def run_worker(settings: "Settings", *, install_signals: bool = True) -> int:
-    """Run a worker until it has drained; returns its exit code. Blocks."""
+    """Run a worker until it has drained. Blocks. Returns the exit code."""
     worker = _make(settings, install_signals)
     worker.start()
     return worker.exitcode or 0
@@ -336,7 +381,8 @@ def _make(settings: "Settings", install_signals: bool) -> Worker:
 
 
 class WorkerThread:
-    """A worker inside another process (`carafe dev`): no signals of its own, drained by its owner."""
+    """A worker in a thread of another process (`carafe dev`). It handles no signals, so the other code of that process must
+    drain it."""
 
     def __init__(self, settings: "Settings") -> None:
         self._worker = _make(settings, install_signals=False)
@@ -357,11 +403,12 @@ class WorkerThread:
         return self._worker.probes.port
 
     def start(self) -> None:
-        """Start it; returns at once."""
+        """Start the worker. Returns at once."""
         self._thread.start()
 
     def ready(self, timeout: float) -> bool:
-        """Wait until it consumes and Postgres knows it, as `/readyz` says, for at most `timeout` seconds."""
+        """Wait for at most `timeout` seconds until the worker's consumer has connected to Redis and Postgres has recorded
+        the worker. Returns whether both have happened."""
         began = time.monotonic()
         engine = self._worker.engine
         if not engine.consuming.wait(timeout):
@@ -369,10 +416,10 @@ class WorkerThread:
         return engine.heartbeat.announced.wait(max(0.0, timeout - (time.monotonic() - began)))
 
     def drain(self) -> None:
-        """Begin to drain; a second call hurries. Returns at once."""
+        """Begin to drain. A second call asks running jobs to stop now, see `Worker.begin_drain`. Returns at once."""
         self._worker.begin_drain()
 
     def join(self, timeout: float) -> bool:
-        """Wait for its end, for at most `timeout` seconds."""
+        """Wait for the worker's end, for at most `timeout` seconds. Returns whether it has ended."""
         self._thread.join(timeout)
         return not self._thread.is_alive()

@@ -1,11 +1,12 @@
 """The event loop of a worker: the engine's services and ``async def`` handlers share it, in a thread of its own.
 
-One loop, because handing each job to another thread and back was measured to cost as much as all the rest of its way. So a
-handler that blocks it holds up its worker: that is seen from outside (`carafe.engine.loop_watch`) and said by name. All else
-is kept apart here. Guarantees: the loop turns until `end`, whatever is raised on it (``SystemExit`` in a task,
-``KeyboardInterrupt`` in a callback) or asked of it; no handler or hook cancels a task of the engine's or of another job that
-runs, neither by itself nor by waiting for it when it is stopped; what cannot be done to a loop that is shared is refused in
-words, or left undone with a warning.
+There is only one loop, because measurements have shown that handing each job to another thread and back costs as much as
+everything else about a job. So a handler that blocks the loop holds up its worker: `carafe.engine.loop_watch` sees that from
+another thread and names the handler. In all else this module isolates handlers from the engine and from each other.
+Guarantees: the loop turns until `end` is called, even if code on it raises (``SystemExit`` in a task, ``KeyboardInterrupt``
+in a callback) or tries to stop it; no handler or hook can cancel a task of the engine or of another running job, neither
+directly nor because it awaits that task and is cancelled itself; methods of the loop that would disturb other handlers raise
+an error, or do nothing but log a warning.
 """
 
 import asyncio
@@ -17,54 +18,56 @@ import time
 import traceback
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import Context
+from contextvars import Context, copy_context
 from pathlib import Path
 from typing import Any
 
-import structlog
 import uvloop
 
 import carafe
 from carafe.engine.captured_logs import running
-from carafe.engine.slot import Claim
+from carafe.engine.claim import Claim
 from carafe.jobs.hooks import HookRun, hooks_run
+from carafe.telemetry.loggers import get_logger
 from carafe.texts import class_name, in_words
 
-log = structlog.stdlib.get_logger("carafe.runner")
+log = get_logger("carafe.runner")
 
 TO_THREAD = "carafe to_thread"
-"""How the names of the threads begin that ``asyncio.to_thread`` uses."""
+"""The words with which the names of the threads of ``asyncio.to_thread`` begin."""
 
 SHOWN = 8
-"""Frames of a blocked loop's stack that the log shows, the innermost; and the application's own, where it stands above."""
+"""The number of innermost stack frames that the log shows for a blocked loop. If all of these belong to libraries, the log
+also shows the innermost frame of the application's own code."""
 
 GRACE = 0.5
-"""Seconds that tasks which are still there get to end at the loop's end."""
+"""When the loop ends, tasks that still run have this many seconds to end."""
 
 
 Owner = Claim | HookRun
-"""Whose code runs: an attempt's, or a hook's that the engine itself runs."""
+"""The owner of running code: an attempt (as its claim), or a hook that the engine itself runs."""
 
 
 def whose(context: Context | None = None) -> Owner | None:
-    """Whose code runs in this context (None: in the current one); None: the engine's."""
+    """Returns the owner of the code that runs in this context; None for the engine's own code. Without an argument it looks
+    at the current context."""
     if context is None:
         return running.get() or hooks_run.get()
     return context.get(running) or context.get(hooks_run)
 
 
 class GuardedTask(asyncio.Task[Any]):
-    """A task that knows whose it is, and lets nobody's code cancel what belongs to the engine or to another job that runs.
-
-    What a job has left behind may be cancelled by others: a client that one job makes is closed by a later one.
+    """A task that knows its owner: the engine, an attempt or a hook. Handlers and hooks cannot cancel a task of the engine,
+    or of another owner that still runs. They can cancel tasks that a finished job left behind: a later job may close a
+    client that an earlier job made.
     """
 
     __slots__ = ("owner",)
     owner: Owner | None
-    """Whose code has made it, or runs in it; None: the engine's."""
+    """The owner of the code that runs in the task, or that created it. None for tasks of the engine."""
 
     def cancel(self, msg: Any = None) -> bool:
-        """As ever, but for somebody else's."""
+        """Cancel the task as usual. If the calling code may not cancel it, log that and return False."""
         by = whose()
         if by is not None and by is not self.owner and (self.owner is None or not self.owner.over):
             _spared(by)
@@ -72,8 +75,8 @@ class GuardedTask(asyncio.Task[Any]):
         return super().cancel(msg)
 
     def stop(self) -> None:
-        """Cancel it in the name of its owner: what it waits for and is not its own (Python hands a cancellation on to that)
-        goes on. From the engine; never raises."""
+        """Cancel the task on behalf of its owner. If the task awaits a task of another owner, Python would cancel that one
+        too; here it continues. Called by the engine; never raises."""
         context = Context()
         context.run(_act_for, self.owner)
         said = self.owner is None or self.owner.spares
@@ -89,7 +92,8 @@ class GuardedTask(asyncio.Task[Any]):
 
     @property
     def deaf(self) -> bool:
-        """Whether it was cancelled and does not hear of it: what it waits for lets nobody cancel it."""
+        """Whether the task was cancelled but cannot notice that, because it awaits something that refuses to be
+        cancelled."""
         waiter = getattr(self, "_fut_waiter", None)
         return waiter is not None and bool(getattr(self, "_must_cancel", False)) and not waiter.done()
 
@@ -102,7 +106,8 @@ def _act_for(owner: Owner | None) -> None:
 
 
 class SharedLoop(uvloop.Loop):
-    """A loop that belongs to all of a worker: no handler may stop or change it for the others."""
+    """The event loop that the engine and all handlers of a worker share. No handler may stop it or change it for the
+    others."""
 
     _first: Context | None = None
     _step: Callable[[], object] | None = None
@@ -122,8 +127,8 @@ class SharedLoop(uvloop.Loop):
         context: Context | None = None,
         eager_start: bool | None = None,
     ) -> asyncio.Task[Any]:
-        """As ever; the claim whose handler makes it knows what it leaves running. `eager_start` is left undone: the task
-        begins in its turn."""
+        """Create a task as usual, and note its owner. If a handler creates it, the task is also recorded in the handler's
+        claim, so that tasks left running can be found later. `eager_start` is ignored: the task never begins at once."""
         owner = whose(context)
         task = GuardedTask(coro, loop=self, name=name, context=context)
         task.owner = owner
@@ -131,13 +136,20 @@ class SharedLoop(uvloop.Loop):
             _remember(owner, task)
         return task
 
-    def begin(self, coroutine: Coroutine[Any, Any, None], owner: Claim, context: Context) -> GuardedTask:
-        """A task whose first step runs at once, so that one that never waits costs no turn of the loop (and no turn of
-        Python's lock with it). Not from within a task; `context` is this task's alone.
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
+        """Call a function in a thread as usual. A handler's function is called in a copy of its context, as
+        ``asyncio.to_thread`` does: what it logs is the job's, without the job's secrets."""
+        if (executor is None or isinstance(executor, ThreadPoolExecutor)) and running.get() is not None:
+            return super().run_in_executor(executor, copy_context().run, func, *args)
+        return super().run_in_executor(executor, func, *args)
 
-        Python 3.12 can begin a task at once by itself (``eager_start``), older ones cannot: what the new task hands to
-        `call_soon`, its first step, is taken aside. It is known by its context: other code may run at that very moment (a
-        destructor, another thread), and what that hands over goes its usual way.
+    def begin(self, coroutine: Coroutine[Any, Any, None], owner: Claim, context: Context) -> GuardedTask:
+        """Create a task and run its first step at once. So a task that never waits needs no turn of the event loop (and no
+        switch of Python's lock). Must not be called from within a task. `context` must belong to this task alone.
+
+        Python 3.12 can begin a task at once by itself (``eager_start``), older versions cannot. So the first step of the new
+        task, which the task passes to `call_soon`, is intercepted and run here. The step is recognised by its context: other
+        code may run at that very moment (a destructor, another thread), and its calls of `call_soon` go their usual way.
         """
         ours = self.__dict__
         self._first = context
@@ -162,60 +174,61 @@ class SharedLoop(uvloop.Loop):
         return None
 
     def stop(self) -> None:
-        """Refused."""
+        """Always raises ``RuntimeError``: the loop must go on for the other handlers."""
         raise _refused("stop")
 
     def close(self) -> None:
-        """Refused."""
+        """Always raises ``RuntimeError``: the loop must stay open for the other handlers."""
         raise _refused("close")
 
     def run_forever(self) -> None:
-        """Refused."""
+        """Always raises ``RuntimeError``: the worker runs the loop."""
         raise _refused("run")
 
     def run_until_complete(self, future: Any) -> Any:
-        """Refused; a coroutine is closed, since it will never run."""
+        """Always raises ``RuntimeError``: the worker runs the loop. If `future` is a coroutine, it is closed, since it will
+        never run."""
         if asyncio.iscoroutine(future):
             future.close()
         raise _refused("run")
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        """Refused: the next handler's ``asyncio.to_thread`` would fail."""
+        """Always raises ``RuntimeError``: without these threads, ``asyncio.to_thread`` would fail in other handlers."""
         raise _refused("shut down the threads of")
 
     async def shutdown_asyncgens(self) -> None:
-        """Refused: the next handler's asynchronous generators would be told off."""
+        """Always raises ``RuntimeError``: after that, asynchronous generators of other handlers would cause warnings."""
         raise _refused("shut down the generators of")
 
     def set_default_executor(self, executor: Any) -> None:
-        """Left undone."""
+        """Does nothing but log a warning: all handlers share the threads."""
         _left_undone("set_default_executor")
 
     def set_exception_handler(self, handler: Any) -> None:
-        """Left undone."""
+        """Does nothing but log a warning: all handlers share the loop."""
         _left_undone("set_exception_handler")
 
     def set_task_factory(self, factory: Any) -> None:
-        """Left undone."""
+        """Does nothing but log a warning: all handlers share the loop."""
         _left_undone("set_task_factory")
 
     def set_debug(self, enabled: bool) -> None:
-        """Left undone."""
-        if self._made:  # uvloop itself does while it makes the loop
+        """Does nothing but log a warning: all handlers share the loop."""
+        if self._made:  # uvloop itself calls this while it makes the loop
             _left_undone("set_debug")
 
-    # For its owner alone.
+    # For the loop's owner alone.
 
     def turn(self) -> None:
-        """Run until `halt`; raises what is raised on the loop."""
+        """Run the loop until `halt` is called. Raises errors such as ``SystemExit`` that code on the loop raises."""
         super().run_forever()
 
     def halt(self) -> None:
-        """Let `turn` return."""
+        """Make `turn` return."""
         super().stop()
 
     def discard(self) -> None:
-        """Close it."""
+        """Close the loop."""
         super().close()
 
 
@@ -247,7 +260,7 @@ def _remember(claim: Claim, task: asyncio.Task[Any]) -> None:
         claim.left = [task]
         return
     tasks.append(task)
-    # A handler that makes tasks for hours: at each doubling those that have ended go.
+    # For a handler that makes tasks for hours: each time the set doubles, ended tasks are removed.
     if len(tasks) >= 64 and len(tasks) & (len(tasks) - 1) == 0:
         claim.left = [task for task in tasks if not task.done()]
 
@@ -256,12 +269,13 @@ _LIBRARIES = tuple(
     {sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     | {str(Path(carafe.__file__).parent) + os.sep, "<frozen "}
 )
-"""How the names of files begin that are Python's, a library's or ours."""
+"""A file whose name begins with one of these texts belongs to Python, to a library or to Carafe, and not to the
+application."""
 
 
 def shown(stack: traceback.StackSummary) -> str:
-    """The innermost frames of a stack, and above them the application's own innermost line, where a library that it called
-    goes deeper."""
+    """Returns the innermost frames of a stack as text. If all of them belong to libraries, the application's own innermost
+    frame comes before them."""
     last = stack[-SHOWN:]
     if all(frame.filename.startswith(_LIBRARIES) for frame in last):
         own = [frame for frame in stack[:-SHOWN] if not frame.filename.startswith(_LIBRARIES)]
@@ -270,7 +284,7 @@ def shown(stack: traceback.StackSummary) -> str:
 
 
 class WorkerLoop:
-    """The loop in its thread."""
+    """The event loop of a worker, in a thread of its own."""
 
     def __init__(self) -> None:
         self.loop = SharedLoop()
@@ -280,24 +294,24 @@ class WorkerLoop:
         self._asked: float | None = None
 
     def start(self) -> None:
-        """Start it; returns when it turns."""
+        """Start the thread. Returns when the loop turns."""
         self.loop.call_soon(self._begun.set)
         self._thread.start()
         self._begun.wait()
 
     @property
     def alive(self) -> bool:
-        """Whether its thread is there."""
+        """Whether the loop's thread runs."""
         return self._thread.is_alive()
 
     @property
     def held_up(self) -> bool:
-        """Whether its thread is there, or one that a handler has used by ``asyncio.to_thread``: those are daemons, since the
-        loop's thread is one, and Python waits for them at exit all the same."""
+        """Whether the loop's thread or a thread of ``asyncio.to_thread`` still runs. Python waits for the threads of
+        ``asyncio.to_thread`` at exit."""
         return self.alive or any(thread.name.startswith(TO_THREAD) for thread in threading.enumerate())
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> bool:
-        """Call a function on the loop, soon; from any thread. False when the loop is no more."""
+        """Call a function on the loop, soon. Callable from any thread. Returns False when the loop is closed."""
         try:
             self.loop.call_soon_threadsafe(function, *arguments)
         except RuntimeError:
@@ -305,7 +319,8 @@ class WorkerLoop:
         return True
 
     def standing(self, now: float) -> float:
-        """Seconds for which the loop has not turned, as of `now` in monotonic ones. Asked by one thread, again and again."""
+        """Returns for how many seconds the loop has not turned. `now` is the present in monotonic seconds. Only one thread
+        may call this, and it must call it repeatedly."""
         asked = self._asked
         if asked is None:
             self._asked = now
@@ -317,7 +332,8 @@ class WorkerLoop:
         self._asked = None
 
     def blocker(self) -> tuple[Owner | None, str]:
-        """Whose code holds the loop at this moment, if that can be told, and where it is. From any thread."""
+        """Returns the owner of the code that runs on the loop at this moment, if known, and the stack of the loop's thread.
+        Callable from any thread."""
         owner = getattr(asyncio.current_task(self.loop), "owner", None)
         frame = sys._current_frames().get(self._thread.ident or 0)
         return owner, "" if frame is None else shown(traceback.extract_stack(frame))
@@ -350,19 +366,20 @@ class WorkerLoop:
             pass  # saying so must not end it
 
     def end(self, timeout: float) -> bool:
-        """End the loop and its thread; False when a handler holds it for longer than `timeout` seconds."""
+        """End the loop and its thread. Returns False if that takes longer than `timeout` seconds, because a handler blocks
+        the loop."""
         self.end_soon()
         if self._thread is not threading.current_thread():
             self._thread.join(timeout)
         return not self._thread.is_alive()
 
     def end_soon(self) -> None:
-        """Let the loop end after this turn; from any thread."""
+        """Let the loop end after its current turn. Callable from any thread."""
         self._ending = True
         self.call(self.loop.halt)
 
     def _finish(self) -> None:
-        """Cancel what handlers have left, give it a moment, and close."""
+        """Cancel the tasks that handlers have left, give them a moment to end, and close the loop."""
         until = time.monotonic() + GRACE
         try:
             left = [task for task in asyncio.all_tasks(self.loop) if not task.done()]

@@ -1,104 +1,139 @@
-"""What is done to jobs by id from outside (cancel, retry, run now, discard): with their hooks, and with the audit row of
-whoever does it, in one transaction."""
+"""The table of what an operator can do to jobs. Routes, commands, buttons, bulk actions and the audit are made from it.
 
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+An action consists of an entry in this table and of a SQL statement, ``carafe/store/sql/NAME.sql``. Guarantee: the action has
+the same name in the HTTP path, on the command line, in a bulk action and in the audit.
+Must never: say how a job is changed. The SQL statement does that, according to the table of transitions
+(`carafe.jobs.states`).
+"""
+
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
-from uuid import UUID
+from typing import Final, Literal
 
-import orjson
+from carafe.jobs.states import ENDED, LIVE, State
 
-from carafe import metrics
-from carafe.database import Database, committed, retried, told
-from carafe.jobs.audit import Actor, record_each
-from carafe.jobs.definition import kinds
-from carafe.jobs.hints import QUEUE
-from carafe.jobs.moves import Connection, HookFailed, move
-from carafe.jobs.records import as_uuid
-from carafe.jobs.statements import Statement
-from carafe.jobs.states import State
+ActionName = Literal["retry", "run_now", "cancel", "discard"]
+
+RATED_ABOVE = 1_000
+"""A bulk action on more jobs than this gets the rate `bulk_rate` of its action, if the caller gives no rate."""
 
 
-class _Target:
-    __slots__ = ("id",)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """An action of an operator: the jobs on which it is possible, the states to which it moves them, and its texts for
+    people."""
 
-    def __init__(self, job_id: UUID) -> None:
-        self.id = job_id
+    name: ActionName
+    states: frozenset[State]
+    """The states in which the action is possible for a job. Either all are states of live jobs or all are states of ended
+    jobs, because a bulk action works on a single table."""
+    enters: tuple[State, ...] = ()
+    """The states to which the action moves a job. The hooks for the new state then run. A running job is not moved: its
+    worker is asked to end it."""
+    unresolved: bool = False
+    """Whether the action is only possible for those dead jobs that nobody has discarded."""
+    reason_needed: str = ""
+    """If the action requires a reason: what the reason is used for. Empty if it requires none."""
+    bulk_rate: float | None = None
+    """The rate, in jobs a second, of a bulk action on more than `RATED_ABOVE` jobs whose caller gives no rate. None: no
+    limit."""
+    label: str
+    """The text on the action's button."""
+    done: str
+    """The participle of the action's verb, for the sentences "it cannot be …" and "… by ana"."""
+    summary: str
+    """One line that describes the action in a list of commands or routes, without a full stop."""
+    description: str
+    """What the action does to a job, in one or two sentences."""
+    question: str = ""
+    """The question that a page asks a person to confirm before the action is done to a job that is not running. Empty: the
+    button acts at once."""
+    answer: str
+    """What a page says once the action is done."""
+    danger: bool = False
+    """Whether the action's button looks like a warning."""
 
+    @property
+    def of_ended(self) -> bool:
+        """Whether the action is for jobs that have ended."""
+        return self.states <= ENDED
 
-@dataclass(frozen=True, slots=True)
-class Deed:
-    """What somebody does, for the audit."""
-
-    by: Actor
-    action: str
-    reason: str | None = None
-
-    @classmethod
-    def of(cls, by: Actor | None, action: str, reason: str | None) -> "Deed | None":
-        """None when nobody is named."""
-        return None if by is None else cls(by, action, reason)
-
-
-async def act(
-    database: Database,
-    statement: Statement,
-    ids: Sequence[UUID],
-    states: Sequence[State],
-    *,
-    deed: Deed | None = None,
-    then: Callable[[Connection, Sequence[Mapping[str, Any]]], Awaitable[None]] | None = None,
-    **values: Any,
-) -> list[Mapping[str, Any]]:
-    """Run one of cancel.sql, retry.sql, run_now.sql, discard.sql for these jobs; `states` are what it can lead to.
-
-    `then` looks at the changed rows before the commit, in its transaction: what is to be answered of them must not depend on
-    what comes after it. Returns the rows that changed. Raises `HookFailed` (nothing of that job changed), `Unavailable`
-    (nothing changed), `OutcomeUnknown` (the commit was lost).
-    """
-
-    async def run(connection: Connection, targets: Sequence[_Target]) -> Sequence[Mapping[str, Any]]:
-        arguments = statement.arguments(ids=[target.id for target in targets], **values)
-        if deed is None and then is None and not connection.is_in_transaction():
-            with told(commits=True):
-                return cast(Sequence[Mapping[str, Any]], await connection.fetch(statement.positional, *arguments))
-        # With hooks there is a transaction already.
-        async with nullcontext() if connection.is_in_transaction() else committed(connection):
-            rows = cast(Sequence[Mapping[str, Any]], await connection.fetch(statement.positional, *arguments))
-            if rows and deed is not None:
-                changed = [as_uuid(row["id"]) for row in rows]
-                await record_each(connection, deed.by, deed.action, changed, reason=deed.reason)
-            if then is not None:
-                await then(connection, rows)
-            return rows
-
-    async def once() -> tuple[list[Mapping[str, Any]], list[tuple[_Target, HookFailed]]]:
-        with told():
-            return await move(database, [_Target(job_id) for job_id in ids], run, states)
-
-    rows, failed = await retried(once)
-    count_cancelled(rows)
-    if failed:
-        raise failed[0][1]
-    return rows
+    @property
+    def revives(self) -> bool:
+        """Whether the action turns ended jobs into live jobs again. No other live job may then hold their unique keys."""
+        return self.of_ended and not LIVE.isdisjoint(self.enters)
 
 
-def count_cancelled(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Count the jobs among these rows that were cancelled, once that is committed."""
-    for kind, count in Counter(row["kind"] for row in rows if row["state"] == State.CANCELLED).items():
-        metrics.FINISHED.add((QUEUE, kind, "cancelled"), count)
+ACTIONS: Final[Mapping[ActionName, Action]] = {
+    action.name: action
+    for action in (
+        Action(
+            name="retry",
+            states=frozenset({State.DEAD}),
+            enters=(State.QUEUED,),
+            # What caused the deaths may not stand all of them at once.
+            bulk_rate=50.0,
+            label="Retry",
+            done="retried",
+            summary="Retry a dead job",
+            description="It is queued again, with as many more attempts as its kind has.",
+            answer="It runs again.",
+        ),
+        Action(
+            name="run_now",
+            states=frozenset({State.SCHEDULED, State.RETRYING}),
+            enters=(State.QUEUED,),
+            label="Run now",
+            done="run at once",
+            summary="Run a scheduled or retrying job at once",
+            description="It is queued now instead of when it is due.",
+            answer="It runs as soon as a slot is free.",
+        ),
+        Action(
+            name="cancel",
+            states=LIVE,
+            enters=(State.CANCELLED,),
+            label="Cancel",
+            done="cancelled",
+            summary="Cancel a job",
+            description="A waiting job ends at once; a running job is asked to stop, and ends when its worker stops it.",
+            question="It ends at once, and does not run.",
+            answer="Cancelled.",
+            danger=True,
+        ),
+        Action(
+            name="discard",
+            states=frozenset({State.DEAD}),
+            unresolved=True,
+            reason_needed="it is stored with the job",
+            label="Discard",
+            done="discarded",
+            summary="Discard a dead job",
+            description="It counts as resolved and no longer among the dead. You can still find and retry it until its "
+            "retention ends.",
+            question="It counts as resolved. You can still find it until its retention ends.",
+            answer="Discarded: it counts as resolved, and you can still find it.",
+            danger=True,
+        ),
+    )
+}
 
 
-def grants(of: Iterable[str]) -> str:
-    """What retry.sql grants to jobs of these kinds, as JSON: as many attempts as a new job of the kind has.
+def possible(state: State, *, resolved: bool) -> tuple[Action, ...]:
+    """The actions that are possible for a job in this state. `resolved`: the job is dead, and an operator has discarded
+    it."""
+    return tuple(action for action in ACTIONS.values() if state in action.states and not (action.unresolved and resolved))
 
-    Kinds that say nothing, or that this process does not know, are left out: the caller's default holds for them.
-    """
-    found: dict[str, int] = {}
-    for kind in set(of):
-        job_class = kinds().get(kind)
-        if job_class is not None and job_class.job_options.max_retries is not None:
-            found[kind] = job_class.job_options.max_retries + 1
-    return orjson.dumps(found).decode()
+
+def listed(states: Iterable[State]) -> str:
+    """The names of these states as one text, in the order of a job's life."""
+    wanted = set(states)
+    return ", ".join(state for state in State if state in wanted)
+
+
+def refusal(action: Action, state: State, *, resolved: bool) -> str:
+    """The words after "it cannot be …", for a job on which the action is not possible in its present `state`. They say which
+    actions are possible instead."""
+    others = ", ".join(other.name for other in possible(state, resolved=resolved))
+    instead = f", possible for this one: {others}" if others else ""
+    return f"{action.done} ({action.name} is for jobs that are {listed(action.states)}{instead})"

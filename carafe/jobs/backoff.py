@@ -1,8 +1,8 @@
-"""How long a failed job waits: exponential backoff, the jitter spread over the whole step.
+"""How long a failed job waits before its next attempt: exponential backoff, with jitter over the whole step.
 
-The n-th wait lies anywhere from base·2^(n-1) up to base·2^n seconds, capped. Full jitter (AWS Architecture Blog,
-"Exponential Backoff And Jitter", 2015) draws from zero, so that a wait can be shorter than the one before; here the waits
-always grow, and a crowd that failed together is still spread as wide as the step.
+The n-th wait is a random time between base·2^(n-1) and base·2^n seconds, but at most the cap. Full jitter (AWS Architecture
+Blog, "Exponential Backoff And Jitter", 2015) draws from zero, so that a wait can be shorter than the one before. Here the
+waits never become shorter, and jobs that failed together are still spread over the whole step.
 """
 
 import random

@@ -1,4 +1,5 @@
-"""What a handler is given besides its arguments: who it is, how long it has, progress, and the transaction that ends it."""
+"""The context, which a handler gets as its second argument, after the job: the job's id and attempt, the deadline, a way to
+report progress, and the transaction that ends the job."""
 
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
@@ -8,11 +9,11 @@ from uuid import UUID
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
-    from carafe.database import Database
+    from carafe.store.database import Database
 
 
 class Attempt(Protocol):
-    """What every handler knows of its attempt."""
+    """What every handler can know about the attempt that it runs."""
 
     @property
     def job_id(self) -> UUID: ...
@@ -32,12 +33,13 @@ class Attempt(Protocol):
 
     @property
     def deadline(self) -> datetime:
-        """When this attempt's time is up (Postgres time, UTC)."""
+        """The time at which this attempt times out (Postgres's clock, UTC)."""
         ...
 
     @property
     def cancelled(self) -> bool:
-        """Whether the attempt should stop: cancelled, timed out or draining. Plain functions look at it themselves."""
+        """Whether the attempt should stop: it was cancelled, has timed out, or its worker drains. A handler that is a plain
+        function must check this value itself from time to time."""
         ...
 
 
@@ -46,27 +48,37 @@ class Context(Attempt, Protocol):
 
     @property
     def database(self) -> "Database":
-        """The worker's own access to Postgres, for sessions: ``async with ctx.database.sessions()() as session``."""
+        """Access to Postgres over the connections that the worker keeps for its handlers:
+        ``async with ctx.database.sessions()() as session``."""
         ...
 
     result: Any
-    """What `transaction` stores as the job's result; set it before the block ends."""
+    """The job's result if the handler returns None; any other value that the handler returns is the result instead. A
+    handler that uses `transaction` must set this before that block ends: the job ends with the block, and a value that is
+    returned afterwards is not kept."""
 
     async def progress(self, fraction: float, note: str = "") -> None:
-        """Say how far the attempt is: `fraction` from 0 to 1, and a few words. Best effort, at most about 4 writes/s."""
+        """Report how far the attempt has come: `fraction` from 0 to 1, and a few words. Best effort: at most about 4 reports
+        a second are written."""
         ...
 
     def transaction(self) -> "AbstractAsyncContextManager[AsyncSession]":
-        """A session whose commit also ends this job as succeeded: the handler's writes exist exactly once.
+        """A block with a session whose commit also ends this job as succeeded, so that the handler's writes are made exactly
+        once.
 
-        Use it once, as the handler's last step. Raises `StaleClaim`, rolling all back, when the job is no longer ours.
+        Use it only one time, as the handler's last step. The end of the block commits, even when the handler returns from
+        inside the block. Any exception that leaves the block rolls everything back, including `result`. So raise `Discard`,
+        `Snooze` and the like inside the block, and do not return them. What the handler returns or raises after the block
+        changes nothing; the log then says so. If the job no longer belongs to this attempt, everything is rolled back and
+        `StaleClaim` is raised.
         """
         ...
 
 
 class SyncContext(Attempt, Protocol):
-    """The context of a plain function (thread or process)."""
+    """The context of a handler that is a plain function (run in a thread or a process)."""
 
     def progress(self, fraction: float, note: str = "") -> None:
-        """Say how far the attempt is: `fraction` from 0 to 1, and a few words. Best effort."""
+        """Report how far the attempt has come: `fraction` from 0 to 1, and a few words. Best effort: a report may be
+        lost."""
         ...

@@ -1,4 +1,5 @@
-"""What can be wrong with a job or with what is asked of it, each error saying what to do next (see carafe.errors)."""
+"""The errors about jobs, and about requests for jobs. Each message says what to do next. `carafe.errors` has their base
+class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,16 +11,18 @@ from carafe.errors import CarafeError, OutcomeUnknown, Unavailable
 __all__ = ["CarafeError", "OutcomeUnknown", "Unavailable"]
 
 MAX_FAULTS = 1_000
-"""Faults of one input that are kept; the others are counted."""
+"""The maximum number of faults of one input that are kept. Further faults are only counted."""
 
 SHOWN_FAULTS = 10
-"""Faults that the text of an error names."""
+"""The maximum number of faults that the text of an error names."""
 
 MAX_PATH = 300
-"""Characters of a fault's path that are shown: names come from the input and may have any length."""
+"""The maximum number of characters that are shown of a fault's path. The names in the path come from the input and may be
+of any length."""
 
 MOST_READ = 10_000
-"""Faults beyond which pydantic's list of them is not even made: it takes a kilobyte for each."""
+"""The maximum number of faults for which pydantic is asked to list them: its list takes a kilobyte of memory for each
+fault."""
 
 
 class UnknownKind(CarafeError):
@@ -36,28 +39,30 @@ class UnknownKind(CarafeError):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong with an argument: its path (``items.0.name``) and what it should have been."""
+    """One thing that is wrong with a job's arguments: the value's path (``items.0.name``) and what the value should be."""
 
     path: str
     message: str
     type: str = "value_error"
     count: int = 1
-    """How many faults it stands for: the last of a long list stands for those that were left out."""
+    """How many faults this entry stands for. It is 1, except in the last entry of a list that was cut, which stands for all
+    faults that were left out."""
 
 
 def short(text: str) -> str:
-    """What is shown of a text that may have any length."""
+    """The first `MAX_PATH` characters of `text`, with an ellipsis if something was cut off."""
     return text if len(text) <= MAX_PATH else text[:MAX_PATH] + "…"
 
 
 def listed(texts: Sequence[str], count: int) -> str:
-    """The first `SHOWN_FAULTS` of them, and how many more of `count` there are."""
+    """The first `SHOWN_FAULTS` of `texts` as one text, with the number of further faults. `count` is the number of all
+    faults."""
     more = count - min(len(texts), SHOWN_FAULTS)
     return "; ".join(texts[:SHOWN_FAULTS]) + (f"; and {more:,} more" if more else "")
 
 
 class InvalidArguments(CarafeError):
-    """The arguments do not fit the job's model. Values are never repeated in the message: they may be secret."""
+    """The arguments do not fit the job's model. The message never repeats a value of theirs, since it may be secret."""
 
     code = "invalid-arguments"
     status = 422
@@ -68,8 +73,21 @@ class InvalidArguments(CarafeError):
         super().__init__(f"arguments of {kind!r} are not valid: {listed(texts, sum(fault.count for fault in faults))}")
 
 
+class InvalidResult(CarafeError):
+    """A job's result does not fit the type that its class declares (``Job[Exported]``), for instance because another release
+    of the handler wrote the result."""
+
+    code = "invalid-result"
+
+    def __init__(self, kind: str, faults: Sequence[Fault]) -> None:
+        self.kind, self.faults = kind, tuple(faults)
+        texts = [f"{short(fault.path)}: {fault.message}".removeprefix(": ") for fault in faults[:SHOWN_FAULTS]]
+        said = listed(texts, sum(fault.count for fault in faults))
+        super().__init__(f"the result of {kind!r} does not fit its type: {said}; `Client.get(id)` has it as plain data")
+
+
 class PayloadTooLarge(CarafeError):
-    """Arguments or a result over their limit in bytes of JSON."""
+    """A job's arguments or its result are larger than allowed. The size is counted in bytes of JSON."""
 
     code = "payload-too-large"
     status = 413
@@ -83,24 +101,37 @@ class PayloadTooLarge(CarafeError):
 
 
 class InvalidOption(CarafeError):
-    """An option of enqueue, list or another call is not usable (which one, and what it wants)."""
+    """An option of enqueue, list or another call has a value that cannot be used. `option` is its name; `message` says what
+    the option takes."""
 
     code = "invalid-option"
     status = 422
 
     def __init__(self, option: str, message: str) -> None:
-        self.option = option
+        self.option, self.message = option, message
         super().__init__(f"{option}: {message}")
 
 
+class InvalidFilter(InvalidOption):
+    """A filter of jobs has several faults. `faults` has them all; `option` is the option of the first one."""
+
+    def __init__(self, faults: Sequence[InvalidOption]) -> None:
+        """`faults` must have at least one entry."""
+        self.faults = tuple(faults)
+        texts = [short(str(fault)) for fault in self.faults[:SHOWN_FAULTS]]
+        super().__init__(self.faults[0].option, listed(texts, len(self.faults)).partition(": ")[2])
+
+
 class BulkInvalid(CarafeError):
-    """A bulk is all or nothing: the faults of each bad item, by its index; nothing was stored."""
+    """Some jobs of a bulk are not valid, so none of the bulk's jobs was stored. `errors` has the index and the error of each
+    invalid job."""
 
     code = "bulk-invalid"
     status = 422
 
     def __init__(self, errors: Sequence[tuple[int, CarafeError]], total: int, *, count: int | None = None) -> None:
-        """`count`: how many of the jobs are not valid, where `errors` has not all of them."""
+        """`total`: the number of jobs in the bulk. `count`: the number of invalid jobs, if `errors` does not have them
+        all."""
         self.errors, self.total = tuple(errors), total
         self.count = len(self.errors) if count is None else count
         shown = listed([f"[{index}] {error}" for index, error in self.errors[:SHOWN_FAULTS]], self.count)
@@ -108,7 +139,7 @@ class BulkInvalid(CarafeError):
 
 
 class IdempotencyConflict(CarafeError):
-    """The same Idempotency-Key was used before with another request."""
+    """The same Idempotency-Key was used before with a different request."""
 
     code = "idempotency-conflict"
     status = 409
@@ -119,7 +150,7 @@ class IdempotencyConflict(CarafeError):
 
 
 class JobNotFound(CarafeError):
-    """No job with this id, live or within retention."""
+    """No job has this id, neither a live one nor an ended one within its retention."""
 
     code = "job-not-found"
     status = 404
@@ -152,7 +183,7 @@ class WorkerNotFound(CarafeError):
 
 
 class BulkActionNotFound(CarafeError):
-    """No bulk action with this id."""
+    """No bulk action has this id."""
 
     code = "bulk-action-not-found"
     status = 404
@@ -163,7 +194,7 @@ class BulkActionNotFound(CarafeError):
 
 
 class BulkActionEnded(CarafeError):
-    """A bulk action that has ended can be neither paused, resumed nor cancelled."""
+    """The bulk action has ended, so it can no longer be paused, resumed or cancelled."""
 
     code = "bulk-action-ended"
     status = 409
@@ -174,7 +205,7 @@ class BulkActionEnded(CarafeError):
 
 
 class NotAllowedInState(CarafeError):
-    """The action does not exist for a job in this state (see the transition table)."""
+    """The action is not possible in the job's present state. docs/state_machine.md lists which moves are possible."""
 
     code = "not-allowed-in-state"
     status = 409
@@ -185,7 +216,8 @@ class NotAllowedInState(CarafeError):
 
 
 class StaleClaim(CarafeError):
-    """This attempt no longer owns its job (cancelled, rescued or ended meanwhile); what it wrote was rolled back."""
+    """This attempt no longer owns its job, which was cancelled, rescued or ended meanwhile. What the attempt wrote was
+    rolled back."""
 
     code = "stale-claim"
     status = 409
@@ -195,7 +227,9 @@ class StaleClaim(CarafeError):
 
 
 def faults_of(error: Any) -> list[Fault]:
-    """The faults of a pydantic ``ValidationError`` without any input value in them: `MAX_FAULTS` and one for the rest."""
+    """The faults in `error`, a pydantic ``ValidationError``, without any input values. Returns at most `MAX_FAULTS` faults,
+    and then one entry that stands for the rest. If there are more than `MOST_READ` faults, returns a single entry with their
+    number."""
     count: int = error.error_count()
     if count > MOST_READ:
         return [Fault("", f"{count:,} values are not valid, too many to list them", "too_many_faults", count)]

@@ -1,8 +1,9 @@
-"""What an application hangs on a job's changes of state, in the same transaction (DESIGN.md rule 4).
+"""Hooks: functions of the application that run when a job changes its state, in the same transaction (docs/design rule 4).
 
-Hooks live beside the job's definition (JOB_MODULES), where web, worker and steward all import them: whoever changes the
-state runs the hook. A hook that fails fails its own job: a success becomes a failed attempt; where there is nowhere left
-to go (the job is dead or cancelled anyway), the end is written without it and says so.
+Hooks stand beside the job's definition (JOB_MODULES), where web, worker and steward import them, because the process that
+makes the change runs the hook. A hook that fails makes its own job fail: a success becomes a failed attempt. Some changes
+have to be made anyway and are then written without the hook. In that case the error of a dead, cancelled or retrying job
+mentions the failed hook; for a scheduled or queued job only the log does.
 """
 
 from collections.abc import Awaitable, Callable
@@ -11,8 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
+from carafe.jobs.declaring import check_function, check_job_class, is_async, name_of
 from carafe.jobs.definition import Job
-from carafe.jobs.states import State
+from carafe.jobs.errors import InvalidOption
+from carafe.jobs.states import State, StateName, states_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -20,7 +23,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change of state, as a hook sees it. `arguments` are the stored ones as JSON-like data (secrets whole)."""
+    """One change of a job's state, as it is passed to a hook. `arguments` are the stored arguments as JSON-like data, with
+    secrets unhidden."""
 
     job_id: UUID
     kind: str
@@ -33,9 +37,10 @@ class Change:
 
 
 class HookRun:
-    """One run of a hook, by which a worker's event loop tells the hook's tasks from its own (`engine.worker_loop`).
+    """One run of a hook. A worker's event loop uses it to distinguish the hook's tasks from its own (`engine.worker_loop`).
 
-    `over`: it has ended; `spares`: it has been told that other tasks are not its own.
+    `over`: whether the run has ended. `spares`: whether the log has already warned that the hook tried to cancel tasks that
+    are not its own.
     """
 
     __slots__ = ("id", "kind", "over", "spares")
@@ -46,7 +51,7 @@ class HookRun:
 
 
 hooks_run: ContextVar[HookRun | None] = ContextVar("carafe hook", default=None)
-"""The hook that runs in this context."""
+"""The run of a hook that the current context belongs to; None outside of hooks."""
 
 Hook = Callable[["AsyncSession", Change], Awaitable[None]]
 H = TypeVar("H", bound=Hook)
@@ -55,23 +60,32 @@ _hooks: dict[tuple[str, State], list[Hook]] = {}
 _sealed_for: str | None = None
 
 
-def hook(job: type[Job], *states: State) -> Callable[[H], H]:
-    """Run the function whenever a job of this class enters one of `states`, within that very transaction.
+def hook(job: type[Job], *states: State | StateName) -> Callable[[H], H]:
+    """Run the decorated ``async def`` whenever a job of this class enters one of `states`, in the transaction that makes
+    this change.
 
-    It gets an ``AsyncSession`` on the transaction's own connection and the `Change`; it must not commit. Keep it short: it
-    holds the job's row, and gets 8 s, in which statement and lock timeouts apply. Raises ``TypeError`` in a module that only
-    workers import.
+    The function gets an ``AsyncSession`` on the connection of that transaction, and the `Change`. It must not commit. Keep
+    it short: while it runs, the job's row stays locked. It may take 8 s, and its statements and locks have shorter timeouts.
+    Raises ``TypeError`` in a module that only workers import, for a plain ``def``, and for a state that does not exist.
     """
+    check_job_class("@hook", job, Job)
     if not states:
-        raise TypeError("hook() needs at least one state")
+        raise TypeError(f"@hook: names no state: @hook({job.__name__}, State.SUCCEEDED, State.DEAD)")
+    try:
+        entered = [state for state in State if state in states_of(states)]
+    except InvalidOption as error:
+        raise TypeError(f"@hook: {error}") from None
 
     def register(function: H) -> H:
+        check_function("@hook", function, "the session and the change")
+        if not is_async(function):
+            raise TypeError(f"@hook: {name_of(function)} is a plain `def`: write `async def`")
         if _sealed_for is not None:
             raise TypeError(
-                f"the hook {function.__module__}.{function.__qualname__} is registered by {_sealed_for}, which only workers "
+                f"the hook {name_of(function)} is registered by {_sealed_for}, which only workers "
                 "import; web and steward change states too: move it beside the job's definition (JOB_MODULES)"
             )
-        for state in states:
+        for state in entered:
             registered = _hooks.setdefault((job.job_options.kind, state), [])
             if function not in registered:
                 registered.append(function)
@@ -91,6 +105,7 @@ def hooked_kinds(state: State) -> frozenset[str]:
 
 
 def seal(what: str | None) -> None:
-    """From now on refuse new hooks, since the modules being imported (`what`) are not imported everywhere."""
+    """Refuse new hooks from now on, because modules are being imported that only workers import. `what` names these modules,
+    for the error message. If `what` is None, accept new hooks again."""
     global _sealed_for
     _sealed_for = what

@@ -1,21 +1,40 @@
-"""Job ids: UUIDv7 (RFC 9562), so that rows, indexes and pages are in order of creation. Python has its own from 3.14."""
+"""Job ids: UUIDv7 (RFC 9562), so that rows, indexes and pages are in order of creation. Python itself has ``uuid.uuid7``
+from 3.14 on."""
 
 import os
 import threading
 import time
+from typing import Any
 from uuid import UUID
+
+from carafe.jobs.errors import InvalidOption
+from carafe.texts import shown
+
+
+def id_of(given: Any, option: str = "job_id") -> UUID:
+    """The id of a job. `given` is a UUID, the text of one, or an object that has one as `id` (`Enqueued`, `JobRecord`).
+    Raises `InvalidOption` for anything else."""
+    found = getattr(given, "id", given)
+    if isinstance(found, UUID):
+        return found
+    try:
+        return UUID(found)
+    except (ValueError, TypeError, AttributeError):
+        answered = ", as `enqueue` answers it in `id`" if option == "job_id" else ""
+        raise InvalidOption(option, f"must be a UUID{answered} (got {shown(given)})") from None
+
 
 _lock = threading.Lock()
 _last = 0
 
 
 def uuid7() -> UUID:
-    """A new UUIDv7, above all earlier ones of this process."""
+    """A new UUIDv7. It is greater than all those that this process made before."""
     return UUID(int=_next(1)[0])
 
 
 def uuid7s(count: int) -> list[UUID]:
-    """`count` new ids in ascending order, cheaper than one by one."""
+    """`count` new ids in ascending order. Making them together is cheaper than one by one."""
     return [UUID(int=value) for value in _next(count)]
 
 

@@ -1,4 +1,5 @@
-"""Imports the modules that the settings name: those that declare jobs, everywhere, and those with handlers, in workers."""
+"""Imports the modules that the settings name: JOB_MODULES, with declarations of jobs, in every process, and HANDLER_MODULES,
+with handlers, in workers."""
 
 import importlib
 from collections.abc import Iterable
@@ -14,15 +15,17 @@ class ModuleNotUsable(ValueError):
 
 
 def load_jobs(modules: Iterable[str]) -> None:
-    """Import JOB_MODULES, whose import registers kinds and hooks. Raises `ModuleNotUsable`."""
+    """Import the modules that JOB_MODULES names, which registers their kinds of jobs and their hooks. Raises
+    `ModuleNotUsable` when a module cannot be imported."""
     seal(None)
     _load("JOB_MODULES", modules)
 
 
 def load_handlers(modules: Iterable[str]) -> None:
-    """Import HANDLER_MODULES (a package with all its submodules). A hook registered by one is refused.
+    """Import the modules that HANDLER_MODULES names, and all submodules of those that are packages. They must not register
+    hooks.
 
-    Raises `ModuleNotUsable`.
+    Raises `ModuleNotUsable` when a module cannot be imported, or when it registers a hook.
     """
     seal("a module of HANDLER_MODULES")
     try:

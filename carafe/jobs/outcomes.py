@@ -1,9 +1,11 @@
-"""What a handler can say besides returning a value: raise one of these, or return it; both mean the same.
+"""The outcomes that a handler can choose besides returning a value. Raising an outcome means the same as returning it, with
+one exception. In a block of ``ctx.transaction()``, only raising it rolls the block back, and after the block the job has
+ended.
 
-A value ends the job ``succeeded`` with the value as its result. Any other exception is an error: the attempt is spent and
-the job retries while attempts are left, else it is ``dead``.
+A handler that returns any other value ends its job as ``succeeded``, with that value as the result. Any other exception
+counts as an error: the attempt is used up, and the job is retried if attempts are left; otherwise it is ``dead``.
 
-A `reason` is kept as text, whatever is given: an exception becomes its class and message, bytes are read as UTF-8.
+A `reason` may be any value and is kept as text: an exception becomes its class and message, bytes are read as UTF-8.
 """
 
 from datetime import timedelta
@@ -15,19 +17,15 @@ from carafe.texts import reason_of
 Seconds = float | int | timedelta
 
 
-def seconds(value: Seconds) -> float:
-    """A duration in seconds, from a number of seconds or a timedelta."""
-    return value.total_seconds() if isinstance(value, timedelta) else float(value)
-
-
 class Outcome(Exception):
-    """The root of the outcomes; not raised itself."""
+    """The base class of the outcomes. Raise its subclasses, not this class."""
 
 
 class Retry(Outcome):
-    """Spend this attempt and try again: after `after` seconds, or by the usual backoff. Dead if none is left.
+    """Use up this attempt and try again, after the time `after` (seconds or a timedelta) or, if that is not given, after the
+    usual backoff. If no attempt is left, the job becomes dead.
 
-    Raises `InvalidOption` for an `after` of more than ten years, or that is no number.
+    Raises `InvalidOption` if `after` is more than ten years, or is not a duration.
     """
 
     def __init__(self, reason: Any = None, *, after: Seconds | None = None) -> None:
@@ -37,9 +35,10 @@ class Retry(Outcome):
 
 
 class Snooze(Outcome):
-    """Run again in `for_` seconds without spending an attempt (the thing to work on is not ready yet).
+    """Run the job again after the time `for_` (seconds or a timedelta) without using up an attempt, for instance because
+    something that the job needs is not ready yet.
 
-    Raises `InvalidOption` for more than ten years, or what is no number.
+    Raises `InvalidOption` if `for_` is more than ten years, or is not a duration.
     """
 
     def __init__(self, for_: Seconds, reason: Any = "") -> None:
@@ -49,7 +48,7 @@ class Snooze(Outcome):
 
 
 class Discard(Outcome):
-    """End the job ``dead`` at once, whatever attempts are left: it can never succeed."""
+    """End the job ``dead`` at once, however many attempts are left, because it can never succeed."""
 
     def __init__(self, reason: Any) -> None:
         self.reason = reason_of(reason)
@@ -57,7 +56,7 @@ class Discard(Outcome):
 
 
 class Cancel(Outcome):
-    """End the job ``cancelled``: it is no longer wanted."""
+    """End the job ``cancelled``, because it is no longer wanted."""
 
     def __init__(self, reason: Any = None) -> None:
         self.reason = reason_of(reason, "cancelled by its handler")

@@ -1,20 +1,27 @@
-"""What is read back of a job: frozen records with the same words as the tables, the HTTP API and the command line."""
+"""The records that the client returns about jobs. They are frozen, and their fields have the same names as in the tables,
+the HTTP API and the command line."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Generic, NamedTuple
 from uuid import UUID
 
-from carafe.jobs.definition import REDACTED, redact
+from pydantic import Field
+
+from carafe.jobs.definition import REDACTED, Result, redact
+from carafe.jobs.options import OF_ONE_JOB
 from carafe.jobs.states import State
 from carafe.jobs.stored_json import readable
 
 
-class Enqueued(NamedTuple):
-    """The answer to enqueue. `existing`: a live job already held the unique key, and this is that job.
+class Enqueued(NamedTuple, Generic[Result]):
+    """The answer to an enqueue. `existing`: another live job already held the unique key, so nothing was stored, and the
+    answer names that job.
 
-    `replayed`: the idempotency key was used before with the same request, and this is the answer of then.
+    `replayed`: the idempotency key was used before with the same request, and this is the answer to that earlier request.
+    `Client.wait` and `Client.get` accept an `Enqueued` instead of the id, and then return the result as the type that the
+    job's class declares.
     """
 
     id: UUID
@@ -26,7 +33,8 @@ class Enqueued(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """A number of jobs. `estimated`: above some thousands it is the planner's or the last sample's word, not counted."""
+    """A number of jobs. `estimated`: the number is large, and was not counted but comes from Postgres's planner or from the
+    last sample."""
 
     number: int
     estimated: bool = False
@@ -34,10 +42,10 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """One failed attempt. `cause` is error, timeout, validation, discarded, hook, result or worker lost."""
+    """One failed attempt of a job: when and where it ran, and its error."""
 
     attempt: int
-    cause: str
+    cause: Annotated[str, Field(description="error, timeout, validation, discarded, hook, result or worker lost.")]
     error_class: str | None
     error: str
     traceback: str | None
@@ -47,11 +55,13 @@ class AttemptRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class JobRecord:
-    """A job as it stands. `args` are redacted; `timeout` in seconds; `attempt` is the number of attempts spent.
+class JobRecord(Generic[Result]):
+    """A job as it stands now, with everything that lists, the HTTP API, the command line and the dashboard show of it.
 
-    `resolved_at`, `by` and `reason`: an operator has discarded this dead job. `secrets`: JSON pointers to what is redacted.
-    `cut`: these fields are left out or shortened here, since they are long (`Client.get` has all but old attempts whole).
+    The fields are declared here only: the store reads them as columns (carafe.store.job_columns), and the HTTP API's model
+    is made from these fields and their descriptions. Secrets in `args` are redacted. `error_class` and `error` of a live job
+    are those of its last failed attempt. Only `Client.get` sets `note` and `attempts`. `result` is plain JSON data, or of
+    the type that the job's class declares (``Job[Exported]``) if `Client.wait` or `Client.get` was given an `Enqueued`.
     """
 
     id: UUID
@@ -59,93 +69,107 @@ class JobRecord:
     queue: str
     state: State
     args: Any
-    version: int
-    attempt: int
+    secrets: Annotated[tuple[str, ...], Field(description="JSON pointers to the arguments whose values are redacted.")]
+    version: Annotated[int, Field(description="The version of the arguments.")]
+    attempt: Annotated[int, Field(description="How many attempts were used up.")]
     max_attempts: int
-    timeout: float
+    timeout: Annotated[float, Field(description="Seconds that one attempt may take.")]
     unique_key: str | None
     created_at: datetime
-    due_at: datetime
+    due_at: Annotated[datetime, Field(description="The earliest time at which the job may run, or could have run.")]
     started_at: datetime | None
     ended_at: datetime | None
-    deadline_at: datetime | None
+    deadline_at: Annotated[datetime | None, Field(description="When the running attempt times out.")]
     cancel_requested_at: datetime | None
-    progress: float | None
+    progress: Annotated[float | None, Field(description="From 0 to 1, as the handler last reported it.")]
     progress_note: str | None
-    result: Any
-    error_class: str | None
-    error: str | None
-    created_by: str | None
+    result: Result
+    error_class: Annotated[str | None, Field(description="The class of `error`.")]
+    error: Annotated[str | None, Field(description="The error that ended the job; of a live job, its last attempt's error.")]
+    created_by: Annotated[str | None, Field(description="The name of the API token that enqueued the job.")]
     worker: UUID | None
     snoozes: int
     releases: int
-    note: str | None = None
-    attempts: tuple[AttemptRecord, ...] = field(default=())
-    resolved_at: datetime | None = None
+    resolved_at: Annotated[datetime | None, Field(description="When an operator discarded this dead job.")] = None
     resolved_by: str | None = None
     resolved_reason: str | None = None
-    secrets: tuple[str, ...] = ()
-    cut: tuple[str, ...] = ()
+    cut: Annotated[
+        tuple[str, ...],
+        Field(
+            description="Fields that are left out (args, result) or shortened here, since they are long. In a list, these "
+            "are fields of more than 2,000 characters, which `GET /jobs/{job_id}` returns whole. Of `attempts`, an answer "
+            "has the newest 200, with some 500,000 characters in all."
+        ),
+    ] = ()
+    note: Annotated[str | None, Field(description="Why the job waits or, if dead, why it cannot be retried now.")] = None
+    attempts: tuple[AttemptRecord, ...] = ()
+
+    @property
+    def resolved(self) -> bool:
+        """Whether an operator has discarded this dead job."""
+        return self.resolved_at is not None
+
+    @property
+    def cancel_requested(self) -> bool:
+        """Whether somebody has asked to cancel this job."""
+        return self.cancel_requested_at is not None
+
+    @property
+    def duration(self) -> float | None:
+        """How many seconds the last run of an ended job took. None for a job that has not ended, or that ended without a
+        run."""
+        if self.started_at is None or self.ended_at is None or self.worker is None:
+            return None
+        return max(0.0, (self.ended_at - self.started_at).total_seconds())
+
+
+_STORED = tuple(field.name for field in fields(JobRecord) if field.name not in ("cut", "note", "attempts"))
 
 
 def job_record(
-    row: Mapping[str, Any], attempts: tuple[AttemptRecord, ...] = (), note: str | None = None, cut: Iterable[str] = ()
+    row: Mapping[str, Any], attempts: tuple[AttemptRecord, ...] = (), cut: Iterable[str] = (), **more: Any
 ) -> JobRecord:
-    """A record from a row of get.sql or a listing, whatever it holds; secrets redacted."""
+    """The record of a job, made from a row with the columns of carafe.store.job_columns. Accepts every value that a row can
+    hold, and redacts the secrets. The keyword arguments `more` are fields that override those of the row."""
     secrets = tuple(pointer for pointer in row["secrets"] or () if pointer is not None)
-    return JobRecord(
-        id=as_uuid(row["id"]),
-        kind=row["kind"],
-        queue=row["queue"],
-        state=State.stored(row["state"]),
-        args=_arguments(row["args"], secrets),
-        version=row["version"],
-        attempt=row["attempt"],
-        max_attempts=row["max_attempts"],
-        timeout=row["timeout"],
-        unique_key=row["unique_key"],
-        created_at=row["created_at"],
-        due_at=row["due_at"],
-        started_at=row["started_at"],
-        ended_at=row["ended_at"],
-        deadline_at=row["deadline_at"],
-        cancel_requested_at=row["cancel_requested_at"],
-        progress=row["progress"],
-        progress_note=row["progress_note"],
-        result=readable(row["result"]),
-        error_class=row["error_class"],
-        error=row["error"],
-        created_by=row["created_by"],
-        worker=None if row["worker"] is None else as_uuid(row["worker"]),
-        snoozes=row["snoozes"],
-        releases=row["releases"],
-        note=note,
-        attempts=attempts,
-        resolved_at=row.get("resolved_at"),
-        resolved_by=row.get("resolved_by"),
-        resolved_reason=row.get("resolved_reason"),
-        secrets=secrets,
-        cut=(*(row.get("cut") or ()), *cut),
-    )
+    read = {
+        "id": as_uuid(row["id"]),
+        "state": State.stored(row["state"]),
+        "args": _arguments(row["args"], secrets),
+        "secrets": secrets,
+        "result": readable(row["result"]),
+        "worker": None if row["worker"] is None else as_uuid(row["worker"]),
+    }
+    values = {name: row[name] for name in _STORED} | read | more
+    return JobRecord(**values, attempts=attempts, cut=(*(row.get("cut") or ()), *cut))
+
+
+def shown_options(job: JobRecord) -> Iterator[tuple[str, str, str]]:
+    """Yields (name, label, value as text) for each option in `options.OF_ONE_JOB` that is set for this job."""
+    for name, option in OF_ONE_JOB.items():
+        value = getattr(job, name)
+        if value != option.default:
+            yield name, option.label, f"{value} s" if option.what == "duration" else str(value)
 
 
 def _arguments(stored: str | None, secrets: tuple[str, ...]) -> Any:
     arguments = readable(stored)
     if not secrets:
         return arguments
-    # What could not be taken apart may hold the secrets anywhere.
+    # Text that could not be parsed may hold the secrets anywhere.
     return redact(arguments, secrets) if isinstance(arguments, dict | list) else REDACTED
 
 
 def as_uuid(value: Any) -> UUID:
-    """A plain ``uuid.UUID``: drivers give a subclass, text, or the thing itself."""
+    """Returns `value`, which a driver gave as a ``uuid.UUID``, a subclass of it, or text, as a plain ``uuid.UUID``."""
     return value if type(value) is UUID else UUID(str(value))
 
 
 @dataclass(frozen=True, slots=True)
 class QueueRecord:
-    """A queue in numbers. `oldest_wait` in seconds, of the job that has been queued longest. None, of a queue that was just
-    paused or resumed: it was not counted in time."""
+    """A queue: the numbers of its jobs by state, and whether it is paused. `oldest_wait` is for how many seconds the job
+    that was queued first has waited. The numbers are None if the queue was just paused or resumed and counting took too
+    long. `unchanged`, in the answer to a pause or resume: whether the queue was paused, or was running, before."""
 
     name: str
     queued: int | None
@@ -157,11 +181,17 @@ class QueueRecord:
     paused_at: datetime | None
     paused_by: str | None
     paused_reason: str | None
+    unchanged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of jobs, newest first, and the cursor of the next one (None: this was the last)."""
+    """A page of jobs, newest first. `next_cursor` is the cursor of the next page, or None if this is the last page.
+
+    `searched_to` is set if there is no index for the filter: then only the newest rows, back to this time, were searched.
+    The page may have fewer jobs than requested, or none, and `next_cursor` continues the search from that time.
+    """
 
     jobs: tuple[JobRecord, ...]
     next_cursor: str | None
+    searched_to: datetime | None = None

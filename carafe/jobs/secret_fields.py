@@ -1,9 +1,10 @@
 """Secret fields of a job's arguments: ``SecretStr``, ``SecretBytes``, ``Secret[...]`` and their subclasses, at any depth.
 
-They are known by their class, not by how they are dumped: a serializer or a display of the application's own may show them,
-or hide them in its own way. Guarantees: the store gets the value that the handler needs, with its place named, so that no
-view shows it; what cannot be stored so is refused in words at the enqueue, never changed. A kind without secret fields pays
-one look into a dictionary.
+Secrets are recognized by their class, not by how they are serialized, because a serializer that the application wrote may
+show them, or hide them in its own way.
+Guarantees: the value is stored as the handler needs it, together with its place, so that no view shows it. A secret that
+cannot be stored this way is refused at enqueue with an explanation, never changed. For a kind without secret fields, all
+this costs one dictionary lookup.
 """
 
 import dataclasses
@@ -14,6 +15,8 @@ from typing import Any
 from pydantic import BaseModel, RootModel, Secret, SecretBytes, SecretStr
 from pydantic_core import to_json
 
+from carafe.json_pointer import below
+
 REDACTED = "**********"
 
 _CLASSES = (SecretStr, SecretBytes, Secret)
@@ -23,7 +26,8 @@ _kinds: dict[type[BaseModel], bool] = {}
 
 
 class SecretNotStorable(ValueError):
-    """A secret has no form in which its handler would get it back; `path` is its JSON pointer."""
+    """A secret for which there is no JSON from which the handler would get the same secret back. `path` is the JSON pointer
+    to the secret."""
 
     def __init__(self, path: str, words: str) -> None:
         self.path = path
@@ -31,11 +35,12 @@ class SecretNotStorable(ValueError):
 
 
 def may_hold_secrets(model: type[BaseModel]) -> bool:
-    """Whether a field of this class is secret, at any depth. True as long as nobody can tell: its annotations name what is
-    not defined yet."""
+    """Whether a field of this class is secret, at any depth. Returns True also while the class's annotations cannot be
+    resolved."""
     known = _kinds.get(model)
     if known is None:
-        # Built late (`defer_build`, forward references), it has a schema only now; by its own module's names, not by ours.
+        # A model that is built late (`defer_build`, forward references) gets its schema only now. Depth 0: its names are
+        # looked up in its own module, not here.
         if model.model_rebuild(raise_errors=False, _parent_namespace_depth=0) is False:
             return True
         known = _kinds[model] = _mentions_secret(model.__pydantic_core_schema__)
@@ -43,7 +48,7 @@ def may_hold_secrets(model: type[BaseModel]) -> bool:
 
 
 def _mentions_secret(schema: Any) -> bool:
-    """Whether pydantic validates a secret class anywhere: its schema names the class, or the functions of `Secret`."""
+    """Whether a pydantic schema contains a secret class anywhere: it then names the class, or the functions of `Secret`."""
     waiting, seen = [schema], set()
     while waiting:
         node = waiting.pop()
@@ -52,7 +57,7 @@ def _mentions_secret(schema: Any) -> bool:
                 seen.add(id(node))
                 waiting += node.values() if isinstance(node, dict) else node
         elif isinstance(node, Mapping):
-            return True  # in the place of a schema that is not built yet
+            return True  # a placeholder for a schema that is not built yet
         elif isinstance(node, type):
             if issubclass(node, _CLASSES):
                 return True
@@ -62,7 +67,7 @@ def _mentions_secret(schema: Any) -> bool:
 
 
 def secrets_in(value: Any) -> Iterator[Any]:
-    """The plain values of all secrets in an object, from the outside in."""
+    """Yields the plain values of all secrets in an object, and of secrets inside those values."""
     waiting = [value]
     while waiting:
         found = waiting.pop()
@@ -85,11 +90,12 @@ def _inside(value: Any) -> list[Any]:
 
 
 def json_with_secrets(model: BaseModel) -> tuple[str, tuple[str, ...]]:
-    """A model as JSON text with its secrets whole, and the JSON pointers to them. Raises `SecretNotStorable`."""
+    """A model as JSON text with its secrets unhidden, and the JSON pointers to them. Raises `SecretNotStorable` when the
+    handler could not read a secret back, in whichever way it is written."""
     plain = _Revealed(model, custom=False)
     if not plain.doubtful or _comes_back(model, plain.text):
         return plain.text, tuple(plain.places)
-    # The application's own way of writing it may be what its own way of reading it expects.
+    # The application's own validator may expect the text that its own serializer writes.
     custom = _Revealed(model, custom=True)
     if REDACTED not in custom.text and _comes_back(model, custom.text):
         return custom.text, tuple(custom.places)
@@ -102,21 +108,21 @@ def json_with_secrets(model: BaseModel) -> tuple[str, tuple[str, ...]]:
 
 def _comes_back(model: BaseModel, text: str) -> bool:
     try:
-        other = type(model).model_validate_json(text)
+        other = type(model).model_validate_json(text, by_alias=True, by_name=True)
     except ValueError:
         return False
     return sorted(map(repr, secrets_in(other))) == sorted(map(repr, secrets_in(model)))
 
 
 class _Revealed:
-    """A model's JSON with secrets in the place of what stands for them. `custom`: as their own serializers write them."""
+    """A model's JSON with its secrets unhidden. `custom`: whether a secret that has its own serializer is written by it."""
 
     def __init__(self, model: BaseModel, *, custom: bool) -> None:
         self.places: list[str] = []
         self.doubtful: list[str] = []
-        """Places where a serializer of the application's own has written something else."""
+        """JSON pointers to those secrets that a serializer of the application has written differently from pydantic."""
         self._custom = custom
-        data = self._reveal(model.model_dump(mode="json"), model, "")
+        data = self._reveal(model.model_dump(mode="json", round_trip=True, warnings=False), model, "")
         # Written by the rules that the worker reads by; bytes are UTF-8, as in models of any configuration below this one.
         self.text = to_json(data, inf_nan_mode="constants").decode()
 
@@ -136,17 +142,18 @@ class _Revealed:
             raise SecretNotStorable(path, "a secret cannot be the name of an item: names are shown")
         parts = _parts(shown, value)
         if parts is None:
-            # Another shape than the value's: whatever of it is secret, none of it is shown.
+            # A serializer has changed the shape, so nobody knows which part is secret: all of it counts as secret.
             self.places.append(path)
             self.doubtful.append(path)
             return shown
         if isinstance(shown, list):
-            return [self._reveal(shown[key], inner, f"{path}/{key}") for key, inner in parts]
-        return {**shown, **{key: self._reveal(shown[key], inner, f"{path}/{_escaped(key)}") for key, inner in parts}}
+            return [self._reveal(shown[key], inner, below(path, key)) for key, inner in parts]
+        return {**shown, **{key: self._reveal(shown[key], inner, below(path, key)) for key, inner in parts}}
 
 
 def _parts(shown: Any, value: Any) -> list[tuple[Any, Any]] | None:
-    """What stands at each key of `shown`; None when it is of another shape than `value`."""
+    """Pairs of each key in `shown` (JSON data) with the value in `value` (the object) from which it was made. Returns None
+    if the two differ in shape."""
     if isinstance(value, Mapping):
         if not isinstance(shown, dict) or len(shown) != len(value):
             return None
@@ -169,7 +176,8 @@ def _parts(shown: Any, value: Any) -> list[tuple[Any, Any]] | None:
 
 
 def _fields(value: Any) -> Iterator[tuple[tuple[str, ...], Any, bool]]:
-    """The fields of a model or dataclass: the names that it may be written by, the value, whether it is left out."""
+    """Yields for each field of a model or dataclass: the names by which JSON may call it, its value, and whether the model
+    leaves the field out of JSON."""
     fields = getattr(type(value), "__pydantic_fields__", None)
     if fields is None:
         for plain in dataclasses.fields(value):
@@ -183,7 +191,7 @@ def _fields(value: Any) -> Iterator[tuple[tuple[str, ...], Any, bool]]:
 
 
 def _plain(value: Any) -> Any:
-    """A secret's value, with those inside it."""
+    """`value` with every secret in it, at any depth, replaced by the secret's plain value."""
     if isinstance(value, _CLASSES):
         return _plain(value.get_secret_value())
     if next(secrets_in(value), None) is None:
@@ -193,7 +201,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, _SEQUENCES):
         return [_plain(inner) for inner in value]
     return {names[0]: _plain(inner) for names, inner, left_out in _fields(value) if not left_out}
-
-
-def _escaped(key: str) -> str:
-    return key.replace("~", "~0").replace("/", "~1")

@@ -1,15 +1,23 @@
 """The states of a job and the table of legal transitions.
 
-This table is the contract: the store's statements move rows only along it, the diagram in docs/state_machine.md is drawn
-from it, and a test compares the two. Nothing else in the project decides which move is legal.
+This table is binding: the store's statements only make moves that it lists. The diagram in docs/state_machine.md is drawn
+from the table, and a test compares the two. Nothing else in the project decides which move is legal.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
+
+from carafe.jobs.errors import InvalidOption
+
+StateName = Literal["scheduled", "queued", "running", "retrying", "succeeded", "dead", "cancelled"]
+"""The name of a state. Every call that takes a `State` accepts its name too."""
 
 
 class State(StrEnum):
-    """Where a job stands. The first four are live (table ``jobs``), the last three ended (table ``jobs_ended``)."""
+    """The state of a job. The first four are those of live jobs (table ``jobs``), the last three of ended ones (table
+    ``jobs_ended``)."""
 
     SCHEDULED = "scheduled"
     QUEUED = "queued"
@@ -21,7 +29,8 @@ class State(StrEnum):
 
     @classmethod
     def stored(cls, text: str) -> "State":
-        """The state of a row. One that this version does not know (of a later one, say) is read too, under its own name."""
+        """The state that a row names with `text`. If this version of Carafe does not know the state, which a later version
+        may have written, returns a new `State` with that name."""
         try:
             return cls(text)
         except ValueError:
@@ -31,8 +40,21 @@ class State(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether the job has reached its one end (a dead one can still be retried by an operator)."""
+        """Whether a job in this state has ended. An operator can still retry a dead job."""
         return self in ENDED
+
+
+def states_of(given: Iterable[State | StateName], option: str = "states") -> frozenset[State]:
+    """The states in `given`, which has states or their names, or is a single name. Raises `InvalidOption` for an unknown
+    state."""
+    names = [given] if isinstance(given, str) else given
+    found = []
+    for name in names:
+        try:
+            found.append(State(name))
+        except ValueError:
+            raise InvalidOption(option, f"{str(name)[:40]!r} is not a state; there are {', '.join(State)}") from None
+    return frozenset(found)
 
 
 LIVE = frozenset({State.SCHEDULED, State.QUEUED, State.RUNNING, State.RETRYING})
@@ -41,7 +63,8 @@ ENDED = frozenset({State.SUCCEEDED, State.DEAD, State.CANCELLED})
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One legal move. ``source`` is None where the job begins; ``spends`` says that the move costs an attempt."""
+    """One legal move from a state to another. ``source`` is None for a new job. ``spends``: whether the move uses up an
+    attempt."""
 
     source: State | None
     target: State
@@ -52,8 +75,8 @@ class Transition:
 TRANSITIONS: tuple[Transition, ...] = (
     Transition(None, State.QUEUED, "enqueue"),
     Transition(None, State.SCHEDULED, "enqueue for later"),
-    Transition(State.SCHEDULED, State.QUEUED, "due, or run now"),
-    Transition(State.RETRYING, State.QUEUED, "due, or run now"),
+    Transition(State.SCHEDULED, State.QUEUED, "due, or run_now"),
+    Transition(State.RETRYING, State.QUEUED, "due, or run_now"),
     Transition(State.QUEUED, State.RUNNING, "claim"),
     Transition(State.RUNNING, State.SUCCEEDED, "returned", spends=True),
     Transition(State.RUNNING, State.RETRYING, "error, attempts left", spends=True),

@@ -1,7 +1,8 @@
-"""What the cluster tells and takes: deletion cost, cause of death, why a wanted pod is not there.
+"""Talks to the Kubernetes API: sets pods' deletion cost, and finds out why workers died and why wanted pods are missing.
 
-Guarantees: off, silently, outside a cluster; off with one line in the log where the cluster does not permit it or its client
-is not installed. Must never: fail or hold up a job, or ask the API server because somebody looks at a page.
+Guarantees: outside a cluster, this package does nothing and logs nothing. If the cluster does not permit its requests, or
+the client is not installed, it does nothing and logs that once.
+Must never: make a job fail or wait, or call the API server to render a page.
 """
 
 from carafe.kubernetes.pod import Pod, here, in_pod

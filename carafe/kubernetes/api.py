@@ -1,7 +1,8 @@
 """The three requests to the API server, as this pod's service account: list pods, watch them, patch one annotation.
 
-The only place that touches the `kubernetes` client. It is heavy (half a second, 40 MB), so it is imported with the first
-request; every method blocks and belongs in a thread. Pods come as the API's own JSON, not as the client's models.
+This is the only module that uses the `kubernetes` client. The client is heavy (half a second, 40 MB), so it is imported with
+the first request. Every method blocks, so call it in a thread. Pods are returned as the API's own JSON, not as the client's
+models.
 """
 
 import functools
@@ -16,29 +17,30 @@ JSON = Mapping[str, Any]
 
 CONNECT = 2.0
 ANSWER = 2.0
-"""Seconds until a request is given up."""
+"""Seconds to connect, and seconds to wait for an answer, until a request is given up."""
 
 LIST_ANSWER = 10.0
-"""The same for a list, which may be long."""
+"""Seconds to wait for the answer to a list request. This is longer than for other requests, since a list may be long."""
 
 LIMIT = 500
-"""Pods in one page of a list."""
+"""The maximum number of pods in one page of a list."""
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 
 
 class Api:
-    """The API server, as one pod sees it.
+    """Requests to the API server from one pod.
 
-    Every method raises `NotInstalled`, `NotPermitted`, or what the client raises when the API server is away, which has no
-    common class: catch `Exception`.
+    Every method raises `NotInstalled`, `NotPermitted`, or the client's errors when the API server is away. The latter have
+    no common base class, so catch `Exception`.
     """
 
     def __init__(self, pod: Pod) -> None:
         self._pod = pod
 
     def list(self, labels: str) -> tuple[list[JSON], str]:
-        """The pods of the own namespace with these labels, and the resource version that the list stands for."""
+        """Returns the pods in this pod's namespace that have these labels. Also returns the list's resource version, from
+        which `watch` can continue."""
         pods: list[JSON] = []
         following = None
         while True:
@@ -58,9 +60,10 @@ class Api:
                 return pods, found["metadata"]["resourceVersion"]
 
     def watch(self, labels: str, version: str, seconds: int) -> Iterator[tuple[str, JSON]]:
-        """Changes after `version` for so many seconds: ADDED, MODIFIED or DELETED with the pod, BOOKMARK with a version.
+        """Yields, for this many seconds, each change after the resource version `version`, as (type, object). For the types
+        ADDED, MODIFIED and DELETED the object is the pod; for BOOKMARK it only has a newer resource version.
 
-        Raises `Expired` when the version is too old: list again.
+        Raises `Expired` when the version is too old. Then list the pods again.
         """
         response = self._ask(
             "list_namespaced_pod",
@@ -85,8 +88,8 @@ class Api:
             response.close()
 
     def set_deletion_cost(self, cost: int) -> None:
-        """Write the own pod's deletion cost."""
-        # With the UID the API server refuses, should another pod have the name by now.
+        """Write the deletion cost of this pod."""
+        # Because of the UID, the API server refuses if another pod has this name by now.
         metadata = {"uid": self._pod.uid, "annotations": {DELETION_COST: str(cost)}}
         self._ask(
             "patch_namespaced_pod",
@@ -117,7 +120,9 @@ def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 @functools.cache
 def _client() -> tuple[Any, type[Any]]:
-    """The client of this process's service account, and the class of its refusals. Its token is read anew every minute."""
+    """Returns the client, signed in as this process's service account, and the class of the exceptions that it raises for
+    refused requests. The client reads the account's token again every minute. Raises `NotInstalled` if the `kubernetes`
+    package is missing."""
     try:
         from kubernetes.client import ApiClient, Configuration, CoreV1Api
         from kubernetes.client.exceptions import ApiException
@@ -126,6 +131,6 @@ def _client() -> tuple[Any, type[Any]]:
         raise NotInstalled(error.name or str(error)) from error
 
     configuration = Configuration()
-    configuration.retries = False  # who asks knows when to ask again
+    configuration.retries = False  # the callers decide when to ask again
     load_incluster_config(configuration)  # type: ignore[no-untyped-call]
     return CoreV1Api(ApiClient(configuration)), ApiException

@@ -1,6 +1,8 @@
-"""The cause of a worker's death, read from its pod: what ended the container, or the whole pod, in a record and in words.
+"""Finds out how a worker died from the status of its pod: what ended its container, or the whole pod. The answer is a
+record, which can be put in words.
 
-Pure functions over the API's JSON of a pod. Times are the node's clock, and only ever put into words or compared loosely.
+The functions are pure, and get a pod as the API's JSON. Times are by the clock of the pod's node, so they are only shown, or
+compared with a tolerance.
 """
 
 import signal as signals
@@ -12,10 +14,11 @@ from typing import Any
 from carafe.kubernetes.pod import in_pod
 
 CONTAINER = "worker"
-"""The name of the container that runs the worker; where there is none, it is the first that is no sidecar's."""
+"""The name of the container that runs the worker. In a pod without a container of this name, the pod's default container is
+used, or else its first."""
 
 MAX_MESSAGE = 300
-"""Characters that are kept of what the cluster says."""
+"""The maximum number of characters that are kept of a message from the cluster."""
 
 DISRUPTIONS = {
     "PreemptionByScheduler": "Preempted",
@@ -23,12 +26,14 @@ DISRUPTIONS = {
     "DeletionByPodGC": "NodeLost",
     "EvictionByEvictionAPI": "Evicted",
 }
-"""Reasons of the condition DisruptionTarget, in the words that the pod's own status uses; any other stands as it is."""
+"""Replacements for reasons that a pod's condition DisruptionTarget gives: the words that a pod's own status has for the same
+causes. Any other reason is used as it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """How a container ended. `reason` is Kubernetes' word: OOMKilled, Evicted, Error, Completed, NodeLost, Preempted…"""
+    """How a container ended. `reason` is the word that Kubernetes uses: OOMKilled, Evicted, Error, Completed, NodeLost,
+    Preempted…"""
 
     reason: str
     exit_code: int | None
@@ -40,7 +45,7 @@ class Death:
     finished_at: datetime | None
 
     def words(self, pod: str, node: str) -> str:
-        """The cause for people: ``out of memory: OOMKilled (exit code 137), pod 'NAME' on node 'NODE'``."""
+        """The cause in words: ``out of memory: OOMKilled (exit code 137), pod 'NAME' on node 'NODE'``."""
         text = f"out of memory: {self.reason}" if self.reason == "OOMKilled" else self.reason
         if self.exit_code is not None:
             text += f" (exit code {self.exit_code}{self._killed_by()})"
@@ -59,16 +64,17 @@ class Death:
 
 
 def death_of(pod: Mapping[str, Any], *, gone: bool = False) -> Death | None:
-    """The last death of a pod's worker container, also of one that has been restarted since; None while it never died.
+    """Returns how the worker's container in this pod last died, even if it has been restarted since. Returns None if it
+    never died.
 
-    `gone`: the pod has been deleted, and this is the last that was seen of it.
+    `gone` says that the pod has been deleted; then `pod` is the last state of it that was seen.
     """
     status = container_status(pod) or {}
     ended = terminated(status)
     cause, message = _cause_of_pod(pod)
     if (status.get("state") or {}).get("running"):
         if gone:
-            ended = None  # deleted by force, before anybody could say how the container ended
+            ended = None  # the pod was deleted by force, before its status said how the container ended
         else:
             cause = ""  # what happens to the pod has not ended this container yet
     elif not gone and (pod.get("status") or {}).get("phase") not in ("Failed", "Succeeded") and ended is None:
@@ -76,7 +82,7 @@ def death_of(pod: Mapping[str, Any], *, gone: bool = False) -> Death | None:
     if ended is None and not cause and not gone:
         return None
     reason = str((ended or {}).get("reason") or ("Error" if ended else "Deleted"))
-    # What has happened to the whole pod says more than the container's "Error"; but the kernel's kill says most.
+    # The pod's own reason says more than the container's "Error"; the kernel's OOM kill says most.
     if cause and reason != "OOMKilled":
         reason = cause
     else:
@@ -95,7 +101,7 @@ def death_of(pod: Mapping[str, Any], *, gone: bool = False) -> Death | None:
 
 
 def container_status(pod: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The status of the container that runs the worker; None before the kubelet has reported one."""
+    """Returns the status of the container that runs the worker. Returns None if the kubelet has not reported it yet."""
     statuses: dict[str, Mapping[str, Any]] = {
         status["name"]: status for status in (pod.get("status") or {}).get("containerStatuses") or []
     }
@@ -108,7 +114,8 @@ def container_status(pod: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def terminated(status: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """How a container ended last: now, or before its last restart."""
+    """Returns the details of a container's last end, from its current state or from the state before its last restart.
+    Returns None if the container has never ended."""
     for which in ("state", "lastState"):
         ended: Mapping[str, Any] | None = ((status or {}).get(which) or {}).get("terminated")
         if ended:
@@ -117,19 +124,20 @@ def terminated(status: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
 
 
 def moment(text: str | None) -> datetime | None:
-    """A time of the API; None for none, and for the zero that the kubelet writes when it does not know."""
+    """Returns a time that the API has sent as text. Returns None for an absent time, and for the zero time, which the
+    kubelet writes for an unknown one."""
     if not text or text.startswith(("0001", "1970")):
         return None
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 def one_line(text: str | None) -> str:
-    """A message of the cluster's in one line, as Postgres can keep it."""
+    """A message from the cluster as one line of text that Postgres can store."""
     return " ".join((text or "").replace("\0", "").split())
 
 
 def _cause_of_pod(pod: Mapping[str, Any]) -> tuple[str, str]:
-    """What has ended the pod as a whole: (reason, message), empty when nothing has."""
+    """Returns why the pod as a whole was ended, as (reason, message). Both are empty if the pod was not ended."""
     status = pod.get("status") or {}
     for condition in status.get("conditions") or []:
         if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":

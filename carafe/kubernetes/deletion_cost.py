@@ -1,31 +1,33 @@
 """Tells the ReplicaSet which pods to remove last: a busy worker's own pod gets a higher deletion cost.
 
-Guarantees: at most one patch in `EVERY` seconds, and none without a change; best effort, from a thread of its own.
-Must never hold up or fail who wants a cost. Where the API server does not permit it, it is off, but for a try now and then.
+Guarantees: the annotation is patched at most once in `EVERY` seconds, and only when the cost changes. A separate thread does
+this, as best effort. If the API server refuses the patch, it is tried again after growing pauses.
+Must never: delay its caller, or raise into it.
 """
 
 import threading
 import time
 from collections.abc import Callable
 
-import structlog
-
 from carafe.kubernetes.api import Api
 from carafe.kubernetes.pod import Pod
 from carafe.kubernetes.refusals import NotInstalled, NotPermitted, refused_pause, words_for_off
+from carafe.telemetry.loggers import get_logger
 
-log = structlog.stdlib.get_logger("carafe.kubernetes")
+log = get_logger("carafe.kubernetes")
 
 EVERY = 5.0
-"""Seconds between two patches, at least."""
+"""The least seconds between two patches."""
 
 AT_LEISURE = 10.0
-"""Seconds until the first patch when it says 0. A pod is made without a cost, but a container that was killed while it was
-busy leaves its own behind; a worker that has just started has better things to do than to import the client."""
+"""Seconds after the worker's start until the first patch, if that sets the cost to 0. A new pod has no cost, so this patch
+matters only if an earlier container of the pod was killed while it was busy and left its cost behind. A worker that has just
+started should not spend its first seconds on importing the client."""
 
 
 class DeletionCost:
-    """The deletion cost of one pod, its own. `patch` writes it (default: as the pod's service account)."""
+    """Writes the deletion cost of the process's own pod. The function `patch` gets the cost and writes it. By default it
+    sends a request to the API server as the pod's service account."""
 
     def __init__(self, pod: Pod, *, patch: Callable[[int], None] | None = None) -> None:
         self._patch = patch or Api(pod).set_deletion_cost
@@ -40,7 +42,7 @@ class DeletionCost:
         self.off = False
 
     def want(self, cost: int) -> None:
-        """Let the pod's cost be this, soon. Returns at once; the last wish counts."""
+        """Request this cost for the pod. Returns at once. Of several requests, the last one counts."""
         with self._changed:
             if self.off or cost == self._wanted:
                 return

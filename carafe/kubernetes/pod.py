@@ -1,16 +1,17 @@
-"""Which pod this process runs in, by the downward API. Cheap: nothing is imported, nobody is asked."""
+"""Finds out from environment variables (Kubernetes' downward API) which pod this process runs in. This needs no request to
+the API server."""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
-"""Where Kubernetes puts a service account's token; without one nobody would answer us."""
+"""The file in which Kubernetes puts the service account's token. Without a token, the API server refuses us."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod, as the downward API names it."""
+    """The names of a pod, its namespace and its node, and the pod's UID."""
 
     name: str
     namespace: str
@@ -19,7 +20,8 @@ class Pod:
 
 
 def here() -> Pod | None:
-    """This process's pod; None outside a cluster, or where it is not told which pod it is or has no token."""
+    """Returns the pod that this process runs in. Returns None outside a cluster, and also if environment variables do not
+    name the pod or if there is no token."""
     name, uid = os.environ.get("POD_NAME", ""), os.environ.get("POD_UID", "")
     namespace = os.environ.get("POD_NAMESPACE", "")
     if not (name and uid and namespace and os.environ.get("KUBERNETES_SERVICE_HOST") and TOKEN.exists()):
@@ -28,9 +30,11 @@ def here() -> Pod | None:
 
 
 def in_pod(name: str | None = None, node: str | None = None) -> str:
-    """``, pod 'NAME' on node 'NODE'``, to end a sentence with; of this process's pod by default, empty outside one.
+    """Returns the end of a sentence that names a pod: ``, pod 'NAME' on node 'NODE'``. By default this names the pod of this
+    process; it is an empty text if the process runs in none.
 
-    In quotes, since the names vary: what differs in quotes alone is one error to `carafe.jobs.fingerprint`.
+    The names are in quotes because `carafe.store.fingerprint` ignores quoted text: errors from different pods then belong to
+    one group.
     """
     if name is None:
         name, node = os.environ.get("POD_NAME", ""), os.environ.get("NODE_NAME", "")

@@ -1,6 +1,6 @@
-"""What is known of a worker's pod: whether it is there, why it is not there yet, and how its worker died last.
+"""The status of a worker's pod: whether the pod runs, why it does not run, and how its worker last died.
 
-A pure function over the API's JSON of a pod.
+A pure function reads the status from the API's JSON of the pod.
 """
 
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ from carafe.kubernetes.death import MAX_MESSAGE, Death, container_status, death_
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """A pod as seen at one moment.
+    """The status of a worker's pod at one moment.
 
-    `ended`: its worker's process has ended and no other runs; `gone`: the pod itself is no more. `trouble` says why a pod
-    that is wanted is not there, also when it has just begun to come; empty when it is there, or on its way out.
+    `ended`: the worker's process has ended, and none runs in its place. `gone`: the pod no longer exists. `trouble` says why
+    the pod does not run, even if it is just starting. It is empty if the pod runs, or is being deleted.
     """
 
     uid: str
@@ -35,7 +35,8 @@ class Presence:
 
 
 def presence_of(pod: Mapping[str, Any], *, gone: bool = False) -> Presence:
-    """Read a pod; `gone` when it has been deleted and this is the last that was seen of it."""
+    """The status of a pod, read from the API's JSON. `gone` says that the pod has been deleted; then `pod` is the last state
+    of it that was seen."""
     metadata, spec, status = pod["metadata"], pod.get("spec") or {}, pod.get("status") or {}
     phase = str(status.get("phase") or "Unknown")
     container = container_status(pod)

@@ -1,8 +1,9 @@
-"""Follows the pods of workers in a thread: lists them once, then hears of every change.
+"""Follows the pods of workers in a thread: lists them once, then watches for changes.
 
-Guarantees: what `take` gives is complete after a while whatever happens (a list is made again when the API server has
-forgotten where we were, and now and then anyway); it holds one entry a pod at most, however long nobody takes.
-Must never: raise into who takes, or go on when nobody has asked for `keep` seconds.
+Guarantees: no change stays hidden from the callers of `take`, because the pods are listed again from time to time, and also
+when the API server no longer knows the last version seen. At most one entry per pod waits for `take`, however rarely that is
+called.
+Must never: raise into its caller, or watch for longer than the caller has asked for with `keep`.
 """
 
 import threading
@@ -11,40 +12,40 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Protocol
 
-import structlog
-
 from carafe.kubernetes.presence import Presence, presence_of
 from carafe.kubernetes.refusals import Expired, NotInstalled, NotPermitted, refused_pause, words_for_off
+from carafe.telemetry.loggers import get_logger
 
-log = structlog.stdlib.get_logger("carafe.kubernetes")
+log = get_logger("carafe.kubernetes")
 
 WORKERS = "app.kubernetes.io/component=worker"
 """The label of the pods that are followed."""
 
 WATCH = 20
-"""Seconds of one watch; then it goes on from where it was."""
+"""The length of one watch request in seconds. The next request continues where the last one ended."""
 
 LIST_AGAIN = 300.0
-"""Seconds after which everything is listed again."""
+"""Seconds after which all pods are listed again."""
 
 PAUSE, LONGEST_PAUSE = 1.0, 10.0
-"""Seconds until the API server is asked again after it was away: at first, and at most."""
+"""Seconds until the API server is asked again after an error: the first pause, and the longest."""
 
 
 class Source(Protocol):
-    """Where pods come from; see `carafe.kubernetes.api.Api`. Called from the following thread."""
+    """Where `PodWatch` gets pods from, see `carafe.kubernetes.api.Api`. The thread of `PodWatch` calls the methods."""
 
     def list(self, labels: str) -> tuple[list[Any], str]:
-        """Pods, and the version to watch from."""
+        """Returns the pods with these labels, and the resource version from which `watch` can continue."""
         ...
 
     def watch(self, labels: str, version: str, seconds: int) -> Iterator[tuple[str, Any]]:
-        """Changes since then."""
+        """Yields the changes since `version`, for this many seconds, as (type, object)."""
         ...
 
 
 class PodWatch:
-    """The pods of one namespace. `changed` is called from the thread whenever there is something to take."""
+    """Follows the workers' pods in one namespace, in a thread. The thread calls the function `changed` whenever the method
+    `take` has something new to return."""
 
     def __init__(self, source: Source, changed: Callable[[], None], *, pause: float = PAUSE) -> None:
         self._source, self._changed, self._pause = source, changed, pause
@@ -56,12 +57,12 @@ class PodWatch:
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
         self.well = False
-        """Whether the API server answers: then what was taken is all there is to know."""
+        """Whether the API server answers now, so that what `take` has returned is up to date."""
         self.off = False
-        """Whether the client is not installed: then nothing is ever known."""
+        """Whether the pods cannot be followed at all, because the `kubernetes` client is not installed."""
 
     def keep(self, seconds: float) -> None:
-        """Follow for so many seconds from now on, unless asked again."""
+        """Follow the pods for this many seconds from now. Call it again to go on for longer."""
         self._until = time.monotonic() + seconds
         if not self.off and (self._thread is None or not self._thread.is_alive()):
             self._ended.clear()
@@ -69,12 +70,13 @@ class PodWatch:
             self._thread.start()
 
     def stop(self) -> None:
-        """Stop following, at the next change or pause."""
+        """Stop following. The thread ends at the next change or pause."""
         self._until = 0.0
         self._ended.set()
 
     def take(self) -> tuple[list[Presence], set[str] | None]:
-        """What has changed since the last call; and when everything was listed meanwhile, the UIDs of all there are."""
+        """Returns the pods that have changed since the last call. If all pods have been listed since then, the second value
+        is the set of the UIDs of all pods that exist; otherwise it is None."""
         with self._lock:
             seen, self._seen = list(self._seen.values()), {}
             whole, self._whole = self._whole, None
@@ -104,18 +106,18 @@ class PodWatch:
             except NotPermitted as error:
                 if not refusals:
                     log.info("causes of deaths and missing pods stay unknown", why=words_for_off(error))
-                # From the list on: a version alone does not tell whether we may.
+                # Begin with a list again: a resource version alone does not show whether we are permitted.
                 self.well, refusals, self._version = False, refusals + 1, ""
                 self._ended.wait(refused_pause(refusals) * self._pause / PAUSE)
             except Exception as error:
-                # The API server is away, restarting, overloaded: nothing is lost, since it knows where we were.
+                # The API server is away, restarting, overloaded. No change is lost: the watch goes on from the last version.
                 if self.well or not failures:
                     log.info("pods are not watched, trying again", error=f"{type(error).__name__}: {error}"[:300])
                 self.well, failures = False, failures + 1
                 self._ended.wait(min(self._pause * 2 ** (failures - 1), LONGEST_PAUSE))
             else:
                 if time.monotonic() - began < self._pause:
-                    self._ended.wait(self._pause)  # a server that hangs up at once is not to be asked without end
+                    self._ended.wait(self._pause)  # the server closed the watch at once: do not ask it in a tight loop
         self.well = False
 
     def _list(self) -> None:
@@ -125,7 +127,7 @@ class PodWatch:
         with self._lock:
             for presence in self._seen.values():
                 if presence.uid not in whole and not presence.gone:
-                    # Deleted while nobody listened; what was seen of it last is still to be taken.
+                    # Deleted while no watch ran, and its last state was not taken yet.
                     presences.append(replace(presence, gone=True, ended=True, ready=False, trouble=""))
             self._seen |= {presence.uid: presence for presence in presences}
             self._whole = whole

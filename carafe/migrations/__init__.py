@@ -1,1 +1,2 @@
-"""The library's own tables: their migration history, apart from the application's, in the Postgres schema ``carafe``."""
+"""The migrations of the library's own tables, in the Postgres schema ``carafe``. Their history is separate from that of the
+application's migrations."""

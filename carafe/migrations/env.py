@@ -1,4 +1,5 @@
-"""Run by alembic for each upgrade; `carafe.database` gives the connection, holds the lock and names the version table."""
+"""The script that alembic runs for each upgrade. `carafe.store.database` opens the connection and holds the migrations'
+lock."""
 
 from alembic import context
 

@@ -1,6 +1,6 @@
 """What a person should look at, in words: conditions of the system, the worst first.
 
-Each condition is one function of the same facts, so that the list reads like the checks of a person on call.
+Each condition is one function of the same facts, so that the list of functions reads like the checks of a person on call.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -8,28 +8,30 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from carafe.jobs.held_back import HeldBack
+from carafe.durations import in_words
 from carafe.jobs.records import Count
 from carafe.jobs.states import State
-from carafe.readmodel.facts import Facts
 from carafe.readmodel.records import Attention, Rates
-from carafe.readmodel.words import counted, number, seconds_in_words
+from carafe.store.held_back import HeldBack
+from carafe.store.humanize import counted, number
+from carafe.store.status import Facts
 
 DEATHS_WITHIN = 900.0
-"""Seconds that a death is news."""
+"""Seconds during which a death counts as recent."""
 
 GROWING = 3
-"""Deaths of one kind and error within that time that are told of."""
+"""The overview lists a kind and an error when at least this many jobs of the kind have died of the error in the last
+`DEATHS_WITHIN` seconds."""
 
 LONG_WAIT = 60.0
-"""Seconds of waiting above which a growing backlog is told of."""
+"""The overview lists a growing backlog when its oldest job has waited at least this many seconds."""
 
 _ORDER = {"critical": 0, "warning": 1, "info": 2}
 
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """All that the conditions look at."""
+    """The facts that all conditions are computed from."""
 
     facts: Facts
     redis: str | None
@@ -45,36 +47,38 @@ class Situation:
 
     @property
     def now(self) -> datetime:
-        """Of Postgres."""
+        """The time of Postgres's clock when the facts were read."""
         return self.facts.now
 
     @property
     def queued(self) -> Count:
-        """The backlog."""
+        """The number of queued jobs: the backlog."""
         return self.counts[State.QUEUED]
 
 
 def attention(situation: Situation) -> tuple[Attention, ...]:
-    """What holds, the worst first."""
+    """Returns what a person should look at in this situation, the worst first."""
     found = [item for condition in _CONDITIONS for item in condition(situation)]
     return tuple(sorted(found, key=lambda item: _ORDER[item.severity]))
 
 
 def _postgres(s: Situation) -> Iterable[Attention]:
     if s.postgres is not None:
-        text = f"no job can be accepted, and none can end: Postgres {s.postgres}"
+        text = f"jobs can be neither accepted nor finished: Postgres {s.postgres}"
         yield Attention("postgres", "critical", text, "/")
 
 
 def _redis(s: Situation) -> Iterable[Attention]:
     if s.redis is not None:
-        text = f"Redis cannot be used ({s.redis}): jobs are accepted and kept, and start when it can be used again"
+        text = f"Redis cannot be used ({s.redis}): jobs are accepted and kept, and start once it works again"
         yield Attention("redis", "critical", text, "/")
 
 
 def _leader(s: Situation) -> Iterable[Attention]:
     if s.facts.leader is None:
-        text = "no steward leads: due jobs are not queued, lost workers are not noticed, nothing is sampled"
+        text = (
+            "no steward leads, so upkeep has stopped: due jobs are not queued, lost workers not detected, gauges not sampled"
+        )
         yield Attention("leader", "critical", text, "/workers")
 
 
@@ -94,7 +98,7 @@ def _workers(s: Situation) -> Iterable[Attention]:
         yield Attention("no-workers", "critical", text, "/workers", s.facts.trouble.since)
     elif s.facts.scales:
         severity = "critical" if s.oldest_wait > LONG_WAIT else "info"
-        text = f"{_wait(s.queued)}; the workers are scaled to zero, the autoscaler should start some"
+        text = f"{_wait(s.queued)}; the workers are scaled to zero, and the autoscaler should start some"
         yield Attention("scaled-to-zero", severity, text, "/workers")  # type: ignore[arg-type]
     else:
         yield Attention("no-workers", "critical", f"{_wait(s.queued)} and no worker is alive", "/workers")
@@ -103,21 +107,22 @@ def _workers(s: Situation) -> Iterable[Attention]:
 def _pods(s: Situation) -> Iterable[Attention]:
     trouble = s.facts.trouble
     if trouble is not None and s.facts.workers > s.facts.draining:
-        more = f" ({s.facts.pods_troubled} pods are not there)" if s.facts.pods_troubled > 1 else ""
+        more = f" ({s.facts.pods_troubled} pods are missing)" if s.facts.pods_troubled > 1 else ""
         yield Attention("pods", "warning", f"pod {trouble.pod} is {_trouble(s.facts)}{more}", "/workers", trouble.since)
 
 
 def _unknown_kinds(s: Situation) -> Iterable[Attention]:
     for row in s.left_kinds if s.facts.workers > s.facts.draining else ():
-        text = f"no worker has a handler for `{row['kind']}`: {_wait(Count(row['number']))}"
+        lacks = f"knows version {row['version']} of the arguments of" if row["known"] else "has a handler for"
+        text = f"no worker {lacks} `{row['kind']}`: {_wait(Count(row['number']))}"
         yield Attention(f"unknown-kind:{row['kind']}", "critical", text, "/workers", row["since"])
 
 
 def _deaths(s: Situation) -> Iterable[Attention]:
     for row in s.deaths:
         if row["number"] >= GROWING:
-            error = f", {row['error_class']}" if row["error_class"] else ""
-            text = f"dead letters growing: {row['number']:,} of `{row['kind']}`{error}"
+            error = f" with {row['error_class']}" if row["error_class"] else ""
+            text = f"dead letters are growing: {counted(row['number'], 'job')} of `{row['kind']}` died recently{error}"
             yield Attention(f"deaths:{row['kind']}:{row['error_class'] or ''}", "warning", text, "/dead", row["since"])
 
 
@@ -133,9 +138,9 @@ def _dead(s: Situation) -> Iterable[Attention]:
 
 def _lost(s: Situation) -> Iterable[Attention]:
     if s.lost is not None and s.lost["number"]:
-        ago = seconds_in_words((s.now - s.lost["since"]).total_seconds())
+        ago = in_words((s.now - s.lost["since"]).total_seconds())
         who = f"worker {s.lost['name']} was" if s.lost["number"] == 1 else f"{s.lost['number']} workers were"
-        text = f"{who} lost in the last {ago}; {'its' if s.lost['number'] == 1 else 'their'} jobs went to others"
+        text = f"{who} lost in the last {ago}; {'its' if s.lost['number'] == 1 else 'their'} jobs went to other workers"
         yield Attention("lost-workers", "warning", text, "/workers", s.lost["since"])
 
 
@@ -143,7 +148,7 @@ def _backlog(s: Situation) -> Iterable[Attention]:
     if s.growing <= 0 or s.oldest_wait < LONG_WAIT or s.facts.paused_at is not None or not s.facts.slots:
         return
     text = (
-        f"the backlog grows by {s.growing:.3g}/s, the oldest job has waited {seconds_in_words(s.oldest_wait)}; "
+        f"the backlog grows by {s.growing:.3g}/s, the oldest job has waited {in_words(s.oldest_wait)}; "
         f"{s.facts.slots_used} of {s.facts.slots} slots are busy"
     )
     if s.facts.at_maximum:
@@ -155,10 +160,10 @@ def _held_back(s: Situation) -> Iterable[Attention]:
     holder = s.held.holder
     if holder is None or not s.held.matters:
         return
-    age = "" if holder.seconds is None else f" for {seconds_in_words(holder.seconds)}"
+    age = "" if holder.seconds is None else f" for {in_words(holder.seconds)}"
     text = (
-        f"{holder.words} has held back vacuum{age}: {counted(s.held.dead_rows, 'row')} of jobs that are gone"
-        f" cannot be taken away; {holder.advice}"
+        f"{holder.words} has held back vacuum{age}: {counted(s.held.dead_rows, 'row')} of deleted jobs"
+        f" cannot be removed; {holder.advice}"
     )
     yield Attention("vacuum-held-back", "warning", text, "/")
 

@@ -1,36 +1,39 @@
-"""What was done by whom, newest first, page by page. A bulk action's single jobs are told of at each job alone."""
+"""Reads the audit (who did what), newest first, page by page. A row that a bulk action wrote for one job appears only on
+that job's page."""
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from datetime import datetime
 from uuid import UUID
 
-from carafe.jobs.audit import audit_record
 from carafe.jobs.errors import InvalidOption
-from carafe.jobs.moves import Connection
 from carafe.readmodel.records import AuditPage
 from carafe.readmodel.statements import AUDIT_PAGE
-from carafe.timestamps import INFINITY, stored_micros, to_micros
+from carafe.store.audit import audit_record
+from carafe.store.cursors import Position, no_cursor, read_cursor, read_position, write_cursor, write_position
+from carafe.store.database import Connection
+from carafe.timestamps import INFINITY
 
-_NEWEST = (INFINITY, UUID(int=2**128 - 1))
+_NEWEST = Position(INFINITY, UUID(int=2**128 - 1))
 
 
 async def audit_page(connection: Connection, *, target: str | None, cursor: str | None, limit: int) -> AuditPage:
-    """One page. Raises `InvalidOption`, and what the database raises."""
+    """Returns one page of the audit. With `target`, it has only actions on that job, worker or queue. `limit` is from 1 to
+    500.
+
+    Raises `InvalidOption` for a limit, target or cursor that is not valid, and what the database raises.
+    """
     if not 1 <= limit <= 500:
         raise InvalidOption("limit", f"must be from 1 to 500 (got {limit})")
     if target is not None and not target.isprintable():
         raise InvalidOption("target", "must be printable characters")
     at, last = _NEWEST if cursor is None else _read(cursor)
-    arguments = AUDIT_PAGE.arguments(target=target, at=at, id=last, limit=limit + 1)
-    rows = [audit_record(row) for row in await connection.fetch(AUDIT_PAGE.positional, *arguments)]
+    rows = [audit_record(row) for row in await AUDIT_PAGE.fetch(connection, target=target, at=at, id=last, limit=limit + 1)]
     shown = rows[:limit]
-    more = f"{to_micros(shown[-1].at)}|{shown[-1].id}" if len(rows) > limit else None
-    return AuditPage(tuple(shown), None if more is None else urlsafe_b64encode(more.encode()).decode().rstrip("="))
+    more = write_cursor([write_position(Position(shown[-1].at, shown[-1].id))]) if len(rows) > limit else None
+    return AuditPage(tuple(shown), more)
 
 
-def _read(cursor: str) -> tuple[datetime, UUID]:
+def _read(cursor: str) -> Position:
     try:
-        moment, _, row_id = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().partition("|")
-        return stored_micros(moment), UUID(row_id)
+        [part] = read_cursor(cursor)
+        return read_position(part, timed=True)
     except (ValueError, OverflowError):
-        raise InvalidOption("cursor", "is not a cursor of this listing; use next_cursor of the page before") from None
+        raise no_cursor() from None

@@ -1,9 +1,9 @@
 """The groups of dead letters: unresolved dead jobs by kind and error fingerprint.
 
-They are counted in the order of the index, slice by slice, from the first group to the last and then anew. A look counts all
-of them, however many groups there are, when that takes no longer than `COUNTING`. Of more it counts a part, the next look
-goes on from there, and what was not counted this time keeps its number, marked as estimated; of deaths since the last look
-the newest are asked for each time, so that new groups and newest errors show at once.
+Groups are counted in the order of an index, slice by slice, from the first group to the last and then from the first again.
+Each call counts for at most `COUNTING` seconds. If that is not enough for all groups, the next call goes on from there;
+groups that were not counted keep their last number, marked as estimated. Each call also reads the newest deaths since the
+call before, so that new groups and their newest errors show at once.
 """
 
 import time
@@ -13,44 +13,37 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from carafe.jobs.moves import Connection
 from carafe.jobs.records import Count, as_uuid
-from carafe.readmodel.pages import first_line
 from carafe.readmodel.records import DeadGroup, DeadGroups
-from carafe.readmodel.statements import (
-    DEAD_ERRORS,
-    DEAD_FIRST,
-    DEAD_GROUP_KEYS,
-    DEAD_GROUPS,
-    DEAD_NEW_KEYS,
-    DEAD_SLICE,
-    NOW,
-)
+from carafe.readmodel.statements import DEAD_ERRORS, DEAD_FIRST, DEAD_GROUP_KEYS, DEAD_GROUPS, DEAD_NEW_KEYS, DEAD_SLICE
+from carafe.store.database import Connection
+from carafe.store.pages import first_line
+from carafe.store.statements import NOW
 
 GROUPS = 1_000
-"""Groups that are told apart; of more, those first in the alphabet."""
+"""The maximum number of groups that are shown. If there are more, these are the first in alphabetical order."""
 
 SLICE = 20_000
-"""Jobs that one statement counts."""
+"""The maximum number of jobs that one statement counts."""
 
 COUNTING = 0.04
-"""Seconds after which no further slice is counted."""
+"""Seconds after which a call counts no further slice."""
 
 PATIENCE = 0.2
-"""The same when a number is older than `STALE`, or none is known yet."""
+"""Seconds after which a call counts no further slice while the number of some group is unknown, or older than `STALE`
+seconds."""
 
 STALE = 120.0
-"""Seconds after which a number that was not counted again is too old to be shown for long: all may have changed while nobody
-looked."""
+"""Seconds after which a number that was not counted again is too old: everything may have changed while nobody looked."""
 
 FEWEST = 20
-"""Up to how many jobs a group is counted at first that appeared out of turn."""
+"""A new group, whose turn to be counted has not come yet, is at first counted up to this many jobs."""
 
 NEW = 5_000
-"""Deaths since the last look that are asked for. Of more, all groups are looked for anew."""
+"""The most new deaths that one call reads. When there are more, all groups are searched for again."""
 
 LATE = timedelta(seconds=15)
-"""How long after its time the row of a death may be committed, to be among the new ones."""
+"""A new death is found if its row is committed at most this long after the job died."""
 
 Key = tuple[str, str]
 
@@ -59,8 +52,9 @@ _START = ("", "", datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
 
 @dataclass(slots=True)
 class _Group:
-    """What is known of a group: its number, counted in a look (its `round`; 0: not yet) that began `at` (monotonic), and the
-    pass through all groups in which it was seen last."""
+    """What is known of a group. `number` is its number of jobs. `round` is the number of the call that counted the group (0:
+    none has yet), and `at` is when that call began, in monotonic seconds. `passed` is the number of the last pass through
+    all groups that found the group. `example` is its newest job."""
 
     number: int
     first_at: datetime
@@ -72,10 +66,10 @@ class _Group:
 
 
 class DeadLetters:
-    """Counts groups, and remembers them from one look to the next."""
+    """Counts the groups of dead letters, and remembers them from one call to the next."""
 
     def __init__(self, *, seconds: float = COUNTING, patience: float = PATIENCE) -> None:
-        """`seconds` and `patience`: see `COUNTING` and `PATIENCE`."""
+        """`seconds` takes the place of `COUNTING`, `patience` that of `PATIENCE`."""
         self._seconds, self._patience = seconds, max(seconds, patience)
         self._groups: dict[Key, _Group] = {}
         self._errors: dict[UUID, tuple[str | None, str]] = {}
@@ -88,9 +82,9 @@ class DeadLetters:
         self._under_way: _Group | None = None
 
     async def groups(self, connection: Connection) -> DeadGroups:
-        """The groups as they are now. Raises what the database raises."""
+        """Returns the groups as they are now, the largest first. Raises what the database raises."""
         self._round += 1
-        at: datetime = await connection.fetchval(NOW.positional)
+        at: datetime = await NOW.fetchval(connection)
         if not await self._count(connection):
             await self._look(connection)
         self._looked = at
@@ -113,7 +107,8 @@ class DeadLetters:
         return DeadGroups(at, tuple(groups), total)
 
     async def group(self, connection: Connection, kind: str, fingerprint: str) -> DeadGroup | None:
-        """One group as it is now; None: it is empty. Of one with more than `SLICE` jobs the number is what `groups` knows.
+        """Returns one group as it is now; None if it has no jobs. If it has `SLICE` jobs or more, its number is the one that
+        `groups` has found, marked as estimated.
 
         Raises what the database raises.
         """
@@ -125,8 +120,7 @@ class DeadLetters:
         if row["number"] == SLICE:
             number = Count(max(SLICE, self._number((kind, fingerprint))), estimated=True)
             first_at = (await _first(connection, [(kind, fingerprint)]))[kind, fingerprint]
-        arguments = DEAD_ERRORS.arguments(ids=[row["id"]], ends=[row["last_at"]])
-        error = await connection.fetchrow(DEAD_ERRORS.positional, *arguments)
+        error = await DEAD_ERRORS.fetchrow(connection, ids=[row["id"]], ends=[row["last_at"]])
         return DeadGroup(
             kind=kind,
             fingerprint=fingerprint,
@@ -139,13 +133,18 @@ class DeadLetters:
         )
 
     async def _count(self, connection: Connection) -> bool:
-        """Go on counting until all are counted, True, or the time is over."""
+        """Go on counting until all groups are counted or the time is over. Returns whether all are counted."""
         began = time.monotonic()
         through = False
         while True:
             kind, fingerprint, at, job_id = self._position
-            arguments = DEAD_SLICE.arguments(kind=kind, fingerprint=fingerprint, at=at, id=job_id, limit=SLICE)
-            through = self._take(await connection.fetch(DEAD_SLICE.positional, *arguments), began) or through
+            through = (
+                self._take(
+                    await DEAD_SLICE.fetch(connection, kind=kind, fingerprint=fingerprint, at=at, id=job_id, limit=SLICE),
+                    began,
+                )
+                or through
+            )
             if through and all(group.round == self._round for group in self._groups.values()):
                 return True
             stale = self._pass == 0 or any(group.at < began - STALE for group in self._groups.values())
@@ -153,7 +152,8 @@ class DeadLetters:
                 return False
 
     def _take(self, rows: Sequence[Any], began: float) -> bool:
-        """Add a slice to what is counted; whether it was the last of its pass."""
+        """Add a slice to the numbers of its groups. Returns whether it was the last slice of this pass through all
+        groups."""
         last: bool = sum(row["number"] for row in rows) < SLICE
         for row in rows:
             if _key(row) != self._position[:2]:
@@ -176,24 +176,24 @@ class DeadLetters:
         return last
 
     def _close(self) -> None:
-        """The group under way is counted to its end."""
+        """Store the group that was being counted: all its jobs are counted now."""
         if self._under_way is not None:
             self._groups[self._position[:2]] = self._under_way
             self._under_way = None
 
     async def _look(self, connection: Connection) -> None:
-        """Find the groups and the newest deaths that have appeared where this time nothing was counted."""
+        """Find the newest deaths: they update known groups, also those not counted in this call, and show which groups are
+        new."""
         began = time.monotonic()
         found: list[Any] = []
         if self._looked is not None:
-            arguments = DEAD_NEW_KEYS.arguments(since=self._looked - LATE, limit=NEW)
-            found = await connection.fetch(DEAD_NEW_KEYS.positional, *arguments)
+            found = await DEAD_NEW_KEYS.fetch(connection, since=self._looked - LATE, limit=NEW)
         for row in found:
             group = self._groups.get(_key(row))
             if group is not None and row["last_at"] > group.last_at:
                 group.last_at, group.example = row["last_at"], as_uuid(row["id"])
         if self._looked is None or sum(row["number"] for row in found) == NEW:
-            found = await connection.fetch(DEAD_GROUP_KEYS.positional, *DEAD_GROUP_KEYS.arguments(limit=GROUPS))
+            found = await DEAD_GROUP_KEYS.fetch(connection, limit=GROUPS)
         unknown = [_key(row) for row in found if _key(row) not in self._groups][: max(0, GROUPS - len(self._groups))]
         rows = await _newest(connection, unknown, FEWEST + 1)
         first = await _first(connection, [_key(row) for row in rows if row["number"] > FEWEST])
@@ -202,17 +202,16 @@ class DeadLetters:
             self._groups[_key(row)] = _Group(row["number"], first_at, last_at, example, 0, began, self._pass)
 
     async def _name(self, connection: Connection) -> None:
-        """What the newest jobs of the groups died of, of those that were not the newest before."""
+        """Read the error of each group's newest job, if that error is not known yet."""
         newest = {group.example: group.last_at for group in self._groups.values()}
         self._errors = {job_id: error for job_id, error in self._errors.items() if job_id in newest}
         unknown = [job_id for job_id in newest if job_id not in self._errors]
         if unknown:
-            arguments = DEAD_ERRORS.arguments(ids=unknown, ends=[newest[job_id] for job_id in unknown])
-            for row in await connection.fetch(DEAD_ERRORS.positional, *arguments):
+            for row in await DEAD_ERRORS.fetch(connection, ids=unknown, ends=[newest[job_id] for job_id in unknown]):
                 self._errors[as_uuid(row["id"])] = (row["error_class"], first_line(row["error"]) or "")
 
     def _number(self, key: Key) -> int:
-        """How many are known of a group."""
+        """Returns how many jobs of the group are known."""
         known = self._groups.get(key)
         under_way = self._under_way if key == self._position[:2] else None
         return max(0 if known is None else known.number, 0 if under_way is None else under_way.number)
@@ -226,14 +225,12 @@ async def _newest(connection: Connection, keys: Sequence[Key], limit: int) -> li
     if not keys:
         return []
     kinds, fingerprints = zip(*keys, strict=True)
-    arguments = DEAD_GROUPS.arguments(kinds=list(kinds), fingerprints=list(fingerprints), limit=limit)
-    return list(await connection.fetch(DEAD_GROUPS.positional, *arguments))
+    return list(await DEAD_GROUPS.fetch(connection, kinds=list(kinds), fingerprints=list(fingerprints), limit=limit))
 
 
 async def _first(connection: Connection, keys: Sequence[Key]) -> dict[Key, datetime]:
     if not keys:
         return {}
     kinds, fingerprints = zip(*keys, strict=True)
-    arguments = DEAD_FIRST.arguments(kinds=list(kinds), fingerprints=list(fingerprints))
-    rows = await connection.fetch(DEAD_FIRST.positional, *arguments)
+    rows = await DEAD_FIRST.fetch(connection, kinds=list(kinds), fingerprints=list(fingerprints))
     return {(row["kind"], row["fingerprint"]): row["first_at"] for row in rows}

@@ -1,12 +1,12 @@
-"""Percentiles of merged histograms: bars are added up, percentiles are taken of the sum (they can not be averaged)."""
+"""Merges histograms and takes percentiles of the merged ones, since percentiles cannot be averaged."""
 
 from collections.abc import Iterable, Sequence
 
-from carafe.jobs.statistics import BOUNDS
+from carafe.telemetry.metrics import BOUNDS
 
 
 def merge(histograms: Iterable[Sequence[int] | None]) -> list[int]:
-    """One histogram of several over `BOUNDS`; None counts for nothing."""
+    """Returns the sum of several histograms over the bounds `BOUNDS`. None counts as an empty histogram."""
     merged = [0] * (len(BOUNDS) + 1)
     for histogram in histograms:
         for index, count in enumerate(histogram or ()):
@@ -15,9 +15,10 @@ def merge(histograms: Iterable[Sequence[int] | None]) -> list[int]:
 
 
 def percentile(histogram: Sequence[int], share: float) -> float | None:
-    """The value in seconds below which `share` (0 to 1) of what was counted lies; None of nothing.
+    """Returns the value in seconds below which the share `share` (0 to 1) of the counted values lies. Returns None for an
+    empty histogram.
 
-    Within a bar it is spread evenly; what is above all bounds counts as the last one.
+    The values within a bar are assumed to be spread evenly. Values above all bounds count as the last bound.
     """
     rank = share * sum(histogram)
     if rank <= 0:

@@ -1,45 +1,42 @@
-"""All that is known of one job: its row, why it waits, its failed attempts, what it logged, and its life as a timeline."""
+"""Reads all that is known of one job: its row, why it waits, its failed attempts, what it logged, and its timeline."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from carafe.jobs import job_logs
-from carafe.jobs.audit import AuditRecord, audit_record
-from carafe.jobs.moves import Connection
-from carafe.jobs.queue import Queue
-from carafe.jobs.records import AttemptRecord, Count, as_uuid, job_record
-from carafe.jobs.statements import ATTEMPTS
+from carafe.durations import in_words
+from carafe.jobs.actions import ACTIONS
+from carafe.jobs.records import AttemptRecord, as_uuid
 from carafe.jobs.states import State
-from carafe.readmodel.facts import facts, next_hint, redis_trouble
+from carafe.queue.queue import Queue
 from carafe.readmodel.records import JobView, Moment
-from carafe.readmodel.statements import BEFORE_IT, JOB, JOB_ACTIONS, KEY_HOLDER, VERSIONS
-from carafe.readmodel.waiting import Waiting, why
-from carafe.readmodel.walks import FEW
-from carafe.readmodel.words import seconds_in_words
+from carafe.readmodel.statements import JOB_ACTIONS, VERSIONS
+from carafe.store import job_logs
+from carafe.store.audit import AuditRecord, audit_record
+from carafe.store.database import Connection
+from carafe.store.reading import find_job
+from carafe.store.waiting import hints_for, sentence
 
-ACTIONS = 200
-"""Actions on a job that are told of, the newest."""
+ACTIONS_SHOWN = 200
+"""The maximum number of actions on a job that its page shows; the newest are shown."""
 
-_DONE = {"retry": "retried", "cancel": "cancelled", "run now": "run now", "discard": "discarded", "enqueue": "enqueued"}
+_DONE = {"enqueue": "enqueued"} | {action.name: action.done for action in ACTIONS.values()}
 
 
 async def job_view(connection: Connection, queue: Queue | None, job_id: UUID, *, max_replicas: int | None) -> JobView | None:
-    """The view, or None when there is no such job. Raises what the database raises."""
-    # First, so that a change meanwhile makes it out of date, never the other way round.
+    """Returns all that is known of the job; None when there is no job with this id. Raises what the database raises."""
+    # The version is read first: if the job changes meanwhile, the version is older than the view, never newer.
     version = (await versions(connection, [job_id])).get(job_id)
-    row = await connection.fetchrow(JOB.positional, *JOB.arguments(id=job_id))
-    if row is None or version is None:
+    found = await find_job(connection, job_id)
+    if found is None or version is None:
         return None
-    failed = await connection.fetch(ATTEMPTS.positional, job_id)
-    attempts = tuple(map(_attempt, failed))
-    arguments = JOB_ACTIONS.arguments(target=str(job_id), limit=ACTIONS)
-    actions = [audit_record(found) for found in await connection.fetch(JOB_ACTIONS.positional, *arguments)]
+    row, job = found
+    attempts = job.attempts
+    actions = [audit_record(done) for done in await JOB_ACTIONS.fetch(connection, target=str(job_id), limit=ACTIONS_SHOWN)]
     logs = tuple(await job_logs.read(connection, job_id))
-    waiting = await _waiting(connection, queue, row, max_replicas)
+    waiting = await sentence(connection, row, await hints_for(row, queue), max_replicas=max_replicas)
     names = [attempt.worker for attempt in attempts if attempt.worker]
-    job = job_record(row, attempts, cut=("attempts",) if any(found["cut"] for found in failed) else ())
     return JobView(
         job=job,
         secrets=job.secrets,
@@ -61,60 +58,9 @@ async def job_view(connection: Connection, queue: Queue | None, job_id: UUID, *,
 
 
 async def versions(connection: Connection, ids: Sequence[UUID]) -> Mapping[UUID, str]:
-    """What changes whenever a job's view may have changed, of those that exist. Raises what the database raises."""
-    rows = await connection.fetch(VERSIONS.positional, *VERSIONS.arguments(ids=list(ids)))
+    """Returns the `JobView.version` of each of these jobs that exists. Raises what the database raises."""
+    rows = await VERSIONS.fetch(connection, ids=list(ids))
     return {as_uuid(row["id"]): row["version"] for row in rows}
-
-
-async def _waiting(
-    connection: Connection, queue: Queue | None, row: Mapping[str, Any], max_replicas: int | None
-) -> str | None:
-    state = State.stored(row["state"])
-    holder = None
-    if state is State.DEAD and row["unique_key"] is not None:
-        found = await connection.fetchrow(KEY_HOLDER.positional, *KEY_HOLDER.arguments(key=row["unique_key"]))
-        holder = None if found is None else as_uuid(found["id"])
-    if state is State.RUNNING or (state.ended and holder is None):
-        return None
-    redis = hint = None
-    before = Count(0)
-    if state is State.QUEUED:
-        redis = await redis_trouble(queue)
-        hint = None if queue is None or redis is not None else await next_hint(queue)
-        if row["hinted_at"] is not None:
-            arguments = BEFORE_IT.arguments(queue=row["queue"], hinted_at=row["hinted_at"], limit=FEW + 1)
-            number = await connection.fetchval(BEFORE_IT.positional, *arguments)
-            before = Count(number, number > FEW)
-    job = Waiting(
-        state=state,
-        kind=row["kind"],
-        attempt=row["attempt"],
-        max_attempts=row["max_attempts"],
-        due_at=row["due_at"],
-        hinted_at=row["hinted_at"],
-        deferrals=row["deferrals"],
-        snoozes=row["snoozes"],
-        suspect=row["suspect"],
-        unique_key=row["unique_key"],
-        redis=redis,
-        hint=hint,
-        before=before,
-        holder=holder,
-    )
-    return why(job, await facts(connection, max_replicas=max_replicas, queue=row["queue"]))
-
-
-def _attempt(row: Mapping[str, Any]) -> AttemptRecord:
-    return AttemptRecord(
-        attempt=row["attempt"],
-        cause=row["cause"],
-        error_class=row["error_class"],
-        error=row["error"],
-        traceback=row["traceback"],
-        worker=row["worker_name"] or (str(row["worker"]) if row["worker"] else None),
-        started_at=row["started_at"],
-        ended_at=row["ended_at"],
-    )
 
 
 def _origin(actions: Iterable[AuditRecord]) -> UUID | None:
@@ -130,7 +76,8 @@ def _origin(actions: Iterable[AuditRecord]) -> UUID | None:
 def _timeline(
     row: Mapping[str, Any], attempts: Iterable[AttemptRecord], actions: Iterable[AuditRecord], waiting: str | None
 ) -> tuple[Moment, ...]:
-    """What happened, in order; of one moment, what came first by its nature stands first."""
+    """Returns what happened to the job, in order. Events of the same moment are ordered by what they are (`_FIRST`):
+    "created" comes before "started", for example."""
     state = State.stored(row["state"])
     by = f" by {row['created_by']}" if row["created_by"] else ""
     found = [Moment(row["created_at"], "created", f"created{by}")]
@@ -139,7 +86,7 @@ def _timeline(
         took = ""
         if attempt.started_at is not None:
             found.append(Moment(attempt.started_at, "started", f"attempt {attempt.attempt} started{where}"))
-            took = f" after {seconds_in_words((attempt.ended_at - attempt.started_at).total_seconds())}"
+            took = f" after {in_words((attempt.ended_at - attempt.started_at).total_seconds())}"
         error = attempt.error_class or attempt.cause
         found.append(Moment(attempt.ended_at, "failed", f"attempt {attempt.attempt} failed{took}: {error}"))
     found += [_acted(action) for action in actions]
@@ -162,7 +109,7 @@ def _timeline(
         if state in (State.SCHEDULED, State.RETRYING):
             found.append(Moment(row["due_at"], "due", "due"))
         if state is State.RUNNING:
-            text = f"running for {seconds_in_words((row['now'] - started).total_seconds())}" if started else "running"
+            text = f"running for {in_words((row['now'] - started).total_seconds())}" if started else "running"
         else:
             text = waiting or state.value
         found.append(Moment(row["now"], "now", text))

@@ -1,6 +1,7 @@
-"""Answers that are the same for everybody, kept for a moment: many viewers cost what one costs.
+"""For a moment, keeps answers that are the same for every viewer, so that many viewers cost no more than one.
 
-Whoever asks while an answer is being made waits for that one. Keeps a bounded number of answers, the ones used last.
+A caller that asks while the answer is being made waits for the same answer. A bounded number of answers is kept: those that
+were used last.
 """
 
 import asyncio
@@ -13,14 +14,13 @@ from typing import Any, TypeVar, cast
 T = TypeVar("T")
 
 KEPT = 256
-"""Answers at most."""
+"""The maximum number of answers that are kept."""
 
 
 @dataclass(slots=True)
 class _Answer:
-    """One answer, and from when on a new one is asked for; it is still given until that is there, or `until`.
-
-    Times on `time.monotonic`."""
+    """One answer. The first call after `renewed_from` starts to make the next answer in the background (`next`). Callers get
+    this answer until the next one is made, but not after `until`. Both times are on `time.monotonic`."""
 
     task: "asyncio.Task[Any]"
     renewed_from: float
@@ -29,14 +29,15 @@ class _Answer:
 
 
 class Memory:
-    """Answers by key."""
+    """Remembers answers by key."""
 
     def __init__(self) -> None:
         self._answers: OrderedDict[Hashable, _Answer] = OrderedDict()
 
     async def get(self, key: Hashable, seconds: float, ask: Callable[[], Awaitable[T]], *, renew: float | None = None) -> T:
-        """The answer under `key`, at most `seconds` old as of when it was asked for. Raises what `ask` raises; that is not
-        kept. From `renew` seconds on the next answer is made in the background, and nobody waits for it."""
+        """Returns the answer stored under `key` if it is at most `seconds` old. Otherwise calls `ask` for an answer, and
+        stores it. An answer's age counts from the call of `ask`. If a stored answer is older than `renew` seconds, it is
+        returned, and the next one is made in the background. Raises what `ask` raises; errors are not kept."""
         now = time.monotonic()
         answer = self._answers.get(key)
         if answer is not None and answer.next is not None and answer.next.done():
@@ -72,6 +73,6 @@ async def _run(ask: Callable[[], Awaitable[T]]) -> T:
 
 def _task(ask: Callable[[], Awaitable[T]]) -> "asyncio.Task[T]":
     task = asyncio.ensure_future(_run(ask))
-    # Whoever asked may have gone; a failure then concerns nobody.
+    # The callers may have gone; then nobody needs the failure.
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
     return task

@@ -1,9 +1,10 @@
-"""The read model: every question that a page, the API or the command line asks about the system, in one object.
+"""The read model: one object with a method for every question that a page, the API or the command line asks about the
+system.
 
 Each answer is a frozen record (see carafe.readmodel.records), made by a handful of bounded statements on one connection.
-What all viewers share (the counts, the groups of dead letters, the kinds) is remembered for a moment, so that many viewers
-cost what one costs.
-Must never: write anything, or keep what it remembers longer than it says.
+Answers that all viewers share (the counts, the groups of dead letters, the kinds) are remembered for a moment, so that many
+viewers cost no more than one.
+Must never: write anything, or remember an answer for longer than stated here.
 """
 
 import asyncio
@@ -12,56 +13,50 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from uuid import UUID
 
-from carafe.database import DISCONNECTED, PASSING, Database
 from carafe.errors import Busy, Unavailable
-from carafe.jobs.acceptance import Acceptance
-from carafe.jobs.bulk import BulkActionRecord, bulk_record
 from carafe.jobs.errors import InvalidOption
-from carafe.jobs.filters import JobFilter
-from carafe.jobs.moves import Connection
-from carafe.jobs.queue import Queue
-from carafe.jobs.records import Count
+from carafe.jobs.records import Count, Page
 from carafe.jobs.states import State
-from carafe.readmodel import audits, jobview, overview, pages, workforce
-from carafe.readmodel.counting import Counts, count, count_live, total
+from carafe.queue.queue import Queue
+from carafe.readmodel import audits, jobview, overview, workforce
 from carafe.readmodel.dead import COUNTING, DeadLetters
-from carafe.readmodel.facts import redis_trouble
 from carafe.readmodel.memory import Memory
-from carafe.readmodel.records import (
-    AuditPage,
-    DeadGroup,
-    DeadGroups,
-    JobsPage,
-    JobView,
-    Range,
-    Series,
-    Snapshot,
-    Workers,
-)
+from carafe.readmodel.records import AuditPage, DeadGroup, DeadGroups, JobView, Range, Series, Snapshot, Workers
 from carafe.readmodel.series import axis_of, series
 from carafe.readmodel.statements import BULK_ACTIONS, KINDS
+from carafe.store import pages
+from carafe.store.acceptance import Acceptance
+from carafe.store.bulk import BulkActionRecord, bulk_record
+from carafe.store.counting import Counts, count, count_live, total
+from carafe.store.database import DISCONNECTED, PASSING, Connection, Database
+from carafe.store.filters import JobFilter
+from carafe.store.keyset import weighs
+from carafe.store.status import redis_trouble
 
 TRYING = 0.03
-"""Seconds that rows are tried for where a filter has no index: for a page, and a third of it for counts."""
+"""Seconds that a page of jobs may spend on checking rows one by one, if no index serves its filter. A count may spend a
+third of that."""
 
 LIVE, COUNTED, GROUPS, KINDS_KEPT = 0.5, 2.0, 5.0, 10.0
-"""Seconds that counts of live jobs, counts by filter, groups of dead letters and kinds are remembered."""
+"""Seconds that answers are remembered: `LIVE` for counts of live jobs, `COUNTED` for counts by filter, `GROUPS` for the
+groups of dead letters, `KINDS_KEPT` for the kinds."""
 
 GROUPS_RENEWED = 2.5
-"""Seconds after which somebody who asks for the groups has them counted anew for the next."""
+"""When the groups of dead letters are older than this many seconds, a call has them counted again for the next caller."""
 
 NEWEST = 10_000
-"""Live jobs whose kinds count as known."""
+"""How many of the newest live jobs are searched for kinds; these kinds count as known."""
 
 WATCHED = 1_000
-"""Jobs that can be asked about at once."""
+"""The maximum number of jobs whose versions one statement reads."""
 
 
 class ReadModel:
-    """Asks one database (best one of its own: read-only, few connections, a statement timeout) and looks at Redis.
+    """Answers questions about the system from Postgres and Redis. Give it a `Database` of its own if you can: read-only,
+    with few connections and a statement timeout.
 
-    `queue` None: Redis is not looked at. `max_replicas`: of workers, where an autoscaler keeps to one; None: not known.
-    Every method raises `Unavailable` when Postgres cannot be used. Safe to share between tasks of one loop.
+    If `queue` is None, Redis is not asked. `max_replicas` is the autoscaler's maximum number of workers, or None if that is
+    unknown. Every method raises `Unavailable` when Postgres cannot be used. Safe to share between tasks of one loop.
     """
 
     def __init__(
@@ -73,8 +68,8 @@ class ReadModel:
         max_replicas: int | None = None,
         trying: float = TRYING,
     ) -> None:
-        """`acceptance`: whether a job would be accepted; None: nobody looks. `trying`: seconds that rows are tried for where
-        a filter has no index."""
+        """`acceptance` finds out whether a job would be accepted now; if it is None, that is not checked. `trying` is used
+        instead of `TRYING`."""
         self._acceptance = acceptance
         self._database, self._queue, self._max_replicas = database, queue, max_replicas
         self._trying = trying
@@ -82,7 +77,7 @@ class ReadModel:
         self._dead = DeadLetters(seconds=max(COUNTING, trying))
 
     async def snapshot(self) -> Snapshot:
-        """The state of everything now."""
+        """Returns the state of the whole system now."""
         redis, postgres = await asyncio.gather(redis_trouble(self._queue), self._refuses())
         live = await self._live()
         slower = await self._memory.get("slow", overview.SLOW, lambda: self._slow(live))
@@ -92,9 +87,10 @@ class ReadModel:
             )
 
     async def series(self, range: Range = "1h", kind: str | None = None) -> Series:  # noqa: A002  the word on the page
-        """The charts' points and markers. With `kind`, rates and percentiles are that kind's; gauges are always of all.
+        """Returns the charts' points and markers. With `kind`, rates and percentiles are that kind's; gauges are always of
+        all kinds.
 
-        Raises `InvalidOption`.
+        Raises `InvalidOption` for a range or a kind that is not valid.
         """
         if kind is not None and not kind.isprintable():
             raise InvalidOption("kind", "must be printable characters")
@@ -105,37 +101,40 @@ class ReadModel:
 
         return await self._memory.get(("series", range, kind), axis_of(range).kept, ask)
 
-    async def jobs(self, filter: JobFilter, *, cursor: str | None = None, limit: int = 50) -> JobsPage:  # noqa: A002
-        """A page of jobs, newest first: live ones by creation, ended ones by their end. `limit` from 1 to 500.
+    async def jobs(self, filter: JobFilter, *, cursor: str | None = None, limit: int = 50) -> Page:  # noqa: A002
+        """Returns a page of jobs, newest first: live jobs by their creation, ended jobs by their end. `limit` is from 1 to
+        500. The jobs come without arguments and results, and with only the first line of an error.
 
-        Raises `InvalidOption` for a cursor that is not one.
+        Raises `InvalidOption` for a cursor that is not valid.
         """
-        live = await self._live() if filter.touches("live") else {}
+        live = await self._live() if weighs(filter) else {}
         async with self._connection() as connection:
-            return await pages.page(connection, filter, live, cursor=cursor, limit=limit, seconds=self._trying)
+            return await pages.page(connection, filter, live, cursor=cursor, limit=limit, seconds=self._trying, longest=0)
 
     async def counts(self, filter: JobFilter) -> Mapping[State, Count]:  # noqa: A002
-        """How many jobs of each state match, whatever states the filter names (for tabs)."""
+        """Returns how many jobs of each state match the filter, for the tabs of a list. The filter's own condition on states
+        is ignored."""
         return await self._counts(filter, frozenset(State))
 
     async def matching(self, filter: JobFilter) -> Count:  # noqa: A002
-        """How many jobs match."""
+        """Returns how many jobs match the filter."""
         return total(await self._counts(filter, filter.states or frozenset(State)))
 
     async def job(self, job_id: UUID) -> JobView | None:
-        """All about one job; None: there is none with this id."""
+        """Returns all that is known of one job; None when there is no job with this id."""
         async with self._connection() as connection:
             return await jobview.job_view(connection, self._queue, job_id, max_replicas=self._max_replicas)
 
     async def versions(self, ids: Sequence[UUID]) -> Mapping[UUID, str]:
-        """The `JobView.version` of each of these jobs that exists, in one statement (at most 1,000 ids)."""
-        if len(ids) > WATCHED:
-            raise InvalidOption("ids", f"at most {WATCHED:,} jobs can be watched (got {len(ids):,})")
+        """Returns the `JobView.version` of each of these jobs that exists. Each statement reads at most `WATCHED` jobs."""
+        found: dict[UUID, str] = {}
         async with self._connection() as connection:
-            return await jobview.versions(connection, ids)
+            for begin in range(0, len(ids), WATCHED):
+                found |= await jobview.versions(connection, ids[begin : begin + WATCHED])
+        return found
 
     async def dead_groups(self) -> DeadGroups:
-        """Unresolved dead jobs by kind and fingerprint, at most 5 s old."""
+        """Returns the unresolved dead jobs in groups by kind and fingerprint. The answer is at most 5 s old."""
 
         async def ask() -> DeadGroups:
             async with self._connection() as connection:
@@ -144,36 +143,38 @@ class ReadModel:
         return await self._memory.get("dead groups", GROUPS, ask, renew=GROUPS_RENEWED)
 
     async def dead_group(self, kind: str, fingerprint: str) -> DeadGroup | None:
-        """One of these groups as it is now; None: it is empty."""
+        """Returns one group of unresolved dead jobs as it is now; None if the group has no jobs."""
         async with self._connection() as connection:
             return await self._dead.group(connection, kind, fingerprint)
 
     async def workers(self) -> Workers:
-        """Workers, and pods that should be workers."""
+        """Returns the workers, live and gone, and the pods that should have a worker and have none yet."""
         async with self._connection() as connection:
             return await workforce.workers(connection)
 
     async def kinds(self) -> tuple[str, ...]:
-        """The kinds that are known from workers, statistics and jobs, in order of the alphabet."""
+        """Returns the kinds that are known from workers, statistics and live jobs, in alphabetical order."""
 
         async def ask() -> tuple[str, ...]:
             async with self._connection() as connection:
-                rows = await connection.fetch(KINDS.positional, *KINDS.arguments(limit=NEWEST))
+                rows = await KINDS.fetch(connection, limit=NEWEST)
             return tuple(row["kind"] for row in rows if row["kind"] is not None)
 
         return await self._memory.get("kinds", KINDS_KEPT, ask)
 
     async def audit(self, *, target: str | None = None, cursor: str | None = None, limit: int = 50) -> AuditPage:
-        """Actions, newest first; with `target` those on it alone. Raises `InvalidOption` for a cursor that is not one."""
+        """Returns a page of the audit, newest first. With `target`, it has only actions on that job, worker or queue. Raises
+        `InvalidOption` for a limit, target or cursor that is not valid."""
         async with self._connection() as connection:
             return await audits.audit_page(connection, target=target, cursor=cursor, limit=limit)
 
     async def bulk_actions(self, *, limit: int = 50) -> tuple[BulkActionRecord, ...]:
-        """Bulk actions, those under way first, then the newest."""
+        """Returns bulk actions: those under way first, then the newest. Raises `InvalidOption` for a limit that is not from
+        1 to 500."""
         if not 1 <= limit <= 500:
             raise InvalidOption("limit", f"must be from 1 to 500 (got {limit})")
         async with self._connection() as connection:
-            rows = await connection.fetch(BULK_ACTIONS.positional, *BULK_ACTIONS.arguments(limit=limit))
+            rows = await BULK_ACTIONS.fetch(connection, limit=limit)
         return tuple(bulk_record(row) for row in rows)
 
     async def _counts(self, filter: JobFilter, states: frozenset[State]) -> Counts:  # noqa: A002
@@ -209,5 +210,5 @@ class ReadModel:
             raise Busy(error) from error
         except DISCONNECTED as error:
             if isinstance(error, ValueError):
-                raise  # asyncpg's word for a value that it cannot encode
+                raise  # asyncpg raises this for a value that it cannot encode
             raise Unavailable(error) from error

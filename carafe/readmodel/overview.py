@@ -1,43 +1,44 @@
-"""The state of everything at one moment: counters, rates of the last minute, capacity, and what needs attention.
+"""The state of the whole system at one moment: counts, rates of the last minute, capacity, and what needs attention.
 
-Asked for once a second per process while anybody looks. What changes slowly or costs more (ended jobs, deaths, lost workers)
-is remembered for `SLOW` seconds.
+Each process reads this state once a second while somebody looks at the dashboard. Parts that change slowly or cost more
+(ended jobs, deaths, lost workers) are remembered for `SLOW` seconds.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from carafe.jobs.filters import JobFilter
-from carafe.jobs.held_back import HeldBack, held_back
-from carafe.jobs.hints import QUEUE
-from carafe.jobs.moves import Connection
+from carafe.jobs.queue_name import QUEUE
 from carafe.jobs.states import State
 from carafe.readmodel.attention import DEATHS_WITHIN, Situation, attention
-from carafe.readmodel.counting import Counts, count
-from carafe.readmodel.facts import Facts, facts
 from carafe.readmodel.histograms import merge, percentile
 from carafe.readmodel.records import Rates, Snapshot
 from carafe.readmodel.statements import LEFT_KINDS, LOST_WORKERS, OLDEST_WAIT, RATES, RECENT_DEATHS
+from carafe.store.counting import Counts, count
+from carafe.store.database import Connection
+from carafe.store.filters import JobFilter
+from carafe.store.held_back import HeldBack, held_back
+from carafe.store.status import Facts, facts
 
 SLOW = 5.0
-"""Seconds that the slower part is remembered."""
+"""Seconds that the slower part of the answer is remembered."""
 
 OLDEST_OF = 1_000
-"""Queued jobs among which the oldest is looked for; of more, the last sample knows it."""
+"""If at most this many jobs are queued, the oldest is searched for. If there are more, the wait of the oldest is taken from
+the last sample."""
 
 NEWEST = 5_000
-"""Deaths, or jobs left lying, that are looked at."""
+"""At most this many recent deaths are read, and at most this many jobs are searched for kinds that no worker knows."""
 
 COUNTING = 0.05
-"""Seconds for counting ended jobs."""
+"""Seconds that counting ended jobs may take."""
 
 MINUTE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Slow:
-    """What is remembered for a while."""
+    """The parts of the answer that change slowly or cost more, and are remembered for `SLOW` seconds."""
 
     ended: Counts
     deaths: Sequence[Mapping[str, Any]]
@@ -46,13 +47,12 @@ class Slow:
 
 
 async def slow(connection: Connection, live: Counts) -> Slow:
-    """The slower part. Raises what the database raises."""
+    """Returns the parts that change slowly or cost more. Raises what the database raises."""
     done = (State.SUCCEEDED, State.CANCELLED)
     ended = await count(connection, JobFilter(), done, live, seconds=COUNTING)
     dead = await count(connection, JobFilter(resolved=False), (State.DEAD,), live, seconds=COUNTING)
-    arguments = RECENT_DEATHS.arguments(seconds=DEATHS_WITHIN, limit=NEWEST)
-    deaths = await connection.fetch(RECENT_DEATHS.positional, *arguments)
-    lost = await connection.fetchrow(LOST_WORKERS.positional)
+    deaths = await RECENT_DEATHS.fetch(connection, seconds=DEATHS_WITHIN, limit=NEWEST)
+    lost = await LOST_WORKERS.fetchrow(connection)
     return Slow({**ended, **dead}, deaths, lost, await held_back(connection))
 
 
@@ -65,11 +65,13 @@ async def snapshot(
     postgres: str | None = None,
     max_replicas: int | None,
 ) -> Snapshot:
-    """Now. `redis`, `postgres`: why they cannot be used. Raises what the database raises."""
+    """Returns the state of the system now. `redis` and `postgres` say why that server cannot be used, and are None if it
+    can. Raises what the database raises."""
     known = await facts(connection, max_replicas=max_replicas)
-    rates = _rates(await connection.fetch(RATES.positional), known)
-    arguments = LEFT_KINDS.arguments(queue=QUEUE, kinds=sorted(known.kinds), limit=NEWEST)
-    left_kinds = await connection.fetch(LEFT_KINDS.positional, *arguments)
+    rates = _rates(await RATES.fetch(connection), known)
+    left_kinds = await LEFT_KINDS.fetch(
+        connection, queue=QUEUE, kinds=list(known.kinds), versions=list(known.kinds.values()), limit=NEWEST
+    )
     counts = {**live, **slower.ended}
     queued = counts[State.QUEUED].number
     oldest_wait = await _oldest_wait(connection, queued, known)
@@ -105,7 +107,7 @@ async def _oldest_wait(connection: Connection, queued: int, known: Facts) -> flo
     sampled = known.sampled_wait
     if queued > OLDEST_OF and known.sample is not None and sampled is not None:
         return sampled + max(0.0, (known.now - known.sample.at).total_seconds())
-    row = await connection.fetchrow(OLDEST_WAIT.positional, *OLDEST_WAIT.arguments(limit=10 * OLDEST_OF))
+    row = await OLDEST_WAIT.fetchrow(connection, limit=10 * OLDEST_OF)
     assert row is not None
     return max(0.0, float(row["seconds"]))
 
@@ -118,7 +120,8 @@ def _growing(known: Facts) -> float:
 
 
 def _rates(rows: Sequence[Mapping[str, Any]], known: Facts) -> Rates:
-    """Of the last whole minute. What arrived is what ended for good, and what there is more of now."""
+    """Returns the rates of the last whole minute. `arrived` is the rate of jobs that ended plus the growth of live jobs,
+    never below 0."""
 
     def ended(*outcomes: str) -> float:
         return float(sum(row["count"] for row in rows if row["outcome"] in outcomes) / MINUTE)

@@ -1,4 +1,5 @@
-"""What the read model answers with: frozen records, in the words of the tables. Durations in seconds, times aware (UTC)."""
+"""The frozen records that the read model returns. Their fields are named as the columns of the tables. Durations are in
+seconds; times are aware (UTC)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,10 +7,10 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from carafe.jobs.audit import AuditRecord
-from carafe.jobs.job_logs import LogLine
 from carafe.jobs.records import AttemptRecord, Count, JobRecord
 from carafe.jobs.states import State
+from carafe.store.audit import AuditRecord
+from carafe.store.job_logs import LogLine
 
 Severity = Literal["info", "warning", "critical"]
 Range = Literal["5m", "1h", "24h", "7d"]
@@ -17,9 +18,10 @@ Range = Literal["5m", "1h", "24h", "7d"]
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """Something that a person should look at, in words with numbers, and the page that helps.
+    """Something that a person should look at.
 
-    `key` names the condition (stable, for tests and tools), `path` is relative to the dashboard's root.
+    `text` says what it is, in words with numbers. `key` names the condition (stable, for tests and tools). `path` is the
+    page that helps, relative to the dashboard's root. `since` is when the condition began, if known.
     """
 
     key: str
@@ -31,7 +33,8 @@ class Attention:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Of the last minute: per second, and percentiles in seconds from merged histograms (None: nothing ended)."""
+    """What happened in the last minute. Rates are in jobs per second. Percentiles of wait and run times are in seconds, from
+    merged histograms; None when no job ended."""
 
     arrived: float
     succeeded: float
@@ -45,7 +48,7 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The state of everything at one moment of Postgres's clock."""
+    """The state of the whole system at one moment of Postgres's clock."""
 
     at: datetime
     counts: Mapping[State, Count]
@@ -61,18 +64,18 @@ class Snapshot:
     replicas_there: int | None
     leader: str | None
     redis: str | None
-    """Why Redis cannot be used, in words; None: it can."""
+    """Why Redis cannot be used, in words; None when it can."""
     rates: Rates
     drain_seconds: float | None
-    """Until the backlog is worked off at the rate of the last minute; None: it does not shrink, or there is none."""
+    """Seconds until the backlog is empty at its present rate; None when the backlog does not shrink or is empty."""
     growing: float
-    """By how many jobs a second the backlog grows (negative: it shrinks)."""
+    """By how many jobs a second the backlog grows; negative when it shrinks."""
     attention: tuple[Attention, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One bucket of a chart; None where nothing was sampled (a gap, never a zero)."""
+    """One step of a chart. A value is None where nothing was sampled: a gap, never a zero."""
 
     at: datetime
     queued: float | None
@@ -92,7 +95,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """What happened at a moment of a chart: deploy, paused, resumed, scaled, bulk."""
+    """An event at a moment of a chart: a deploy, a pause, a resume, a change of the number of workers, or a bulk action."""
 
     at: datetime
     kind: Literal["deploy", "paused", "resumed", "scaled", "bulk"]
@@ -101,7 +104,7 @@ class Marker:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """The charts' points, oldest first, evenly `step` seconds apart from `since` to `until`."""
+    """The charts' points, oldest first and `step` seconds apart from `since` to `until`, and the markers on them."""
 
     range: Range
     since: datetime
@@ -109,38 +112,6 @@ class Series:
     step: float
     points: tuple[Point, ...]
     markers: tuple[Marker, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class JobRow:
-    """A job in a list. `error` is the first line, at most 200 characters; `duration` of its last run, once ended."""
-
-    id: UUID
-    kind: str
-    state: State
-    attempt: int
-    max_attempts: int
-    created_at: datetime
-    due_at: datetime
-    started_at: datetime | None
-    ended_at: datetime | None
-    duration: float | None
-    progress: float | None
-    error_class: str | None
-    error: str | None
-    worker: UUID | None
-    resolved: bool
-    cancel_requested: bool
-
-
-@dataclass(frozen=True, slots=True)
-class JobsPage:
-    """A page of jobs, newest first. `searched_to`: the filter has no index and was tried on the newest rows down to then;
-    `next_cursor` goes on from there."""
-
-    jobs: tuple[JobRow, ...]
-    next_cursor: str | None
-    searched_to: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +125,10 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """All that is known of one job. `waiting` says in one sentence why it does not run (None: it does not wait).
+    """All that is known of one job. `waiting` says in one sentence why the job does not run; None when it does not wait.
 
-    `secrets` are the names of the arguments whose values are redacted in `job.args`.
+    `secrets` has the names of the arguments whose values are redacted in `job.args`. `origin` is the job from which this one
+    was made by "edit and run".
     """
 
     job: JobRecord
@@ -175,12 +147,13 @@ class JobView:
     logs_cut: bool
     origin: UUID | None
     version: str
-    """Changes whenever anything of this record may have changed."""
+    """A text that changes whenever anything in this record may have changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadGroup:
-    """Unresolved dead jobs of one kind with one fingerprint; `example` is the newest one's."""
+    """Unresolved dead jobs of one kind with one fingerprint. `example` is the id of the newest of them, `error` its
+    error."""
 
     kind: str
     fingerprint: str
@@ -194,7 +167,9 @@ class DeadGroup:
 
 @dataclass(frozen=True, slots=True)
 class DeadGroups:
-    """The groups, largest first, as they were at `at` (at most 5 s old)."""
+    """The groups of unresolved dead jobs, largest first, as they were at `at` (at most 5 s ago). `total` counts all these
+    jobs.
+    """
 
     at: datetime
     groups: tuple[DeadGroup, ...]
@@ -203,7 +178,7 @@ class DeadGroups:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What a worker runs, and for how many seconds."""
+    """A job that a worker runs, and for how many seconds it has run."""
 
     id: UUID
     kind: str
@@ -212,7 +187,8 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class WorkerView:
-    """A worker. `heartbeat_age` in seconds; `pod` and `node` empty outside a cluster; `running` at most 100 entries."""
+    """A worker. `heartbeat_age` is in seconds. `pod` and `node` are empty outside a cluster. `running` has at most 100
+    jobs."""
 
     id: UUID
     name: str
@@ -233,7 +209,7 @@ class WorkerView:
 
 @dataclass(frozen=True, slots=True)
 class PodView:
-    """A worker's pod that is wanted and has no worker yet, with why."""
+    """A pod that should have a worker and has none yet. `trouble` says why."""
 
     name: str
     phase: str
@@ -245,7 +221,8 @@ class PodView:
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """Live workers, those that went in the last hour, and pods that are not there yet; `cut`: there are more workers."""
+    """Live workers, workers that stopped or were lost in the last hour, and pods without a worker yet. `cut` says that there
+    are more workers than are listed."""
 
     live: tuple[WorkerView, ...]
     gone: tuple[WorkerView, ...]
@@ -255,7 +232,7 @@ class Workers:
 
 @dataclass(frozen=True, slots=True)
 class AuditPage:
-    """Audit rows, newest first."""
+    """A page of the audit, newest first. `next_cursor` is the cursor of the next page; None for the last page."""
 
     rows: tuple[AuditRecord, ...]
     next_cursor: str | None

@@ -1,6 +1,6 @@
-"""The charts: samples and ends over time, on one axis with what people and the autoscaler did.
+"""The data of the charts: gauges and ended jobs over time, and markers for what people and the autoscaler did.
 
-A step without a sample is a gap, never a zero; percentiles are taken of merged histograms.
+A step without a sample is a gap, never a zero. Percentiles are taken of merged histograms.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,33 +10,35 @@ from types import MappingProxyType
 from typing import Any, cast
 
 from carafe.jobs.errors import InvalidOption
-from carafe.jobs.hints import QUEUE
-from carafe.jobs.moves import Connection
+from carafe.jobs.queue_name import QUEUE
 from carafe.jobs.stored_json import readable
 from carafe.readmodel.histograms import merge, percentile
 from carafe.readmodel.records import Marker, Point, Range, Series
-from carafe.readmodel.statements import MARKERS, NOW, SERIES_ENDS, SERIES_GAUGES
-from carafe.readmodel.words import counted
+from carafe.readmodel.statements import MARKERS, SERIES_ENDS, SERIES_GAUGES
+from carafe.store.database import Connection
+from carafe.store.humanize import counted
+from carafe.store.statements import NOW
 
 PARTS = 12
-"""Samples of one step at most."""
+"""The maximum number of samples that are read for one step."""
 
 SAMPLED = 5.0
-"""Seconds between two samples."""
+"""Seconds between two samples of the gauges."""
 
 LAG = 3.0
-"""Seconds until what has ended is folded into the statistics."""
+"""Seconds until the statistics include a job that has ended."""
 
 AUDITED = 2_000
-"""Audit rows among which markers are looked for."""
+"""How many of the newest rows of the audit are searched for markers."""
 
 SCALED = 40
-"""Changes of the number of workers that are marked, the last ones."""
+"""The maximum number of changes of the number of workers that get a marker. If there are more, the last ones get it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """A range: how many steps of how many seconds, the width of the statistics' buckets, how long an answer is kept."""
+    """The time axis of a range. It has `points` steps of `step` seconds. `width` is the width of the statistics' buckets,
+    and `kept` is how long an answer is remembered, both in seconds."""
 
     points: int
     step: int
@@ -55,7 +57,7 @@ AXES: Mapping[Range, Axis] = MappingProxyType(
 
 
 def axis_of(range: str) -> Axis:  # noqa: A002
-    """Raises `InvalidOption` for a range that there is not."""
+    """Returns the time axis of a range. Raises `InvalidOption` for an unknown range."""
     try:
         return AXES[range]  # type: ignore[index]
     except KeyError:
@@ -63,27 +65,32 @@ def axis_of(range: str) -> Axis:  # noqa: A002
 
 
 async def series(connection: Connection, range: Range, kind: str | None) -> Series:  # noqa: A002
-    """The charts up to now. Raises `InvalidOption`, and what the database raises."""
+    """Returns the charts of a range up to now. Raises `InvalidOption` for an unknown range, and what the database raises."""
     axis = axis_of(range)
-    now: datetime = await connection.fetchval(NOW.positional)
+    now: datetime = await NOW.fetchval(connection)
     # Short steps are shown when they are over and folded; a long one that has begun is shown as far as it goes.
     begun = axis.step >= 600
     last = (now.timestamp() - (0 if begun else LAG)) // axis.step * axis.step + (axis.step if begun else 0)
     until = datetime.fromtimestamp(last, UTC)
     since = until - timedelta(seconds=axis.points * axis.step)
     parts = max(1, min(PARTS, round(axis.step / SAMPLED)))
-    arguments = SERIES_GAUGES.arguments(points=axis.points, parts=parts, queue=QUEUE, since=since, step=float(axis.step))
-    gauges = {row["bucket"]: row for row in await connection.fetch(SERIES_GAUGES.positional, *arguments)}
-    arguments = SERIES_ENDS.arguments(since=since, step=float(axis.step), width=axis.width, kind=kind or "", until=until)
+    gauges = {
+        row["bucket"]: row
+        for row in await SERIES_GAUGES.fetch(
+            connection, points=axis.points, parts=parts, queue=QUEUE, since=since, step=float(axis.step)
+        )
+    }
     ends: dict[int, list[Mapping[str, Any]]] = {}
-    for row in await connection.fetch(SERIES_ENDS.positional, *arguments):
+    for row in await SERIES_ENDS.fetch(
+        connection, since=since, step=float(axis.step), width=axis.width, kind=kind or "", until=until
+    ):
         ends.setdefault(row["bucket"], []).append(row)
     points = []
     for index in _range(axis.points):
         at = since + timedelta(seconds=index * axis.step)
         seconds = min(float(axis.step), max(1.0, (now - at).total_seconds()))
         points.append(_point(at, seconds, gauges.get(index), ends.get(index, [])))
-    done = await connection.fetch(MARKERS.positional, *MARKERS.arguments(since=since, limit=AUDITED))
+    done = await MARKERS.fetch(connection, since=since, limit=AUDITED)
     markers = sorted([*map(_marker, done), *_scaled(points)], key=lambda marker: marker.at)
     return Series(range, since, until, float(axis.step), tuple(points), tuple(markers))
 
@@ -142,7 +149,7 @@ def _marker(row: Mapping[str, Any]) -> Marker:
 
 
 def _scaled(points: Iterable[Point]) -> list[Marker]:
-    """Where the number of workers changed from one step to the next."""
+    """Returns markers where the number of workers changed from one step to the next."""
     found: list[Marker] = []
     before: int | None = None
     for point in points:

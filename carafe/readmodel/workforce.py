@@ -1,30 +1,31 @@
-"""Who works: workers, live and gone, what each runs, and pods that should be workers and are not there yet."""
+"""Reads the workers, live and gone, with the jobs that each runs, and the pods that should have a worker and have none
+yet."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from carafe.jobs.moves import Connection
 from carafe.jobs.records import as_uuid
 from carafe.readmodel.records import PodView, Running, Workers, WorkerView
 from carafe.readmodel.statements import WORKERS
 from carafe.steward.pods import KnownPod, pods
+from carafe.store.database import Connection
 
 LISTED = 500
-"""Workers that are listed: the newest, those that live first."""
+"""The maximum number of workers that are listed. Live workers come first, then the newest."""
 
 RUNNING = 100
-"""Jobs of one worker that are listed."""
+"""The most running jobs of one worker that are listed."""
 
 
 async def workers(connection: Connection) -> Workers:
-    """All of them now, as far as they are listed. Raises what the database raises."""
-    arguments = WORKERS.arguments(workers=LISTED + 1, limit=RUNNING)
-    rows = await connection.fetch(WORKERS.positional, *arguments)
+    """Returns the workers and the pods without a worker as they are now, at most `LISTED` workers. Raises what the database
+    raises."""
+    rows = await WORKERS.fetch(connection, workers=LISTED + 1, limit=RUNNING)
     found = [_worker(row) for row in rows[:LISTED]]
     live = tuple(worker for worker in found if worker.state in ("running", "draining"))
     at_work = {worker.pod for worker in live}
     cut = len(rows) > LISTED
-    # Whether a pod has a worker cannot be said when not all are here.
+    # Whether a pod has a worker cannot be said when not all live workers are listed.
     there = [] if cut and len(live) == LISTED else await pods(connection)
     missing = [pod for pod in there if not pod.deleting and pod.name not in at_work]
     return Workers(
@@ -60,7 +61,7 @@ def _pod(pod: KnownPod) -> PodView:
     return PodView(
         name=pod.name,
         phase=pod.phase,
-        trouble=pod.trouble or ("its worker has not said hello yet" if pod.current else "nobody watches the cluster now"),
+        trouble=pod.trouble or ("its worker has not reported yet" if pod.current else "nobody watches the cluster now"),
         since=pod.trouble_since or pod.created_at,
         restarts=pod.restarts,
         last_death=pod.last_death,

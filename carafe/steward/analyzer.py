@@ -1,30 +1,32 @@
-"""Analyzes the live jobs when the planner's idea of their number is a factor apart from the last sample.
+"""Runs ANALYZE on the table of live jobs when Postgres's planner is wrong about their number by `FACTOR` or more.
 
-A queue is empty in one minute and full in the next, and autovacuum looks once a minute at best. Carafe's own statements need
-no statistics (docs/plans.md), but behind a transaction pooler: it lets every connection forget the plans that it has kept.
-It serves also the statements of pages and of applications.
+A queue may be empty in one minute and full in the next, and autovacuum looks once a minute at best. So the steward compares
+the planner's number with the last number that it counted itself (`carafe.steward.gauges`). The ANALYZE helps the statements
+of pages and of applications. Carafe's own statements need it only behind a transaction pooler (docs/plans.md): there the
+ANALYZE makes every connection forget its cached plans.
 
-Guarantees: at most one ANALYZE in `REST` seconds by Postgres's own clock, whoever leads; it waits for nobody's lock.
+Guarantees: there is at most one ANALYZE in `REST` seconds by Postgres's own clock, even if the leader changes; the ANALYZE
+waits for no lock.
 """
 
 from typing import ClassVar
 
-from carafe.database import Database
-from carafe.jobs.statements import STALE_STATISTICS
 from carafe.steward.service import Service, log
+from carafe.steward.statements import STALE_STATISTICS
+from carafe.store.database import Database
 
 FACTOR = 10.0
-"""How far apart the two numbers are."""
+"""The table is analyzed when the planner's number of live jobs and the sampled number differ by this factor or more."""
 
 LEAST = 1_000.0
-"""Numbers below are taken for this: small tables need no statistics."""
+"""In this comparison a number of jobs below 1,000 counts as 1,000, since small tables need no exact statistics."""
 
 REST = 30.0
-"""Seconds after an ANALYZE, ours or autovacuum's, in which there is none."""
+"""For this many seconds after an ANALYZE (by the steward or by autovacuum) the steward makes no other."""
 
 
 class Analyzer(Service):
-    """See the module."""
+    """The service that runs ANALYZE on the table of live jobs when the planner is far wrong about their number."""
 
     name = "analyzer"
     interval: ClassVar[float] = 5.0
@@ -36,9 +38,8 @@ class Analyzer(Service):
         self._complained = False
 
     async def work(self) -> bool:
-        arguments = STALE_STATISTICS.arguments(factor=FACTOR, least=LEAST, seconds=REST)
         async with self._database.connection() as connection:
-            stale = await connection.fetchrow(STALE_STATISTICS.positional, *arguments)
+            stale = await STALE_STATISTICS.fetchrow(connection, factor=FACTOR, least=LEAST, seconds=REST)
             if stale is None:
                 return False
             if stale["allowed"]:

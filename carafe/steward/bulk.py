@@ -1,13 +1,14 @@
-"""Works bulk actions off: the steward's side of carafe.jobs.bulk.
+"""Carries out bulk actions: the steward's side of carafe.store.bulk.
 
 1. the running action that has waited longest gets a batch: at most 1,000 jobs, in one transaction
-2. the batch's jobs are locked without waiting for anybody, changed, their hooks run, and the audit is written; the action's
-   cursor and totals move in that same transaction. Whoever is killed leaves nothing half done, and the next one goes on
-3. what somebody else holds at that moment is left for the next batch; what is gone, or in another state by then, is skipped
-4. one bad hook fails its own job: the batch is then done again one by one, each in a savepoint of its own
+2. the transaction locks the batch's jobs without waiting for a lock, changes them, runs their hooks and writes the audit; it
+   also moves the action's cursor and totals. So a killed process leaves nothing half done, and the next process continues
+3. jobs that others have locked are left for the next batch; jobs that are gone or in another state are skipped
+4. if a hook raises, only the hook's own job is not changed: the batch's jobs are then changed one by one, each in its own
+   savepoint
 
-Must never: touch a job that ended (or was created) after the action's cutoff, nor run ahead of its rate by more than two
-seconds' worth.
+Must never: touch a job that ended (or was created) after the action's cutoff, or exceed the action's rate by more than the
+jobs of two seconds.
 """
 
 import math
@@ -19,76 +20,54 @@ from uuid import UUID
 
 import asyncpg
 
-from carafe.database import AWAY, Database
-from carafe.jobs.actions import count_cancelled, grants
-from carafe.jobs.audit import Actor, record, record_each
-from carafe.jobs.bulk import Action, BulkActionRecord, bulk_record
-from carafe.jobs.moves import Connection, HookFailed, hooked, run_hooks
-from carafe.jobs.queue import Queue
+from carafe.jobs.actions import Action
 from carafe.jobs.records import as_uuid
-from carafe.jobs.statements import (
-    BULK_ADVANCE,
-    BULK_DUE,
-    BULK_LOCK,
-    BULK_TROUBLE,
-    CANCEL,
-    DISCARD,
-    RETRY,
-    RUN_NOW,
-    Statement,
-)
 from carafe.jobs.states import State
+from carafe.queue.queue import Queue
 from carafe.steward.bulk_walk import Found, Target, Walk
 from carafe.steward.promoter import hints_of
 from carafe.steward.service import Service, log
+from carafe.steward.statements import BULK_ADVANCE, BULK_DUE, BULK_LOCK, BULK_TROUBLE
+from carafe.store.actions import STATEMENTS, count_cancelled, values_of
+from carafe.store.audit import Actor, record, record_each
+from carafe.store.bulk import BulkActionRecord, action_named, bulk_record
+from carafe.store.database import AWAY, Connection, Database
+from carafe.store.transitions import HookFailed, hooked, run_hooks
 
 BATCH = 1_000
-"""Jobs in one transaction."""
+"""The maximum number of jobs in one transaction."""
 
 HOOKED_BATCH = 100
-"""The same where an application's hooks run in it: they hold the rows meanwhile."""
+"""The maximum number of jobs in one transaction that also runs an application's hooks, since rows stay locked while hooks
+run."""
 
 SPREAD = 0.5
-"""Seconds' worth of a rate that one batch does."""
+"""If the action has a rate, one batch has as many jobs as the rate allows in this many seconds."""
 
 LOOK, LEAST_LOOK = 20_000, 500
-"""Rows that one batch looks at, for such as meet the filter; fewer once that has taken too long."""
+"""One batch searches at most `LOOK` rows for jobs that meet the filter. After a search has taken too long, this number is
+lowered, but not below `LEAST_LOOK`."""
 
 LONGEST_ERROR = 500
 
 
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """How an action is done to jobs: its statement, the state that it leads to (with hooks), its word in the audit."""
-
-    statement: Statement
-    enters: tuple[State, ...]
-    word: str
-
-
-_WAYS: Mapping[Action, _Way] = {
-    "retry": _Way(RETRY, (State.QUEUED,), "retry"),
-    "run_now": _Way(RUN_NOW, (State.QUEUED,), "run now"),
-    "cancel": _Way(CANCEL, (State.CANCELLED,), "cancel"),
-    "discard": _Way(DISCARD, (), "discard"),
-}
-
-
 @dataclass(slots=True)
 class _Batch:
-    """What a batch has come to. `moved` are the rows of the jobs that changed, `faults` say why others did not."""
+    """The result of a batch. `moved` has the rows of the jobs that were changed, `faults` the reasons why other jobs could
+    not be changed."""
 
     moved: list[Mapping[str, Any]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     skipped: int = 0
     waits: bool = False
-    """All that is left is held by somebody else."""
+    """Whether all remaining jobs are locked by others."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Transaction:
-    """A batch's transaction: its connection, savepoints within it, how statements are planned by index (those of the
-    pool always are), and how the hooks of a changed row run."""
+    """A batch's transaction. `savepoint` opens a savepoint in it. While the context manager `by_index` is open, Postgres
+    plans statements with index scans; for connections of the pool it always does. `hooks` runs the hooks for a changed row;
+    it is None if there are no hooks."""
 
     connection: Connection
     savepoint: Callable[[], AbstractAsyncContextManager[Any]]
@@ -97,7 +76,8 @@ class _Transaction:
 
 
 class BulkWorker(Service):
-    """See the module. `retries`: what a kind without a word of its own is granted at a retry, beside the first attempt."""
+    """The service that carries out bulk actions. `retries` is the number of further attempts that a bulk retry grants to
+    jobs whose kind does not set its own number."""
 
     name = "bulk"
     interval: ClassVar[float] = 0.5
@@ -109,11 +89,12 @@ class BulkWorker(Service):
 
     async def work(self) -> bool:
         async with self._database.connection() as connection:
-            due = await connection.fetchrow(BULK_DUE.positional)
+            due = await BULK_DUE.fetchrow(connection)
         if due is None:
             return False
-        bulk_id, action = as_uuid(due["id"]), cast(Action, due["action"])
+        bulk_id = as_uuid(due["id"])
         try:
+            action = action_named(due["action"])
             batch = await self._batch(bulk_id, action)
         except (asyncpg.QueryCanceledError, *AWAY):
             # Postgres may be away; or the batch has looked at more than could be read in time.
@@ -126,7 +107,7 @@ class BulkWorker(Service):
             return False
         self._look = min(self._look * 2, LOOK)
         count_cancelled(batch.moved)
-        if State.QUEUED in _WAYS[action].enters:
+        if State.QUEUED in action.enters:
             await self._queue.push(hints_of(batch.moved))
         elif any(row["state"] == State.RUNNING for row in batch.moved):
             await self._queue.announce_cancel()
@@ -134,15 +115,13 @@ class BulkWorker(Service):
 
     async def _say(self, bulk_id: UUID, error: str) -> None:
         async with self._database.connection() as connection:
-            arguments = BULK_TROUBLE.arguments(id=bulk_id, error=error[:LONGEST_ERROR])
-            await connection.execute(BULK_TROUBLE.positional, *arguments)
+            await BULK_TROUBLE.execute(connection, id=bulk_id, error=error[:LONGEST_ERROR])
 
     async def _batch(self, bulk_id: UUID, action: Action) -> _Batch | None:
-        """One batch, committed. None: there is nothing to do for this action now."""
-        way = _WAYS[action]
-        with_hooks = bool(hooked(way.enters))
+        """Do one batch of the action and commit it. Returns None when there is nothing to do for this action now."""
+        with_hooks = bool(hooked(action.enters))
         async with (self._with_hooks if with_hooks else self._plain)() as transaction:
-            row = await transaction.connection.fetchrow(BULK_LOCK.positional, bulk_id)
+            row = await BULK_LOCK.fetchrow(transaction.connection, id=bulk_id)
             if row is None:
                 return None
             bulk = bulk_record(row)
@@ -153,8 +132,8 @@ class BulkWorker(Service):
             async with transaction.by_index():
                 found = await walk.next(transaction.connection, limit, self._look)
             batch = _Batch(skipped=found.missing, waits=walk.through and not found.locked and not found.missing)
-            await self._act(transaction, bulk, way, found, batch)
-            await self._write_down(transaction.connection, bulk, way, walk, batch)
+            await self._act(transaction, bulk, action, found, batch)
+            await self._write_down(transaction.connection, bulk, walk, batch)
         return batch
 
     @asynccontextmanager
@@ -178,54 +157,50 @@ class BulkWorker(Service):
 
             yield _Transaction(transaction.connection, savepoint, transaction.by_index, hooks)
 
-    async def _act(self, transaction: _Transaction, bulk: BulkActionRecord, way: _Way, found: Found, batch: _Batch) -> None:
-        batch.faults += [_held(job.id) for job in found.locked if job.held]
+    async def _act(
+        self, transaction: _Transaction, bulk: BulkActionRecord, action: Action, found: Found, batch: _Batch
+    ) -> None:
+        batch.faults += [_held(action, job.id) for job in found.locked if job.held]
         jobs = [job for job in found.locked if not job.held]
         if not jobs:
             return
         before = len(batch.faults)
         try:
-            batch.moved += await self._change(transaction, bulk, way, jobs)
+            batch.moved += await self._change(transaction, bulk, action, jobs)
         except (HookFailed, asyncpg.UniqueViolationError):
             for job in jobs:
                 try:
-                    batch.moved += await self._change(transaction, bulk, way, [job])
+                    batch.moved += await self._change(transaction, bulk, action, [job])
                 except HookFailed as error:
                     batch.faults.append(str(error))
                 except asyncpg.UniqueViolationError:
-                    batch.faults.append(_held(job.id))
+                    batch.faults.append(_held(action, job.id))
         batch.skipped += len(jobs) - len(batch.moved) - (len(batch.faults) - before)
 
     async def _change(
-        self, transaction: _Transaction, bulk: BulkActionRecord, way: _Way, jobs: Sequence[Target]
+        self, transaction: _Transaction, bulk: BulkActionRecord, action: Action, jobs: Sequence[Target]
     ) -> list[Mapping[str, Any]]:
-        """Change these jobs, with their hooks, in a savepoint. Raises `HookFailed`, asyncpg's UniqueViolationError."""
-        values: dict[str, Any] = {"ids": [job.id for job in jobs]}
-        match bulk.action:
-            case "retry":
-                values |= {"grants": grants(job.kind for job in jobs), "grant_attempts": self._retries + 1}
-            case "cancel":
-                values["reason"] = bulk.reason or f"cancelled by {bulk.actor}"
-            case "discard":
-                values |= {"reason": bulk.reason, "by": bulk.actor}
+        """Change these jobs and run their hooks, in a savepoint. Returns the changed rows. Raises `HookFailed`, and
+        asyncpg's UniqueViolationError when another live job holds a unique key."""
+        ids = [job.id for job in jobs]
+        values = values_of(action, reason=bulk.reason, by=bulk.actor, max_retries=self._retries)
         async with transaction.savepoint():
             async with transaction.by_index():
-                rows = await transaction.connection.fetch(way.statement.positional, *way.statement.arguments(**values))
+                rows = await STATEMENTS[action.name].fetch(transaction.connection, ids=ids, **values)
             if transaction.hooks is not None:
                 for row in rows:
                     # A running job that was asked to stop comes back too, and has entered no state by that.
-                    if row["state"] in way.enters:
+                    if row["state"] in action.enters:
                         await transaction.hooks(row)
         return list(rows)
 
-    async def _write_down(
-        self, connection: Connection, bulk: BulkActionRecord, way: _Way, walk: Walk, batch: _Batch
-    ) -> None:
+    async def _write_down(self, connection: Connection, bulk: BulkActionRecord, walk: Walk, batch: _Batch) -> None:
         if batch.moved:
             actor = Actor(bulk.actor, cast(Any, bulk.via))
             ids = [as_uuid(row["id"]) for row in batch.moved]
-            await record_each(connection, actor, way.word, ids, reason=bulk.reason, bulk=bulk.id)
-        arguments = BULK_ADVANCE.arguments(
+            await record_each(connection, actor, bulk.action, ids, reason=bulk.reason, bulk=bulk.id)
+        row = await BULK_ADVANCE.fetchrow(
+            connection,
             id=bulk.id,
             cursor=walk.cursor,
             done=len(batch.moved),
@@ -234,12 +209,11 @@ class BulkWorker(Service):
             error=batch.faults[-1][:LONGEST_ERROR] if batch.faults else None,
             finished=walk.finished,
         )
-        row = await connection.fetchrow(BULK_ADVANCE.positional, *arguments)
-        if walk.finished:
+        if walk.finished and row is not None:
             totals = {name: row[name] for name in ("done", "skipped", "failed")}
             await record(connection, Actor("steward", "steward"), "bulk done", str(bulk.id), details=totals)
             log.info("bulk action done", id=str(bulk.id), action=bulk.action, **totals)
 
 
-def _held(job_id: UUID) -> str:
-    return f"job {job_id} cannot be retried while another live job holds its unique key"
+def _held(action: Action, job_id: UUID) -> str:
+    return f"job {job_id} cannot be {action.done} while another live job holds its unique key"

@@ -1,8 +1,10 @@
-"""How a bulk action goes through its jobs: batch after batch, each job once, from a cursor that the action's row keeps.
+"""How a bulk action goes through its jobs: batch after batch, each job once. The action's row keeps a cursor between
+batches.
 
-Dead jobs are walked in the order of their end, live ones in that of their creation, a selection in its own. Guarantees: a
-batch looks at a bounded number of rows, whatever the filter; it locks what it returns and waits for no one; a job that
-somebody else holds stays in the cursor (`left`) and is looked at again by the next batch.
+Dead jobs come in the order in which they ended, live jobs in the order of their creation, jobs that a user selected in the
+order of the selection.
+Guarantees: a batch searches a bounded number of rows, whatever the filter; it locks the jobs that it returns, and waits for
+no lock; a job that somebody else has locked stays in the cursor (`left`) for the next batch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,17 +15,18 @@ from uuid import UUID
 
 import orjson
 
-from carafe.jobs.bulk import BulkActionRecord, Source, source
-from carafe.jobs.filters import JobFilter
-from carafe.jobs.moves import Connection
 from carafe.jobs.records import as_uuid
+from carafe.store.bulk import BulkActionRecord, Source, action_named, source
+from carafe.store.database import Connection
+from carafe.store.filters import ANY_ID, JobFilter
 
 # ruff: noqa: S608  the text is ours alone; every value is bound
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A job that is locked for the batch. `held`: its unique key is another live job's, or that of one before it."""
+    """A job that is locked for the batch. `held` says that the job cannot become live, since another live job, or an earlier
+    job of the batch, has the same unique key."""
 
     id: UUID
     kind: str
@@ -32,19 +35,21 @@ class Target:
 
 @dataclass(slots=True)
 class Found:
-    """The jobs of a batch. `missing`: how many of those asked for by id do not meet the filter (any more)."""
+    """The jobs of a batch. `locked` has those that were locked. `missing` is the number of jobs that were looked up by id
+    and did not meet the filter, or no longer met it."""
 
     locked: list[Target] = field(default_factory=list)
     missing: int = 0
 
 
 class Walk:
-    """The walk of one action. After `next`, `cursor` is what to keep; `through`: it has come to the end, and what others
-    held is all that can be left; `finished`: there is nothing left."""
+    """The progress of one bulk action through its jobs. After each call of `next`, the caller must store `cursor`. `through`
+    says that all jobs have been visited: only those that others had locked may still have to be changed."""
 
     def __init__(self, bulk: BulkActionRecord, kept: str | None) -> None:
         found: dict[str, Any] = orjson.loads(kept) if kept else {}
         self._bulk = bulk
+        self._action = action_named(bulk.action)
         self._filter = JobFilter.from_json(bulk.filter)
         self._after: tuple[datetime | None, UUID] | None = None
         if "id" in found:
@@ -56,19 +61,20 @@ class Walk:
 
     @property
     def finished(self) -> bool:
-        """Whether there is nothing left to do."""
+        """Whether no job is left to act on."""
         return self.through and not self._left
 
     @property
     def cursor(self) -> str:
-        """As JSON."""
+        """How far the action has come, as JSON: the next batch starts from here."""
         kept: dict[str, Any] = {"left": self._left, "index": self._index, "through": self.through}
         if self._after is not None:
             kept |= {"at": self._after[0], "id": self._after[1]}
         return orjson.dumps(kept).decode()
 
     async def next(self, connection: Connection, limit: int, look: int) -> Found:
-        """Lock the next jobs, at most `limit`, found among at most `look` rows."""
+        """Find and lock the next jobs, and return them. Returns at most `limit` jobs, and searches at most `look` rows for
+        them."""
         found = Found()
         asked = self._left[:limit]
         rest = self._left[limit:]
@@ -88,20 +94,21 @@ class Walk:
         return found
 
     def _source(self) -> Source:
-        return source(self._bulk.action, replace(self._filter, ids=()), self._bulk.cutoff)
+        return source(self._action, replace(self._filter, ids=ANY_ID), self._bulk.cutoff)
 
     async def _standing(self, connection: Connection, ids: Sequence[UUID]) -> list[UUID]:
-        """Those of `ids` that meet the filter, whoever holds them."""
+        """Returns those of `ids` that meet the filter, whether somebody has locked them or not."""
         jobs = self._source()
         query = f"select j.id from {jobs.table} j where {jobs.where} and j.id = any({jobs.bind(list(ids))}::uuid[])"
         return [as_uuid(row["id"]) for row in await connection.fetch(query, *jobs.values)]
 
     async def _onwards(self, connection: Connection, limit: int, look: int) -> list[UUID]:
-        """The next that meet the filter, from the cursor on."""
+        """Returns the next jobs after the cursor that meet the filter, at most `limit` of them, and moves the cursor.
+        Searches at most `look` rows."""
         dead = self._source().dead
         key = "j.ended_at, j.id" if dead else "j.id"
-        # How far this batch may look: the walk goes on from there, even if nothing on the way meets the filter. Only by what
-        # an index serves, so that finding the bound is bounded too.
+        # How far this batch may search: the next batch starts there, even if no job on the way meets the filter. Only
+        # conditions that an index serves are used, so that finding this bound is bounded too.
         bound = self._beyond(JobFilter(kind=self._filter.kind if dead else None))
         query = f"select {key} from {bound.table} j where {bound.where} order by {key} offset {look - 1} limit 1"
         end = await connection.fetchrow(query, *bound.values)
@@ -123,7 +130,7 @@ class Walk:
         return [as_uuid(row["id"]) for row in rows]
 
     def _beyond(self, wanted: JobFilter) -> Source:
-        jobs = source(self._bulk.action, wanted, self._bulk.cutoff)
+        jobs = source(self._action, wanted, self._bulk.cutoff)
         if self._after is not None:
             at, job_id = self._after
             if jobs.dead:
@@ -134,12 +141,12 @@ class Walk:
         return jobs
 
     async def _lock(self, connection: Connection, ids: Sequence[UUID]) -> list[Target]:
-        """Lock those that nobody else holds and that meet the filter still."""
+        """Lock and return those jobs that still meet the filter and that nobody else has locked."""
         if not ids:
             return []
         jobs = self._source()
         held = "false"
-        if self._bulk.action == "retry":
+        if self._action.revives:
             held = """(j.unique_key is not null and exists (
                 select from carafe.jobs l where l.unique_key = j.unique_key))"""
         query = f"""select j.id, j.kind, j.unique_key, {held} as held from {jobs.table} j
@@ -147,7 +154,7 @@ class Walk:
         targets = []
         keys: set[str] = set()
         for row in await connection.fetch(query, *jobs.values):
-            key = row["unique_key"] if self._bulk.action == "retry" else None
+            key = row["unique_key"] if self._action.revives else None
             targets.append(Target(as_uuid(row["id"]), row["kind"], row["held"] or key in keys))
             if key is not None:
                 keys.add(key)

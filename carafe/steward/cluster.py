@@ -1,9 +1,9 @@
-"""Watches the pods of workers, and keeps in Postgres which are there, why others are not, and how they died.
+"""Watches the pods of workers, and keeps in Postgres which pods exist, why wanted pods do not run, and how workers died.
 
-A deleted pod's status is gone with it, so the last death is kept for a day; and it is kept in Postgres, so that the next
-leader, the dashboard and the command line know it without asking the API server.
-Guarantees: what the API server says is in Postgres a moment later, in bounded batches, one row a pod. Off outside a cluster,
-and where the service account may not list pods.
+Kubernetes forgets a deleted pod's status, so Postgres keeps it for a day after the pod is gone. The next leader, the
+dashboard and the command line read this information from Postgres, without a request to the API server.
+Guarantees: what the API server reports is written to Postgres a moment later, in bounded batches, one row for each pod.
+Outside a cluster, or if the service account has no permission to list pods, nothing is watched.
 """
 
 import asyncio
@@ -14,32 +14,34 @@ from typing import Any, ClassVar, Self
 
 import orjson
 
-from carafe.database import Database
-from carafe.jobs.statements import PODS_ABSENT, PODS_CONFIRM, PODS_REMEMBER, PRUNE_PODS, Statement
 from carafe.kubernetes import here
 from carafe.kubernetes.api import Api
 from carafe.kubernetes.presence import Presence
 from carafe.kubernetes.watching import PodWatch, Source
 from carafe.steward.service import Service
+from carafe.steward.statements import PODS_ABSENT, PODS_CONFIRM, PODS_REMEMBER, PRUNE_PODS
+from carafe.store.database import Database
+from carafe.store.statement import Statement
 
 BATCH = 200
-"""Pods written at once."""
+"""The maximum number of pods that one statement writes."""
 
 FOLLOW_FOR = 15.0
-"""Seconds that the pods are followed after the last round: one who no longer leads stops looking."""
+"""After each round of this service the pods are watched for this many seconds. So a process that no longer leads, and so
+does no more rounds, soon stops watching."""
 
 GATHER = 0.1
-"""Seconds that changes are gathered before they are written."""
+"""Seconds for which changes are collected before they are written together."""
 
 CONFIRM = 10.0
-"""Seconds between two confirmations of what has not changed."""
+"""Seconds between two statements that mark the pods in Postgres as still up to date, even if nothing has changed."""
 
 PRUNE, KEEP = 60.0, 86_400.0
-"""Seconds between two prunings, and that pods are kept once they are gone."""
+"""`PRUNE` is the seconds between two prunings, `KEEP` the seconds that a pod is kept after it is gone."""
 
 
 class Cluster(Service):
-    """See the module."""
+    """The service that watches the pods of workers and keeps their state in Postgres."""
 
     name = "cluster"
     interval: ClassVar[float] = 1.0
@@ -57,12 +59,12 @@ class Cluster(Service):
 
     @classmethod
     def here(cls, database: Database) -> Self | None:
-        """That of the pod this process runs in; None outside a cluster."""
+        """Returns the service for the namespace of this process's pod; None outside a cluster."""
         pod = here()
         return None if pod is None else cls(database, pod.namespace, Api(pod))
 
     def stop(self) -> None:
-        """Look no longer."""
+        """Stop watching."""
         self._watch.stop()
 
     async def work(self) -> bool:
@@ -91,7 +93,7 @@ class Cluster(Service):
         return False
 
     async def pause(self) -> None:
-        """Until something changes, or the interval is over."""
+        """Wait until a pod changes, or until the interval is over."""
         if self._watch.off:
             await super().pause()
             return
@@ -100,7 +102,8 @@ class Cluster(Service):
             await asyncio.sleep(GATHER)
 
     def _take(self) -> None:
-        """Take over what the watch has seen; what is not written yet gives way to what was seen later."""
+        """Take what the watch has seen, to write it to Postgres. A later state of a pod replaces an earlier state that is
+        not written yet."""
         seen, whole = self._watch.take()
         if whole is not None:
             self._present, self._listed = whole, True
@@ -113,17 +116,17 @@ class Cluster(Service):
 
     async def _execute(self, statement: Statement, **values: Any) -> None:
         async with self._database.connection() as connection:
-            await connection.execute(statement.positional, *statement.arguments(**values))
+            await statement.execute(connection, **values)
 
     def _wake(self) -> None:
-        """Called from the watch's thread."""
+        """End the pause of this service. Called from the watch's thread."""
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
                 self._loop.call_soon_threadsafe(self._woken.set)
 
 
 def pod_row(presence: Presence) -> dict[str, Any]:
-    """A pod as pods_remember.sql takes it."""
+    """Returns a pod's status as a dictionary with the columns that pods_remember.sql reads."""
     row = asdict(presence)
     death = row.pop("death")
     if death is not None:

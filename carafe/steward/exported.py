@@ -1,27 +1,41 @@
-"""What the leader exports of the whole installation: the newest sample of the gauges, and what Redis says.
+"""The metrics of the whole installation, which the leader exports: the newest sample of the gauges in Postgres, and what the
+leader reads from Redis.
 
-Guarantees: a process shows these only while it leads and while they are fresh, so that the values of two replicas never add
-up, nor those of a former leader stay.
+Guarantees: a process shows these metrics only while it leads and while the values are fresh. So two processes do not export
+the same value, which would count twice in a sum, and a former leader shows no old values.
 """
 
 import contextlib
 import time
 from typing import Any, ClassVar
 
-from carafe import metrics
-from carafe.database import Database
-from carafe.instruments import Gauge, Readings
-from carafe.jobs import redis_away
-from carafe.jobs.held_back import held_back
-from carafe.jobs.hints import QUEUE
-from carafe.jobs.queue import Queue
-from carafe.jobs.redis_rights import BUSY, RUNNING
-from carafe.jobs.statements import LATEST_GAUGES
+from carafe.jobs.queue_name import QUEUE
+from carafe.queue import redis_away
+from carafe.queue.queue import Queue
+from carafe.queue.redis_rights import BUSY, COUNTS_FOR, RUNNING
 from carafe.steward.lease import Lease
 from carafe.steward.service import Service
+from carafe.steward.statements import LATEST_GAUGES
+from carafe.store.database import Database
+from carafe.store.held_back import held_back
+from carafe.telemetry import metrics
+from carafe.telemetry.instruments import Gauge, Readings
+
+# Entries that no worker renews are removed. While no worker has anything to publish, nobody else would remove what somebody
+# has written into these sets, and the autoscaler would start workers for that, which have nothing to publish either.
+COUNT = """#!lua flags=allow-oom
+local now = tonumber(redis.call('TIME')[1])
+local counts = {redis.call('LLEN', KEYS[1])}
+for i = 2, #KEYS do
+    redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', '(' .. now)
+    redis.call('ZREMRANGEBYSCORE', KEYS[i], '(' .. (now + tonumber(ARGV[1])), '+inf')
+    counts[i] = redis.call('ZCARD', KEYS[i])
+end
+return counts
+"""
 
 FRESH = 60.0
-"""Seconds after which what was read is shown no longer."""
+"""Seconds after it was read from Postgres or Redis for which a value is shown. Later it counts as too old."""
 
 COLUMNS = {
     metrics.JOBS_QUEUED: "queued",
@@ -32,11 +46,11 @@ COLUMNS = {
     metrics.OLDEST_WAIT: "oldest_wait",
     metrics.PAUSED: "paused",
 }
-"""Which column of carafe.gauges each metric shows, by queue."""
+"""For each metric, the column of the table carafe.gauges whose values it shows, one for each queue."""
 
 
 class Exporter(Service):
-    """See the module."""
+    """The service that reads the metrics of the whole installation."""
 
     name = "exporter"
     interval: ClassVar[float] = 5.0
@@ -50,7 +64,7 @@ class Exporter(Service):
     async def work(self) -> bool:
         await self._ask_redis()
         async with self._database.connection() as connection:
-            rows = await connection.fetch(LATEST_GAUGES.positional)
+            rows = await LATEST_GAUGES.fetch(connection)
             held = await held_back(connection)
         self._values |= {metric: {(row["queue"],): float(row[column]) for row in rows} for metric, column in COLUMNS.items()}
         if rows:
@@ -65,11 +79,11 @@ class Exporter(Service):
     async def _ask_redis(self) -> None:
         redis: Any = self._queue.redis
         try:
-            queued, running, busy = await redis.llen(QUEUE), await redis.zcard(RUNNING), await redis.zcard(BUSY)
-        except redis_away.AWAY:
-            return  # `carafe_redis_up` says so; these are shown no longer when they are old
+            queued, running, busy = await redis.eval(COUNT, 3, QUEUE, RUNNING, BUSY, COUNTS_FOR)
+        except redis_away.errors():
+            return  # `carafe_redis_up` says so; old values are not shown
         policy = ""
-        with contextlib.suppress(*redis_away.AWAY):  # a managed Redis may not let everybody ask for it
+        with contextlib.suppress(*redis_away.errors()):  # a managed Redis may not let everybody ask for it
             policy = str((await redis.info("memory")).get("maxmemory_policy", ""))
         self._values |= {
             metrics.SCALING_QUEUED: {(QUEUE,): queued},
@@ -80,7 +94,8 @@ class Exporter(Service):
         self._read["redis"] = time.monotonic()
 
     def values(self, metric: Gauge) -> Readings:
-        """What the metric shows now: nothing unless this process leads."""
+        """Returns what the metric shows now. Returns an empty dictionary if this process does not lead, or if the values are
+        older than `FRESH` seconds."""
         source = "redis" if metric in OF_REDIS else "postgres"
         if not self._lease.held or time.monotonic() - self._read[source] > FRESH:
             return {}
@@ -88,4 +103,4 @@ class Exporter(Service):
 
 
 OF_REDIS = frozenset({metrics.SCALING_QUEUED, metrics.SCALING_RUNNING, metrics.SCALING_BUSY, metrics.REDIS_NOEVICTION})
-"""Those that come from Redis; the others come from Postgres."""
+"""The metrics whose values come from Redis. All other metrics of the leader come from Postgres."""

@@ -1,6 +1,5 @@
-"""A steward inside another process: web processes and workers each carry one (setting STEWARD); one of them all leads.
-
-With it goes what each such process says of itself to Prometheus (carafe.vitals), whatever the setting.
+"""A steward inside another process. Each web process and each worker hosts a steward (unless the setting STEWARD is off),
+and one of these processes leads. Each process also exports its own metrics (carafe.process.metrics), even if STEWARD is off.
 """
 
 import os
@@ -9,23 +8,24 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from carafe.database import Database
-from carafe.jobs.acceptance import Acceptance
-from carafe.jobs.queue import Queue
+from carafe.process.metrics import vitals
+from carafe.queue.queue import Queue
 from carafe.steward.pruner import Retention
 from carafe.steward.steward import Steward
-from carafe.vitals import vitals
+from carafe.store.acceptance import Acceptance
+from carafe.store.database import Database
 
 if TYPE_CHECKING:
-    from carafe.settings import Settings
+    from carafe.settings.settings import Settings
 
 
 @asynccontextmanager
 async def hosted(
     settings: "Settings", database: Database, queue: Queue, role: str, acceptance: Acceptance | None = None
 ) -> AsyncIterator[None]:
-    """Run the upkeep for as long as the block lasts, if the settings say so; `role` and the host say who leads.
-    `acceptance`: see `vitals`."""
+    """Context manager. While its block runs, hosts a steward (unless the setting STEWARD is off) and exports the process's
+    own metrics. `role` is the first word of this process's name in the lease and in the log. `acceptance` is passed to
+    `vitals`."""
     async with vitals(database, queue, acceptance):
         if not settings.steward:
             yield

@@ -1,22 +1,22 @@
-"""Makes the day partitions of ended jobs, and of what jobs logged, ahead of their day.
+"""Makes the partitions for coming days: of the table of ended jobs and of the table of lines that jobs logged.
 
-Nobody waits for long behind a partition that is made: where somebody is in the way, or another process makes them at this
-moment, the next round does it. They are made days ahead, and a day without one loses nothing.
+This never blocks other statements for long. If another session's lock is in the way, or another process makes partitions at
+this moment, they are made in the next round. On a day without a partition no row is lost.
 """
 
 from typing import ClassVar
 
 import asyncpg
 
-from carafe.database import Database
 from carafe.steward.service import Service, log
+from carafe.store.database import Database
 
 AHEAD = 3
-"""Days for which there is always a partition."""
+"""How many days ahead partitions are made."""
 
 
 class Partitioner(Service):
-    """See the module."""
+    """The service that makes the partitions of the coming days."""
 
     name = "partitioner"
     interval: ClassVar[float] = 3600.0
@@ -30,5 +30,5 @@ class Partitioner(Service):
             async with self._database.connection() as connection:
                 await connection.execute("select carafe.ensure_partitions($1)", AHEAD)
         except asyncpg.LockNotAvailableError:
-            log.info("partitions left for the next round, somebody is in the way")
+            log.info("partitions not made now, a lock is in the way: the next round makes them")
         return False

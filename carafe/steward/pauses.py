@@ -1,20 +1,21 @@
-"""Keeps the list of a paused queue empty, so that the autoscaler asks for no workers for it.
+"""Keeps the list of a paused queue empty, so that the autoscaler requests no workers for it.
 
-Pausing empties it once; hints can come back into it: from an enqueue that was under way, a worker that drains, a Redis that
-is restarted with older data. Dropping a hint costs nothing: the row has what the next one is made from.
+The list of hints is emptied when a queue is paused, but hints can come into it later: from an enqueue that was under way,
+from a worker that drains, or from a Redis that was restarted with older data. Dropping a hint loses nothing, since the
+steward can push it again from the job's row.
 """
 
 from typing import ClassVar
 
-from carafe.database import Database
-from carafe.jobs.hints import QUEUE
-from carafe.jobs.queue import Queue
-from carafe.jobs.statements import PAUSED
+from carafe.jobs.queue_name import QUEUE
+from carafe.queue.queue import Queue
 from carafe.steward.service import Service
+from carafe.store.database import Database
+from carafe.store.statements import PAUSED
 
 
 class Pauser(Service):
-    """See the module."""
+    """The service that keeps the list of a paused queue empty."""
 
     name = "pauser"
     interval: ClassVar[float] = 1.0
@@ -25,7 +26,7 @@ class Pauser(Service):
 
     async def work(self) -> bool:
         async with self._database.connection() as connection:
-            paused = await connection.fetch(PAUSED.positional)
+            paused = await PAUSED.fetch(connection)
         if any(row["name"] == QUEUE for row in paused):
             await self._queue.empty()
         return False

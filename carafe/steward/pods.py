@@ -1,6 +1,6 @@
-"""The pods of workers, as the cluster told of them last: read from Postgres, where `carafe.steward.cluster` keeps them.
+"""Reads the pods of workers, as the cluster last reported them, from Postgres, where `carafe.steward.cluster` keeps them.
 
-Reading asks the API server nothing, so that anybody may, as often as they like.
+Reading them asks the cluster's API server nothing, so it may be done by any process and often.
 """
 
 from collections.abc import Mapping
@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from carafe.jobs.moves import Connection
-from carafe.jobs.statements import PODS
 from carafe.kubernetes.death import Death
+from carafe.steward.statements import PODS
+from carafe.store.database import Connection
 
 
 @dataclass(frozen=True, slots=True)
 class KnownPod:
-    """A pod of a worker that is wanted, or on its way out.
+    """A worker's pod that is wanted or is being deleted.
 
-    `trouble` says why it is not there (empty when it is), since `trouble_since`; `last_death` how its worker died last, in
-    words. `current` is False when nobody watches the cluster now: then all this is as of `seen_at`.
+    `trouble` says why the pod does not run, and is empty if it runs or is being deleted; `trouble_since` says since when.
+    `last_death` says in words how the pod's worker died last. `current` is False if no process watches the cluster now: then
+    all the other fields show the state at the time `seen_at`.
     """
 
     name: str
@@ -37,12 +38,13 @@ class KnownPod:
 
 
 async def pods(connection: Connection) -> list[KnownPod]:
-    """The pods of workers that there are, oldest first; none outside a cluster, or where nobody may look at them."""
-    return [_known(row) for row in await connection.fetch(PODS.positional)]
+    """Returns the known pods of workers, oldest first. Returns an empty list outside a cluster, or if Carafe has no
+    permission to list pods."""
+    return [_known(row) for row in await PODS.fetch(connection)]
 
 
 def death_in(row: Mapping[str, Any]) -> Death | None:
-    """The death that a row tells of in its columns ``death_…``."""
+    """Returns the record of the death that the row's columns ``death_…`` describe; None if these columns are empty."""
     if row["death_reason"] is None:
         return None
     return Death(

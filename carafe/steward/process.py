@@ -1,26 +1,26 @@
-"""A steward as a process of its own (`carafe steward`): the upkeep, and /metrics, until SIGTERM or Ctrl-C."""
+"""A steward as a process of its own (`carafe steward`): it does the upkeep and serves /metrics until SIGTERM or Ctrl-C."""
 
 import asyncio
 import os
 import socket
 
-import structlog
-
-from carafe import forks, signals, stacks
-from carafe.jobs import Client
+from carafe import Client, forks
 from carafe.jobs.modules import load_jobs
-from carafe.probes import metrics_served
-from carafe.settings import Settings
+from carafe.process import signals, stacks
+from carafe.process.metrics import vitals
+from carafe.settings.settings import Settings
 from carafe.steward.pruner import Retention
 from carafe.steward.steward import Steward
-from carafe.vitals import vitals
+from carafe.telemetry.loggers import get_logger
+from carafe.telemetry.probes import metrics_served
 
-log = structlog.stdlib.get_logger("carafe.steward")
+log = get_logger("carafe.steward")
 
 
 def run_steward(settings: Settings) -> int:
-    """Run until a signal; returns the exit code. JOB_MODULES are imported for their hooks. Raises `ModuleNotUsable`,
-    `SettingsError` (METRICS_PORT is taken)."""
+    """Run a steward until a signal ends it. Returns the exit code. Before it starts, imports the modules that the setting
+    JOB_MODULES names, because they declare hooks. Raises `ModuleNotUsable` if one of them cannot be imported, and
+    `SettingsError` if METRICS_PORT is already in use."""
     load_jobs(settings.job_modules)
     with metrics_served(settings) as port:
         asyncio.run(_run(settings, port))

@@ -1,4 +1,4 @@
-"""Promotes due jobs: scheduled and retrying rows whose time has come become queued, and their hints are pushed."""
+"""Promotes due jobs: a scheduled or retrying job whose time has come becomes queued, and its hint is pushed."""
 
 import time
 from collections import Counter
@@ -7,39 +7,41 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any, ClassVar, cast
 
-from carafe import metrics
-from carafe.database import Database, HookedTransaction
-from carafe.jobs.hints import QUEUE, Hint, stamp_of
 from carafe.jobs.hooks import hooked_kinds
-from carafe.jobs.moves import Connection, HookFailed, run_hooks
-from carafe.jobs.queue import Queue
+from carafe.jobs.queue_name import QUEUE
 from carafe.jobs.records import as_uuid
-from carafe.jobs.statements import PROMOTE
 from carafe.jobs.states import State
+from carafe.queue.hints import Hint, stamp_of
+from carafe.queue.queue import Queue
 from carafe.seldom import Seldom
 from carafe.steward.service import Service, log
+from carafe.steward.statements import PROMOTE
+from carafe.store.database import Connection, Database, HookedTransaction
+from carafe.store.transitions import HookFailed, run_hooks
+from carafe.telemetry import metrics
 
 BATCH = 1000
 
 SHARE = 0.1
-"""Of the time that looking at all that may be due takes at most: it passes the index entries of all that became due since
-the last vacuum (see `carafe.seldom`). In between, only what has become due since the last look is looked at."""
+"""The share of the time that scans of all due jobs may take (see `carafe.seldom`). Such a scan reads the index entries of
+all jobs that became due since the last vacuum. The scans between them read only those of jobs that became due since the
+previous scan."""
 
 LONGEST = 10.0
-"""Seconds between two looks at everything at most: so long a job may wait that was stored late, by a transaction that took
-longer than the job's delay and `MARGIN`."""
+"""The maximum number of seconds between two scans of all due jobs. A job may have to wait this long if the transaction
+that enqueued or changed it committed late: more than `MARGIN` seconds after the job was due."""
 
 MARGIN = 5.0
-"""Seconds that a look reaches back before the last one."""
+"""A scan for newly due jobs also finds jobs that became due up to this many seconds before the previous scan."""
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 ALWAYS = 100 * 366 * 86_400.0
-"""Seconds: a look at everything."""
+"""How many seconds a scan of all due jobs looks back: a century, so that no due job is missed."""
 
 
 class Promoter(Service):
-    """See the module."""
+    """The service that promotes due jobs and pushes their hints."""
 
     name = "promoter"
     interval: ClassVar[float] = 0.5
@@ -54,7 +56,8 @@ class Promoter(Service):
         self._through = False
 
     async def round(self) -> None:
-        """One look at everything, or at what is due since the last look; each batch goes on where the one before ended."""
+        """Do one scan, either of all due jobs or of those that became due since the last scan. Each batch continues where
+        the batch before ended."""
         now = time.monotonic()
         everything = self._everything.due()
         self._everything_now, self._after = everything, LONG_AGO
@@ -64,7 +67,7 @@ class Promoter(Service):
         if self._through:
             self._looked = now
         else:
-            self._everything.at_once()  # Postgres was away, say: what became due meanwhile is not known
+            self._everything.at_once()  # Postgres may have been away: what became due meanwhile is unknown
 
     async def work(self) -> bool:
         rows = await self._promote()
@@ -91,19 +94,23 @@ class Promoter(Service):
 
     async def _fetch(self, connection: Connection) -> Sequence[Mapping[str, Any]]:
         within = ALWAYS if self._everything_now else time.monotonic() - self._looked + MARGIN
-        arguments = PROMOTE.arguments(limit=BATCH, within=within, after=self._after)
-        return cast(Sequence[Mapping[str, Any]], await connection.fetch(PROMOTE.positional, *arguments))
+        return cast(
+            Sequence[Mapping[str, Any]], await PROMOTE.fetch(connection, limit=BATCH, within=within, after=self._after)
+        )
 
 
-async def run_hooks_apart(transaction: HookedTransaction, row: Mapping[str, Any]) -> None:
-    """Run a row's hooks in a savepoint of their own; a failing one is logged and leaves nothing behind."""
+async def run_hooks_apart(transaction: HookedTransaction, row: Mapping[str, Any]) -> HookFailed | None:
+    """Run the hooks for a row's change in a savepoint of their own. If a hook fails, undo what the hooks did, log the
+    failure and return it."""
     try:
         async with transaction.session.begin_nested():
             await run_hooks(transaction, row)
     except HookFailed as error:
         log.error("hook failed, the job moves on without it", job_id=str(row["id"]), error=str(error))
+        return error
+    return None
 
 
 def hints_of(rows: Sequence[Mapping[str, Any]]) -> list[Hint]:
-    """The hints of rows that have become queued."""
+    """Returns the hints for the rows of jobs that have become queued. A row without a stamp gets no hint."""
     return [Hint(as_uuid(row["id"]), row["kind"], stamp_of(row["hinted_at"])) for row in rows if row["hinted_at"]]

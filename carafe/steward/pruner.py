@@ -1,9 +1,11 @@
-"""Prunes what has outlived its retention: ended jobs with their failed attempts, log lines of jobs, idempotency keys, the
+"""Deletes what is older than its retention: ended jobs with their failed attempts, log lines of jobs, idempotency keys, the
 audit and bulk actions, samples, statistics.
 
-Guarantees: nothing goes before its time, and never more than a bounded batch in one statement. Ended jobs go by whole day
-partitions, which costs nothing per row and leaves nothing to vacuum; so a job stays up to a day longer than its retention.
-A partition that somebody reads is left for the next round rather than waited for, since those who end jobs would wait too.
+Guarantees: nothing is deleted before its time, and one statement never deletes more than a bounded batch. Ended jobs are
+dropped by whole day partitions, which costs nothing per row and leaves nothing to vacuum. So a job stays up to a day longer
+than its retention.
+If another session reads a partition, the pruner does not wait for it, since processes that end jobs would have to wait
+behind the pruner. It tries that partition again in the next round.
 """
 
 from collections import Counter
@@ -13,8 +15,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from uuid import UUID
 
-from carafe.database import Database
-from carafe.jobs.statements import (
+from carafe.steward import gauges, statistics
+from carafe.steward.service import Service, log
+from carafe.steward.statements import (
     PRUNABLE,
     PRUNE_ATTEMPTS,
     PRUNE_AUDIT,
@@ -25,36 +28,37 @@ from carafe.jobs.statements import (
     PRUNE_PARTITION,
     PRUNE_PARTITIONS,
     PRUNE_STATISTICS,
-    Statement,
 )
-from carafe.steward import gauges, statistics
-from carafe.steward.service import Service, log
+from carafe.store.database import Database
+from carafe.store.statement import Statement
 
 if TYPE_CHECKING:
-    from carafe.settings import Settings
+    from carafe.settings.settings import Settings
 
 BATCH = 1_000
-"""Rows in one statement; `round` goes on while batches are full."""
+"""The maximum number of rows in one statement. A round goes on while batches are full."""
 
 DAY = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Seconds that ended jobs are kept; succeeded and cancelled ones share their partitions, and so their retention."""
+    """Seconds that ended jobs are kept. Cancelled jobs are kept as long as succeeded jobs, because they are in the same
+    partitions."""
 
     succeeded: float = 7 * DAY
     dead: float = 30 * DAY
 
     @classmethod
     def of(cls, settings: "Settings") -> Self:
-        """As the settings say."""
+        """Returns the retention that the settings define."""
         return cls(succeeded=settings.retention_succeeded, dead=settings.retention_dead)
 
 
 @dataclass(frozen=True, slots=True)
 class Prunable:
-    """What would go: a whole partition (its rows are an estimate), or rows of a table."""
+    """Something that pruning would delete: either a whole partition, for which `rows` is an estimate, or rows of a table,
+    for which `bytes` is None."""
 
     name: str
     rows: int
@@ -62,12 +66,13 @@ class Prunable:
 
     @property
     def partition(self) -> bool:
-        """Whether it goes as a whole."""
+        """Whether this is a partition, which is dropped as a whole."""
         return self.bytes is not None
 
 
 class Pruner(Service):
-    """See the module. `pruned` counts rows by table, and ``partitions``; `in_use` names those the round had to leave."""
+    """The service that prunes. `pruned` counts deleted rows by table, and dropped partitions under ``partitions``. `in_use`
+    has the names of the partitions that this round had to leave."""
 
     name = "pruner"
     interval: ClassVar[float] = 60.0
@@ -80,28 +85,27 @@ class Pruner(Service):
         self.pruned: Counter[str] = Counter()
 
     async def round(self) -> None:
-        """As ever; partitions that were in use are tried again."""
+        """Prune what is due. Partitions that were in use in an earlier round are tried again."""
         self.in_use.clear()
         await super().round()
 
     async def prune(self) -> None:
-        """Everything there is to prune, now. Raises what the database raises, unlike `round`."""
+        """Prune everything that is due. Unlike `round`, which logs errors, this raises those of the database."""
         self.in_use.clear()
         while await self.work():
             pass
 
     async def prunable(self) -> list[Prunable]:
-        """What `prune` would do."""
+        """Returns what `prune` would delete now."""
         async with self._database.connection() as connection:
-            partitions = await connection.fetch(PRUNE_PARTITIONS.positional, *self._retained(PRUNE_PARTITIONS))
-            arguments = PRUNABLE.arguments(
-                dead=self._retention.dead,
-                succeeded=self._retention.succeeded,
+            partitions = await PRUNE_PARTITIONS.fetch(connection, **self._retained)
+            tables = await PRUNABLE.fetch(
+                connection,
+                **self._retained,
                 gauges=gauges.KEEP,
                 widths=list(statistics.KEEP),
                 keeps=list(statistics.KEEP.values()),
             )
-            tables = await connection.fetch(PRUNABLE.positional, *arguments)
         found = [Prunable(row["name"], row["rows"], row["bytes"]) for row in partitions]
         counted: Counter[str] = Counter()
         for row in tables:
@@ -118,8 +122,8 @@ class Pruner(Service):
 
     def _batches(self) -> list[tuple[str, Statement, Mapping[str, Any]]]:
         return [
-            ("other_days", PRUNE_OTHER_DAYS, {"dead": self._retention.dead, "succeeded": self._retention.succeeded}),
-            ("job_logs", PRUNE_LOGS, {"dead": self._retention.dead, "succeeded": self._retention.succeeded}),
+            ("other_days", PRUNE_OTHER_DAYS, self._retained),
+            ("job_logs", PRUNE_LOGS, self._retained),
             ("idempotency_keys", PRUNE_IDEMPOTENCY_KEYS, {}),
             ("audit", PRUNE_AUDIT, {"keep": self._retention.dead}),
             ("gauges", PRUNE_GAUGES, {"keep": gauges.KEEP}),
@@ -128,16 +132,18 @@ class Pruner(Service):
 
     async def _delete(self, statement: Statement, values: Mapping[str, Any]) -> int:
         async with self._database.connection() as connection:
-            rows: int = await connection.fetchval(statement.positional, *statement.arguments(limit=BATCH, **values))
+            rows: int = await statement.fetchval(connection, limit=BATCH, **values)
         return rows
 
-    def _retained(self, statement: Statement) -> tuple[Any, ...]:
-        return statement.arguments(dead=self._retention.dead, succeeded=self._retention.succeeded)
+    @property
+    def _retained(self) -> dict[str, Any]:
+        return {"dead": self._retention.dead, "succeeded": self._retention.succeeded}
 
     async def _prune_partition(self) -> bool:
-        """A piece of the oldest partition that is due: a page of its jobs' failed attempts or, without any, itself."""
+        """Do one step of pruning the oldest partition that is due: delete the failed attempts of a page of its jobs, or drop
+        the partition itself if no page is left. Returns False when no partition is due."""
         async with self._database.connection() as connection:
-            rows = await connection.fetch(PRUNE_PARTITIONS.positional, *self._retained(PRUNE_PARTITIONS))
+            rows = await PRUNE_PARTITIONS.fetch(connection, **self._retained)
         due = next((row for row in rows if row["name"] not in self.in_use), None)
         if due is None:
             return False
@@ -146,15 +152,15 @@ class Pruner(Service):
         return True
 
     async def _forget_attempts(self, partition: Mapping[str, Any]) -> bool:
-        """A page of them; False when there are no more."""
+        """Delete the failed attempts of a page of the partition's jobs. Returns False when every job of the partition has
+        been visited."""
         if self._cursor is None or self._cursor[0] != partition["name"]:
             self._cursor = (partition["name"], partition["begins"], UUID(int=0))
         _, after, after_id = self._cursor
         async with self._database.connection() as connection:
-            arguments = PRUNE_ATTEMPTS.arguments(
-                dead=partition["dead"], ends=partition["ends"], after=after, after_id=after_id, limit=BATCH
+            last = await PRUNE_ATTEMPTS.fetchrow(
+                connection, dead=partition["dead"], ends=partition["ends"], after=after, after_id=after_id, limit=BATCH
             )
-            last = await connection.fetchrow(PRUNE_ATTEMPTS.positional, *arguments)
         if last is None:
             return False
         self._cursor = (partition["name"], last["ended_at"], last["id"])
@@ -164,7 +170,7 @@ class Pruner(Service):
     async def _drop(self, partition: Mapping[str, Any]) -> None:
         name = partition["name"]
         async with self._database.connection() as connection:
-            dropped = await connection.fetchval(PRUNE_PARTITION.positional, *PRUNE_PARTITION.arguments(name=name))
+            dropped = await PRUNE_PARTITION.fetchval(connection, name=name)
         if dropped:
             self.pruned["partitions"] += 1
             log.info("partition dropped", partition=name, rows=partition["rows"])

@@ -1,8 +1,9 @@
-"""Repairs hints: a queued row whose hint Redis has lost is pushed again.
+"""Repairs hints: pushes the hint of a queued job again when Redis has lost it.
 
-Hints are popped in the order of their stamps. So a row is lost when the list is empty, or when its stamp is older than that
-of the hint to be popped next, each with two seconds of grace for pushes and claims that are under way. A stamp in the
-future is a pause (a kind that no worker knew): such a row is due when its time has come.
+Hints are popped in the order of their stamps, and each job's row has the stamp of its hint. So the hint of a queued job is
+lost if the list is empty, or if the job's stamp is older than that of the hint to be popped next. In both cases a hint
+counts as lost only after two more seconds, since a push or a claim may be under way. A stamp in the future means that the
+hint is to be pushed only then, because no worker knew the kind of job.
 """
 
 import asyncio
@@ -10,35 +11,35 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
-import orjson
-
-from carafe import metrics
-from carafe.database import Database
-from carafe.jobs import redis_away
-from carafe.jobs.hints import QUEUE, decode, moment_of
-from carafe.jobs.queue import Queue
-from carafe.jobs.statements import REPUSH
+from carafe.jobs.queue_name import QUEUE
+from carafe.queue import redis_away
+from carafe.queue.hints import moment_of, read
+from carafe.queue.queue import Queue
 from carafe.steward.promoter import hints_of
 from carafe.steward.service import Service
+from carafe.steward.statements import REPUSH
+from carafe.store.database import Database
+from carafe.telemetry import metrics
 
 GRACE = 2.0
-"""Seconds that a hint may be under way."""
+"""Seconds that a hint may be under way before it counts as lost."""
 
 BATCH = 1000
-"""Rows in one statement; `round` goes on while batches are full."""
+"""The maximum number of rows in one statement. A round goes on while batches are full."""
 
 SHARE = 0.1
-"""Of one connection's time that looking may take, by looking less often: in a drain the index begins with the entries of all
-jobs that were just taken, and a look passes every one of them until they are vacuumed."""
+"""The share of one connection's time that scans may take: the slower a scan, the less often scans run. Scans are slow while
+workers process a backlog: jobs that were just taken leave dead entries at the start of the index, and a scan must step over
+them until vacuum removes them."""
 
 LONGEST = 3.0
-"""Seconds that a look may be put off for that."""
+"""The maximum number of seconds by which a scan is delayed because scans are slow."""
 
-LONG_AGO, FOREVER = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Repairer(Service):
-    """See the module."""
+    """The service that pushes lost hints again."""
 
     name = "repairer"
     interval: ClassVar[float] = 1.0
@@ -47,50 +48,51 @@ class Repairer(Service):
         super().__init__()
         self._database, self._queue = database, queue
         self.repaired = 0
-        self._following = FOREVER
-        self._began: datetime | None = None
+        self._before: datetime | None = None
         self._after = LONG_AGO
         self._took = 0.0
 
     async def pause(self) -> None:
-        """Like any service's, and longer when looking has become dear."""
+        """Wait for the next round as every service does, or longer if scans take so long that their share of the time would
+        exceed `SHARE`."""
         await super().pause()
         await asyncio.sleep(min(LONGEST, max(0.0, self._took / SHARE - self.interval)))
 
     async def round(self) -> None:
-        """One look at the list, and one at the clock, decide for the whole round: its own pushes change the list, and what
-        it has pushed must not count as lost again, however long the round takes."""
-        try:
-            self._following = await self._stamp_of_the_next_hint()
-        except redis_away.AWAY:
-            return  # Redis is away: nothing could be pushed
-        self._began, self._after = None, LONG_AGO
+        """Push all hints that were lost when the round began. The list and the clock are read once for the whole round,
+        since the round's own pushes change the list, and the hints that it pushed must not count as lost again."""
+        self._before, self._after = None, LONG_AGO
         await super().round()
 
-    async def _stamp_of_the_next_hint(self) -> datetime:
-        """Older stamps are those of hints that are lost."""
-        following = await self._queue.redis.lindex(QUEUE, -1)
-        if following is None:
-            return FOREVER
+    async def _lost_before(self) -> datetime | None:
+        """Returns a time: if a queued job's stamp is before that, the job's hint is lost. Returns None if Redis cannot be
+        used, since no hint can be pushed then."""
         try:
-            hint = decode(orjson.loads(following))
-        except orjson.JSONDecodeError:
-            hint = None
-        if hint is None:
-            return LONG_AGO  # some other message: a worker will drop it
-        return moment_of(hint.stamp)
+            following = await self._queue.following()
+        except redis_away.errors():
+            return None
+        async with self._database.connection() as connection:
+            now: datetime = await connection.fetchval("select clock_timestamp()")
+        grace = timedelta(seconds=GRACE)
+        if following is None:
+            return now - grace
+        hint = read(following)
+        stamp = LONG_AGO if hint is None else moment_of(hint.stamp)
+        # Anybody who can write to Redis can put a message there that is not a hint, or a hint with a future stamp. Such a
+        # message says nothing about our hints, and a worker will drop it.
+        return LONG_AGO if stamp > now + grace else min(now, stamp) - grace
 
     async def work(self) -> bool:
+        if self._before is None:
+            self._before = await self._lost_before()
+        if self._before is None:
+            return False
         async with self._database.connection() as connection:
-            if self._began is None:
-                self._began = await connection.fetchval("select clock_timestamp()")
-            before = min(self._began, self._following) - timedelta(seconds=GRACE)
-            arguments = REPUSH.arguments(queue=QUEUE, before=before, after=self._after, limit=BATCH)
             began = time.monotonic()
-            rows = await connection.fetch(REPUSH.positional, *arguments)
+            rows = await REPUSH.fetch(connection, queue=QUEUE, before=self._before, after=self._after, limit=BATCH)
             self._took = time.monotonic() - began
         if rows:
-            # The entries of those that were stamped anew are not passed again in this round.
+            # Jobs that were stamped again are not visited again in this round.
             self._after = rows[0]["reached"]
         pushed = await self._queue.push(hints_of(rows))
         self.repaired += len(rows)

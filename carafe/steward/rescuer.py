@@ -1,13 +1,14 @@
-"""Rescues the jobs of lost workers: what may have been running runs alone from then on, and spends an attempt if it was the
-only one; the rest goes back at no cost.
+"""Rescues the jobs of lost workers: queues them again. A job that may have been running when its worker died runs alone from
+then on; if it was the only such job, it also spends an attempt. The worker's other jobs spend no attempt.
 
-A worker is lost at once when its process is known to be gone (see carafe.incarnation), or by count of *successful* rounds
-without a new beat: an outage of Postgres, which silences everybody at once, rescues nobody, because the count goes on only
-while this service itself reaches the database, and begins anew after any gap in its own rounds.
+If a worker's process is known to have ended (see carafe.process.incarnation), the worker counts as lost at once. Otherwise
+it counts as lost after a number of *successful* rounds of this service without a new heartbeat. Rounds count only while this
+service itself reaches Postgres, and the count begins again after any gap between them. So no worker is lost because of an
+outage of Postgres, which silences all workers at once.
 
-On Kubernetes two rounds are enough when its pod or container is known to have ended (carafe.steward.cluster). One that still
-beats is left alone whatever is said of its pod: the word may be a successor's or a predecessor's, and a pod deleted by force
-may run on for a while. The error says the cause of the death where it is known.
+On Kubernetes two rounds are enough when the worker's pod or container is known to have ended (carafe.steward.cluster). A
+worker that still sends heartbeats keeps its jobs whatever its pod's status says: the status may belong to a successor or
+predecessor, and a pod deleted by force may run on for a while. The job's error names the cause of the death if it is known.
 """
 
 import time
@@ -18,45 +19,47 @@ from datetime import datetime
 from typing import Any, ClassVar, cast
 from uuid import UUID
 
-from carafe import metrics
-from carafe.database import Database
-from carafe.incarnation import known_gone
 from carafe.jobs.definition import kinds
-from carafe.jobs.fingerprint import fingerprint
-from carafe.jobs.hints import QUEUE
 from carafe.jobs.hooks import hooked_kinds
-from carafe.jobs.moves import Connection
-from carafe.jobs.queue import Queue
-from carafe.jobs.statements import RESCUE, WORKERS_SILENT
+from carafe.jobs.queue_name import QUEUE
 from carafe.jobs.states import State
+from carafe.process.incarnation import known_gone
+from carafe.queue.queue import Queue
 from carafe.seldom import Seldom
 from carafe.steward.pods import death_in
 from carafe.steward.promoter import hints_of, run_hooks_apart
 from carafe.steward.service import Service, log
+from carafe.steward.statements import RESCUE, RESCUE_NOTE, WORKERS_SILENT
+from carafe.store.database import Connection, Database
+from carafe.store.fingerprint import fingerprint
+from carafe.store.transitions import noted
+from carafe.telemetry import metrics
 
 ROUNDS = 15
-"""Successful rounds without a beat after which a worker is lost: about 15 s."""
+"""Successful rounds without a heartbeat after which a worker is lost: about 15 s."""
 
 GAP = 3.0
-"""Seconds between two successful rounds that make a gap: then every count begins anew."""
+"""If more than this many seconds lie between two successful rounds, the rounds without a heartbeat are counted from 0 again,
+for all workers."""
 
 SURE = 2
-"""The same for a worker whose pod or container is known to have ended. So long, too, the jobs of a worker in a watched pod
-that its successor has declared lost wait for the cause of its death, which the cluster tells a moment later."""
+"""Successful rounds without a heartbeat after which a worker counts as lost if its pod or container is known to have ended.
+If a worker was declared lost by its successor, its jobs are rescued after as many rounds, since Kubernetes reports the cause
+of its death a moment later."""
 
 FREE_RELEASES = 10
-"""Rescues that cost a job nothing, at most; then each counts."""
+"""The maximum number of rescues of one job that spend no attempt. Each further rescue spends one."""
 
 
 SHARE = 0.05
-"""Of the time that looking for rows of workers that are not there any more may take: see `carafe.seldom`."""
+"""The largest share of the time that may be spent on searches for jobs of workers that have ended (see `carafe.seldom`)."""
 
 LONGEST = 60.0
-"""Seconds between two such looks at most."""
+"""The maximum number of seconds between two searches for jobs of workers that have ended."""
 
 
 class Rescuer(Service):
-    """See the module."""
+    """The service that rescues the jobs of lost workers."""
 
     name = "rescuer"
     interval: ClassVar[float] = 1.0
@@ -78,12 +81,12 @@ class Rescuer(Service):
         async with self._database.connection() as connection:
             gone = self._gone.due()
             with self._gone.look() if gone else nullcontext():
-                workers = await connection.fetch(WORKERS_SILENT.positional, gone)
+                workers = await WORKERS_SILENT.fetch(connection, gone=gone)
         now = time.monotonic()
         if now - self._last > GAP:
             self._seen = {}
         self._last = now
-        # Of those that were not looked for is known what was known.
+        # For workers that were not checked, the last result stays.
         seen: dict[UUID, tuple[datetime, int]] = {} if gone else dict(self._seen)
         for worker in workers:
             beat, silent = self._seen.get(worker["id"], (None, 0))
@@ -111,7 +114,11 @@ class Rescuer(Service):
                 async with transaction.by_index():
                     rows = await _fetch(transaction.connection, worker, why)
                 for row in rows:
-                    await run_hooks_apart(transaction, row)
+                    failure = await run_hooks_apart(transaction, row)
+                    if failure is not None and State(row["state"]).ended:
+                        async with transaction.by_index():
+                            error = noted(row["error"], failure)
+                            await RESCUE_NOTE.execute(transaction.connection, id=row["id"], state=row["state"], error=error)
         else:
             async with self._database.connection() as connection:
                 rows = await _fetch(connection, worker, why)
@@ -130,12 +137,14 @@ def _count(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 async def _fetch(connection: Connection, worker: Mapping[str, Any], why: str) -> Sequence[Mapping[str, Any]]:
-    arguments = RESCUE.arguments(
-        worker=worker["id"],
-        worker_name=worker["name"],
-        error=f"worker lost: {worker['name']}: {why}",
-        # Deaths of one cause are one group, whatever pod it was.
-        fingerprint=fingerprint("", "WorkerLost", " ".join(["worker lost", worker["death_reason"] or ""]).strip()),
-        free_releases=FREE_RELEASES,
+    return cast(
+        Sequence[Mapping[str, Any]],
+        await RESCUE.fetch(
+            connection,
+            worker=worker["id"],
+            worker_name=worker["name"],
+            error=f"worker lost: {worker['name']}: {why}",
+            fingerprint=fingerprint("", "WorkerLost", " ".join(["worker lost", worker["death_reason"] or ""]).strip()),
+            free_releases=FREE_RELEASES,
+        ),
     )
-    return cast(Sequence[Mapping[str, Any]], await connection.fetch(RESCUE.positional, *arguments))

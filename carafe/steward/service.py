@@ -1,4 +1,5 @@
-"""The shape of an upkeep service: a name, a jittered interval, and one bounded piece of work at a time."""
+"""The base class of the steward's services. A service has a name and a jittered interval. It does one bounded piece of work
+at a time."""
 
 import asyncio
 import random
@@ -6,23 +7,23 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import asyncpg
-import structlog
 
-from carafe.database import AWAY, PASSING
 from carafe.postgres_away import details, words
+from carafe.store.database import AWAY, PASSING
+from carafe.telemetry.loggers import get_logger
 
-log = structlog.stdlib.get_logger("carafe.steward")
+log = get_logger("carafe.steward")
 
 
 class Pauses:
-    """Why services cannot work now. The log has each reason once, however many services meet it and however often, until all
-    go on."""
+    """The reasons why services of a steward cannot work now. Each reason is logged only once, even if several services have
+    it, until all services work again."""
 
     def __init__(self) -> None:
         self._of: dict[str, str] = {}
 
     def waits(self, service: str, error: BaseException) -> None:
-        """A service has met what passes by itself."""
+        """Note that a service cannot work now, because of an error that is expected to go away by itself."""
         why = f"Postgres {words(error)}"
         new = why not in self._of.values()
         self._of[service] = why
@@ -30,14 +31,14 @@ class Pauses:
             log.warning("upkeep paused", service=service, why=why, error=details(error))
 
     def goes_on(self, service: str) -> None:
-        """A service has done its work."""
+        """Note that a service has done its work."""
         if self._of.pop(service, None) is not None and not self._of:
             log.info("upkeep goes on")
 
 
 class Service(ABC):
-    """One duty. `rounds` counts its finished rounds, and `round_done` is set after each: tests wait on it. The
-    services of a steward share their `pauses`."""
+    """One duty of the steward. `rounds` counts the finished rounds. `round_done` is set after each round; tests wait for it.
+    All services of a steward share one `Pauses`."""
 
     name: ClassVar[str]
     interval: ClassVar[float]
@@ -49,10 +50,11 @@ class Service(ABC):
 
     @abstractmethod
     async def work(self) -> bool:
-        """Do a bounded piece of work; True when there is more to do at once."""
+        """Do a bounded piece of work. Returns True if there is more to do, so that `work` must be called again without a
+        pause."""
 
     async def round(self) -> None:
-        """Work until there is nothing more to do, one piece after the other; errors are logged, never raised."""
+        """Work, piece by piece, until there is nothing more to do. Errors are logged, never raised."""
         try:
             while await self.work():  # noqa: ASYNC110  the pieces wait on the database themselves
                 await asyncio.sleep(0)
@@ -70,5 +72,5 @@ class Service(ABC):
         self.round_done.set()
 
     async def pause(self) -> None:
-        """Wait for the next round: the interval, give or take a quarter."""
+        """Wait for the next round: `interval` seconds, give or take a random quarter."""
         await asyncio.sleep(self.interval * random.uniform(0.75, 1.25))

@@ -1,6 +1,7 @@
-"""The steward: renews the lease, and runs the services while it is held. Any process may carry one; one leads.
-
-Guarantees: it never raises into its host; losing Postgres or Redis pauses it, and it goes on by itself.
+"""The steward renews the lease, and runs its services while it holds the lease. Any process may host a steward; one of these
+processes leads.
+Guarantees: a steward never raises an exception into the process that hosts it; it pauses while Postgres or Redis cannot be
+used, and resumes by itself.
 """
 
 import asyncio
@@ -9,13 +10,11 @@ from collections.abc import Callable
 from functools import partial
 
 import asyncpg
-import structlog
 
-from carafe import metrics
-from carafe.database import AWAY, Database
 from carafe.jobs.identifiers import uuid7
-from carafe.jobs.queue import Queue
 from carafe.postgres_away import details, words
+from carafe.process.cancelling import end
+from carafe.queue.queue import Queue
 from carafe.steward.analyzer import Analyzer
 from carafe.steward.bulk import BulkWorker
 from carafe.steward.cluster import Cluster
@@ -30,22 +29,26 @@ from carafe.steward.repairer import Repairer
 from carafe.steward.rescuer import Rescuer
 from carafe.steward.service import Pauses, Service
 from carafe.steward.statistics import Folder
-from carafe.tasks import end
+from carafe.store.database import AWAY, Database
+from carafe.telemetry import metrics
+from carafe.telemetry.loggers import get_logger
 
-log = structlog.stdlib.get_logger("carafe.steward")
+log = get_logger("carafe.steward")
 
 FOLLOW = 1.0
-"""Seconds between two looks of one who does not lead, at the lease too: it is taken within 12 s of its holder's death."""
+"""Seconds between two tries to take the lease, in a process that does not hold it. So another process has the lease within
+12 s after its holder's death."""
 
 
 class Steward:
-    """One process's steward. `start` and `stop` it on the loop of its host."""
+    """The steward of one process. Call `start` and `stop` on the event loop of its host."""
 
     def __init__(
         self, database: Database, queue: Queue, *, name: str, retention: Retention | None = None, retries: int = 3
     ) -> None:
-        """Uses the host's database and queue; `name` says who leads, in the lease and in logs. `retries`: JOB_MAX_RETRIES,
-        for the jobs that a bulk action retries."""
+        """`database` and `queue` are those of the process that hosts the steward. `name` is the name of this steward in the
+        lease and in the log. `retries` is the setting JOB_MAX_RETRIES: the number of further attempts that a bulk retry
+        grants."""
         self._database = database
         self._name = name
         self.lease = Lease(database, "steward", uuid7(), name)
@@ -83,7 +86,7 @@ class Steward:
         self._unfollow: list[Callable[[], None]] = []
 
     def start(self) -> None:
-        """Start the loops, and show in this process's metrics whether it leads."""
+        """Start the loops of the lease and of the services, and show in this process's metrics whether it leads."""
         self._unfollow = [metrics.LEADER.follow(lambda: {(): float(self.lease.held)})]
         self._unfollow += [metric.follow(partial(self.exporter.values, metric)) for metric in metrics.LED]
         self._tasks = [asyncio.create_task(self._lead(), name="steward lease")]
@@ -92,7 +95,7 @@ class Steward:
         ]
 
     async def stop(self) -> None:
-        """End the loops and give up the lease."""
+        """End the loops and release the lease."""
         for unfollow in self._unfollow:
             unfollow()
         await end(self._tasks)
@@ -105,7 +108,7 @@ class Steward:
             pass  # it expires by itself
 
     async def run(self) -> None:
-        """Run until cancelled."""
+        """Run the steward until this coroutine is cancelled."""
         self.start()
         try:
             await asyncio.gather(*self._tasks)
@@ -130,10 +133,10 @@ class Steward:
                     log.warning("lease not renewed", why=f"Postgres {words(error)}", error=details(error))
                 complained = True
             except Exception:
-                # Nobody foresaw it: without this loop the process would never lead again.
+                # Unexpected: without this loop the process would never lead again.
                 self.leading.clear()
                 if not complained:
-                    log.exception("lease not renewed for no foreseen reason, trying again")
+                    log.exception("lease not renewed: unexpected error, trying again")
                 complained = True
             await asyncio.sleep((RENEW if held else FOLLOW) * random.uniform(0.8, 1.0))
 
@@ -144,5 +147,10 @@ class Steward:
                 if not self.lease.held:
                     await asyncio.sleep(FOLLOW)
                     continue
-            await service.round()
-            await service.pause()
+            try:
+                await service.round()
+                await service.pause()
+            except Exception:
+                # Unexpected, and past the service's own error handling: the duty must not stay undone.
+                log.exception("upkeep failed outside of its work, it goes on", service=service.name)
+                await asyncio.sleep(FOLLOW)

@@ -1,11 +1,11 @@
-"""For tests of what applications build on Carafe: run jobs inline, or look at what was enqueued and drain it.
+"""For testing applications built on Carafe: run jobs inline, or inspect what was enqueued and drain it.
 
-`inline(client)` runs each job as soon as its enqueue has committed; `manual(client)` runs nothing until told to, and knows
-`assert_enqueued` and `drain`. Both take a `Client` or a `SyncClient`, and both run jobs through the worker's own ledger and
-runner: claims, timeouts, outcomes, hooks and transactions are those of production. `carafe.testing.plugin` gives pytest the
-fixtures.
+`inline(client)` runs each job as soon as its enqueue has committed. `manual(client)` runs no job until `drain` is called,
+and has `assert_enqueued`. Both take a `Client` or a `SyncClient`, and both run jobs through the worker's own code: claims,
+timeouts, outcomes, hooks and transactions are those of production. `carafe.testing.plugin` has fixtures for pytest.
 
-Must never: be imported by the library itself, or import anything before it is used (every pytest run loads the plugin).
+Must never: be imported by the library itself, or import a module before that module is needed (every pytest run loads the
+plugin).
 """
 
 from typing import TYPE_CHECKING, Any

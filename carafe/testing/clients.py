@@ -1,8 +1,8 @@
-"""A client for a test that does not know which event loop will run it, nor who will end that loop.
+"""A client for fixtures, which do not know on which event loop a test will run, nor when that loop will end.
 
-A client must be closed on the loop that used it. The plugins that run tests (anyio's, pytest-asyncio) end their loops when
-they like, before or after a fixture's end. So closing waits for both: whichever comes first, the end of the fixture or the
-end of the loop (which cancels its tasks) closes the client there.
+A client must be closed on the loop that used it. The plugins that run tests (anyio's, pytest-asyncio) end their loops before
+or after the end of a fixture. So the client is closed at whichever comes first: the end of the fixture, or the end of the
+loop, which cancels the loop's tasks.
 """
 
 import asyncio
@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from carafe.database import Database
-from carafe.jobs import Client, Limits
-from carafe.jobs.queue import Queue
+from carafe import Client, Limits
+from carafe.queue.queue import Queue
+from carafe.store.database import Database
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 @contextmanager
 def client_on(database_url: str, redis_url: str, *, limits: Limits | None = None) -> Iterator[Client]:
-    """A client for whichever loop uses it first; closed at the end of the block, or with that loop."""
+    """Yields a client for the event loop that uses it first. The client is closed when the block or that loop ends,
+    whichever is first."""
     lifetime = _Lifetime()
     client = Client(_Database(database_url, lifetime), _Queue(redis_url, lifetime), limits=limits)
     lifetime.client = client
@@ -29,7 +30,8 @@ def client_on(database_url: str, redis_url: str, *, limits: Limits | None = None
 
 
 class _Lifetime:
-    """Learns the loop at the client's first use, and leaves a task there that closes the client when it is cancelled."""
+    """Closes a client in time. At the client's first use it starts a task on the current loop; when that task is cancelled,
+    it closes the client."""
 
     def __init__(self) -> None:
         self.client: Client | None = None
@@ -74,7 +76,7 @@ class _Database(Database):
 
 class _Queue(Queue):
     def __init__(self, url: str, lifetime: _Lifetime) -> None:
-        # Redis is on this machine, and a push that was given up would look like a job that got lost.
+        # Redis is on this machine, and a push that timed out would look like a lost job.
         super().__init__(url, timeout=5.0, name="carafe-test")
         self._lifetime = lifetime
 

@@ -1,51 +1,71 @@
-"""What was enqueued, for assertions: stored jobs compared with expected ones, and a readable account of the difference.
+"""Assertions about enqueued jobs: compares stored jobs with expected ones, and describes the difference in words.
 
-Values are compared as the handler would get them (the stored arguments, loaded into the job's class). Secrets can be
-expected in plain text; they are never shown.
+Arguments are compared as the handler would get them: the stored arguments are loaded into the job's class. The expected
+value of a secret can be given in plain text; stored secrets are never shown.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
 from pydantic import SecretBytes, SecretStr
 
+from carafe.jobs.declaring import check_job_class, no_kind
 from carafe.jobs.definition import Job, job_class, load
 from carafe.jobs.errors import CarafeError
+from carafe.jobs.options import OF_ONE_JOB
 
 
 @dataclass(frozen=True, slots=True)
 class EnqueuedJob:
-    """One stored job. `job` is None when this process cannot load it (its kind is unknown, or its arguments are)."""
+    """One stored job. `job` is None when this process cannot load it, because it does not know the kind or the arguments do
+    not fit the class.
+
+    `options`: the stored options that can differ between jobs of one class, such as ``unique_key``.
+    """
 
     id: UUID
     kind: str
     state: str
     job: Job | None
-    unique_key: str | None
+    options: Mapping[str, Any]
+
+    @property
+    def unique_key(self) -> str | None:
+        """The unique key that the job was enqueued with, or None."""
+        key: str | None = self.options["unique_key"]
+        return key
 
     def fits(self, kind: str, wanted: Mapping[str, Any]) -> bool:
-        """Whether it is of this kind and has these arguments."""
+        """Whether the job is of this kind and has these arguments."""
         return self.kind == kind and self.job is not None and not self.differing(wanted)
 
     def differing(self, wanted: Mapping[str, Any]) -> list[str]:
-        """The names of the arguments that are not as wanted."""
+        """The names of the arguments whose values are not those in `wanted`."""
         return [name for name, value in wanted.items() if not _same(getattr(self.job, name), value)]
 
 
 def read(row: Mapping[str, Any]) -> EnqueuedJob:
-    """An `EnqueuedJob` from id, kind, state, args (JSON text), version and unique_key."""
+    """Returns the `EnqueuedJob` of a row that has id, kind, state, args (JSON text), version and the columns of options."""
     job: Job | None
     try:
         job = load(job_class(row["kind"]), row["args"], row["version"])
     except CarafeError:
         job = None
-    return EnqueuedJob(row["id"], row["kind"], row["state"], job, row["unique_key"])
+    options = {name: row[name] for name in OF_ONE_JOB}
+    return EnqueuedJob(row["id"], row["kind"], row["state"], job, MappingProxyType(options))
 
 
 def expected(job: type[Job] | Job, arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The kind and the arguments to look for. Raises ``TypeError`` for an argument that the job does not have."""
+    """Returns the kind and the arguments to look for. If `job` is an object, these are all of its arguments, with those in
+    `arguments` replaced. Raises ``TypeError`` for an argument that the job does not have, and if `job` is neither a job nor
+    a class of jobs."""
+    if not isinstance(job, Job):
+        check_job_class("assert_enqueued", job, Job)
+    elif job.job_options is None:
+        raise TypeError(f"assert_enqueued: {no_kind(type(job))}")
     fields = type(job).model_fields if isinstance(job, Job) else job.model_fields
     unknown = sorted(set(arguments) - set(fields))
     if unknown:
@@ -56,7 +76,8 @@ def expected(job: type[Job] | Job, arguments: Mapping[str, Any]) -> tuple[str, d
 
 
 def check(found: Sequence[EnqueuedJob], kind: str, wanted: Mapping[str, Any], count: int | None) -> list[EnqueuedJob]:
-    """The jobs that fit. Raises ``AssertionError`` when they are not `count` (None: at least one)."""
+    """Returns the jobs in `found` that are of this kind and have the arguments `wanted`. Raises ``AssertionError`` if their
+    number is not `count` or, with `count` None, if there are none."""
     fitting = [job for job in found if job.fits(kind, wanted)]
     if (len(fitting) == count) if count is not None else fitting:
         return fitting

@@ -1,8 +1,8 @@
-"""Runs jobs in a test, one after the other, through the worker's own ledger and runner.
+"""Runs jobs in a test, one after the other, through the worker's own ledger (claims and ends) and runner.
 
-Guarantees: claim, timeout, outcome, hooks and ``ctx.transaction()`` are those of production; nothing that a handler or hook
-does is raised here, it is in the job's record.
-Must never: talk to Redis, or run a job that the store would not let a worker claim.
+Guarantees: claim, timeout, outcome, hooks and ``ctx.transaction()`` are those of production. An error of a handler or hook
+is not raised here; the job's record has it. Must never: talk to Redis, or run a job that the store would not let a worker
+claim.
 """
 
 import asyncio
@@ -12,25 +12,26 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from carafe.database import Database
 from carafe.engine.children import Children
-from carafe.engine.ends import End, Failed, Released
+from carafe.engine.claim import Claim
+from carafe.engine.completions import Completed, End, Failed, Released
 from carafe.engine.ledger import Hinted, Ledger
-from carafe.engine.pace import Pace
-from carafe.engine.runner import Completed, Runner
-from carafe.engine.slot import Claim
-from carafe.job_log import JobLog
+from carafe.engine.runner import Runner
+from carafe.engine.runtimes import Pace
+from carafe.engine.slot import Slot
 from carafe.jobs.errors import CarafeError
 from carafe.jobs.handlers import handlers
 from carafe.jobs.identifiers import uuid7
-from carafe.settings import Settings
+from carafe.settings.settings import Settings
+from carafe.store.database import Database
+from carafe.telemetry.job_log import JobLog
 
 TICK = 0.02
-"""Seconds between two looks at a running attempt's deadline."""
+"""Seconds between two checks of a running attempt's deadline."""
 
 
 class NoHandler(CarafeError):
-    """A job that this process cannot run: a worker would leave it to others, a test wants to know."""
+    """This process has no handler for a job. A worker would leave the job to other workers; in a test it is a mistake."""
 
     code = "no-handler"
 
@@ -44,21 +45,22 @@ class NoHandler(CarafeError):
 
 
 class Executor:
-    """A worker of one slot, without heartbeat or queue."""
+    """A worker with one slot, without heartbeat or queue."""
 
     def __init__(self, database: Database, *, result_limit: int) -> None:
-        """`result_limit` in bytes of JSON."""
+        """`result_limit`: the most bytes of JSON that a job's result may have."""
         self._database, self._result_limit = database, result_limit
         self._worker = uuid7()
 
     async def attempt(self, job_id: UUID, kind: str) -> bool:
-        """Claim the job and run one attempt of it to its end. False when it cannot be claimed (not queued, paused).
+        """Claim the job and run one attempt of it to its end. Returns False when the job cannot be claimed, because it is
+        not queued or its queue is paused.
 
-        Raises `NoHandler`, with the job left queued.
+        Raises `NoHandler` if this process has no handler for the job, which then stays queued.
         """
         if kind not in handlers():
             raise NoHandler(kind)
-        # Made anew each time: hooks and handlers may have been declared since.
+        # A new ledger each time: hooks and handlers may have been declared since the last one.
         ledger = Ledger(self._database, self._worker, "carafe.testing", sorted(handlers()))
         rows, refused = await ledger.claim([Hinted(job_id, kind, b"")])
         for row, error in refused:
@@ -85,7 +87,7 @@ class Executor:
         )
         job_log = JobLog(sys.stderr)
         runner = Runner(
-            concurrency=1,
+            slots=[Slot(0)],
             handlers=handlers(),
             database=self._database,
             children=children,
@@ -116,5 +118,6 @@ def _default(setting: str) -> float:
 
 
 async def attempt_all(executor: Executor, jobs: Sequence[tuple[UUID, str]]) -> list[UUID]:
-    """One attempt of each, in order; returns those that were claimed. Raises like `Executor.attempt`."""
+    """Run one attempt of each job, in order. Returns the ids of the jobs that could be claimed. Raises like
+    `Executor.attempt`."""
     return [job_id for job_id, kind in jobs if await executor.attempt(job_id, kind)]

@@ -1,7 +1,7 @@
-"""The two ways to test code that enqueues: inline and manual, for `Client` and `SyncClient`.
+"""The two modes for testing code that enqueues, inline and manual, for `Client` and `SyncClient`.
 
-Guarantees: while the block lasts, this client pushes nothing to Redis; what is enqueued is committed (or not) exactly as
-always, in the real store. Redis and other clients are untouched.
+Guarantees: within the block, the client pushes nothing to Redis. Jobs are committed, or rolled back, in the real store
+exactly as in production. Redis and other clients are not touched.
 """
 
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -11,17 +11,19 @@ from functools import partial
 from typing import Any, overload
 from uuid import UUID
 
-from carafe.jobs import Client, Job, JobRecord, State, SyncClient
-from carafe.jobs.actions import act
-from carafe.jobs.statements import RUN_NOW
+from carafe import Client, Job, JobRecord, State, SyncClient
+from carafe.jobs.actions import ACTIONS
 from carafe.steward.promoter import Promoter
+from carafe.store.actions import act
+from carafe.store.statement import with_columns
 from carafe.testing.databases import in_thread
 from carafe.testing.enqueued import EnqueuedJob, check, expected, read
 from carafe.testing.executor import Executor, attempt_all
 from carafe.testing.queues import InlineQueue, ManualQueue
+from carafe.texts import shown
 
 MAX_ATTEMPTS = 10_000
-"""Attempts after which `drain` gives up: jobs that enqueue or snooze themselves for ever."""
+"""The number of attempts after which `drain` gives up: apparently some jobs enqueue or snooze themselves forever."""
 
 
 @overload
@@ -29,12 +31,14 @@ def inline(client: Client) -> AbstractAsyncContextManager[None]: ...
 @overload
 def inline(client: SyncClient) -> AbstractContextManager[None]: ...
 def inline(client: Client | SyncClient) -> Any:
-    """Within the block, `client` runs each job once as soon as it is accepted: enqueue returns after that attempt.
+    """Within the block, `client` runs one attempt of each job as soon as the job is accepted. `enqueue` returns after that
+    attempt.
 
-    With ``session=`` the job runs after that commit, and not at all after a rollback. (With a plain ``Session`` on an
-    ``async`` client it runs in a task, which `client.wait` waits for.) Jobs for later stay scheduled, a failed attempt
-    leaves its job retrying. Nothing that a handler does is raised here: look at ``client.get(id)``.
+    With ``session=`` the job runs after the session's commit, and not at all after a rollback. (With a plain ``Session`` on
+    an ``async`` client, the job runs in a task; wait for it with `client.wait`.) A job for later stays scheduled, and a
+    failed attempt leaves its job retrying. Errors of a handler are not raised here: look at ``client.get(id)``.
     """
+    _check("inline", client)
     return _inline(client) if isinstance(client, Client) else _inline_sync(client)
 
 
@@ -43,15 +47,21 @@ def manual(client: Client) -> "AbstractAsyncContextManager[Manual]": ...
 @overload
 def manual(client: SyncClient) -> "AbstractContextManager[SyncManual]": ...
 def manual(client: Client | SyncClient) -> Any:
-    """Within the block nothing runs by itself: assert on what was enqueued, and run it by `drain`.
+    """Within the block, no job runs by itself. Make assertions about the enqueued jobs, and run them with `drain`.
 
-    Gives a `Manual`, or a `SyncManual` for a `SyncClient`.
+    Yields a `Manual`, or a `SyncManual` for a `SyncClient`.
     """
+    _check("manual", client)
     return _manual(client) if isinstance(client, Client) else _manual_sync(client)
 
 
+def _check(mode: str, client: Any) -> None:
+    if not isinstance(client, Client | SyncClient):
+        raise TypeError(f"testing.{mode}: takes a Client or a SyncClient (got {shown(client)})")
+
+
 class _Assertions:
-    """What both kinds of manual mode know of the jobs enqueued since they began, whoever enqueued them."""
+    """Assertions about all jobs that were enqueued since a manual mode began, no matter who enqueued them."""
 
     def __init__(self, client: Client, since: datetime) -> None:
         self._client, self._since = client, since
@@ -59,37 +69,39 @@ class _Assertions:
     def assert_enqueued(self, job: type[Job] | Job, /, *, count: int | None = None, **arguments: Any) -> list[EnqueuedJob]:
         """Assert that `count` jobs (None: at least one) of this class with these arguments were enqueued and committed.
 
-        Given a job object, all its arguments must be the same. A job counts in whatever state it is by now. Returns the
-        jobs. Raises ``AssertionError`` with what was enqueued instead, ``TypeError`` for an argument that does not exist.
+        Given a job object instead of a class, all its arguments must be the same. Jobs count whatever their state is by now.
+        Returns these jobs. Raises ``AssertionError``, which lists the jobs that were enqueued instead, and ``TypeError`` for
+        an argument that does not exist.
         """
         kind, wanted = expected(job, arguments)
         return check(self.enqueued(), kind, wanted, count)
 
     def assert_not_enqueued(self, job: type[Job] | Job, /, **arguments: Any) -> None:
-        """Assert that no such job was enqueued."""
+        """Assert that no job of this class with these arguments was enqueued and committed."""
         self.assert_enqueued(job, count=0, **arguments)
 
     def enqueued(self) -> list[EnqueuedJob]:
-        """All jobs enqueued and committed since the block began, oldest first, whatever has become of them."""
-        # In a thread on a connection of its own: the same plain call in tests with and without an event loop.
+        """Returns all jobs that were enqueued and committed since the block began, oldest first, whatever their state is by
+        now."""
+        # In a thread with a connection of its own, so that tests with and without an event loop can call it alike.
         return [read(row) for row in in_thread(partial(_fetch, self._client.database.url, ENQUEUED, self._since))]
 
 
 class Manual(_Assertions):
-    """Manual mode of a `Client`."""
+    """Manual mode of a `Client`: assertions about enqueued jobs, and `drain` to run them."""
 
     async def drain(self, *, with_retries: bool = False, with_scheduled: bool = False) -> list[JobRecord]:
-        """Run all jobs that are due, those that they enqueue too, one after the other, until none is left.
+        """Run all due jobs one after the other, and also the jobs that they enqueue, until none is left.
 
-        `with_retries` also runs failed jobs' next attempts at once, `with_scheduled` jobs for later (snoozed ones too).
-        Returns the records of all that ran, in the order of their first attempt. Raises `NoHandler`, or ``AssertionError``
-        after 10,000 attempts.
+        `with_retries` runs the next attempts of failed jobs at once too. `with_scheduled` runs jobs for later too, snoozed
+        ones included. Returns the records of all jobs that ran, in the order of their first attempts. Raises `NoHandler` if
+        this process has no handler for a job, and ``AssertionError`` after 10,000 attempts.
         """
         return await _drain(self._client, with_retries=with_retries, with_scheduled=with_scheduled)
 
 
 class SyncManual(_Assertions):
-    """Manual mode of a `SyncClient`."""
+    """Manual mode of a `SyncClient`: assertions about enqueued jobs, and `drain` to run them."""
 
     def __init__(self, client: SyncClient, since: datetime) -> None:
         super().__init__(client._client, since)
@@ -173,7 +185,7 @@ async def _hasten(client: Client, states: Sequence[State]) -> None:
         rows = await connection.fetch(
             "select id from carafe.jobs where state = any($1::text[]) order by due_at, id", [state.value for state in states]
         )
-    await act(client.database, RUN_NOW, [row["id"] for row in rows], (State.QUEUED,))
+    await act(client.database, ACTIONS["run_now"], [row["id"] for row in rows])
 
 
 async def _queued(client: Client) -> list[tuple[UUID, str]]:
@@ -182,16 +194,19 @@ async def _queued(client: Client) -> list[tuple[UUID, str]]:
     return [(row["id"], row["kind"]) for row in rows]
 
 
-ENQUEUED = """
-    select id, kind, state, cast(args as text) as args, version, unique_key from carafe.jobs where created_at >= $1
+ENQUEUED = with_columns(
+    """
+    select id, kind, state, cast(args as text) as args, version, {options} from carafe.jobs where created_at >= $1
     union all
-    select id, kind, state, cast(args as text), version, unique_key from carafe.jobs_ended where created_at >= $1
+    select id, kind, state, cast(args as text), version, {options} from carafe.jobs_ended where created_at >= $1
     order by id
-"""
+    """,
+    __name__,
+)
 
 
 def _now(client: Client) -> datetime:
-    """Postgres's clock, which stamps the jobs."""
+    """The time by Postgres's clock, which also sets the jobs' `created_at`."""
     [row] = in_thread(partial(_fetch, client.database.url, "select clock_timestamp() as now"))
     now: datetime = row["now"]
     return now

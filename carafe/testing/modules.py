@@ -1,23 +1,25 @@
-"""Which modules and migrations a test session uses: pytest's options, else Carafe's settings.
+"""Decides which modules and migrations a test session uses: those of pytest's options, else those of Carafe's settings.
 
-A default of the settings that stands for a folder which is not there (a library's own tests have none) counts as nothing.
+A setting that has its default is ignored if the package in that default does not exist, as in the tests of a library.
 """
 
 from collections.abc import Sequence
 from importlib.util import find_spec
 
 from carafe.jobs.modules import load_handlers, load_jobs
-from carafe.settings import Settings, load_settings
+from carafe.settings.settings import Settings, load_settings
 
 
 def load_modules(job_modules: Sequence[str] | None, handler_modules: Sequence[str] | None) -> None:
-    """Import both kinds; None: as the settings say. Raises `ModuleNotUsable`, `SettingsError`."""
+    """Import the modules with jobs and those with handlers. A parameter that is None means the modules that the settings
+    name. Raises `ModuleNotUsable` if a module cannot be imported, and `SettingsError` if the settings are not valid."""
     load_jobs(_chosen(job_modules, "job_modules"))
     load_handlers(_chosen(handler_modules, "handler_modules"))
 
 
 def migrations(packages: Sequence[str] | None) -> Sequence[str]:
-    """The packages with migrations; None: as the settings say. Raises `SettingsError`."""
+    """Returns the packages with migrations: `packages` or, if that is None, those that the settings name. Raises
+    `SettingsError` if the settings are not valid."""
     return _chosen(packages, "migrations")
 
 

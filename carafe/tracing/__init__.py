@@ -1,28 +1,24 @@
 """Traces by OpenTelemetry: HTTP request, enqueue, wait, attempts, and within them the handler's own spans.
 
-Off unless TRACING_SAMPLE_RATIO is above 0. While it is off, nothing of OpenTelemetry is imported here, and what it costs is
-a look at `active` for each batch that is enqueued and each job that is run. A process that traces calls `start` once its
-settings are read, and `stop` when it ends; the worker, `carafe_lifespan` and `carafe dev` do.
+Tracing is off unless TRACING_SAMPLE_RATIO is above 0. While it is off, OpenTelemetry is not imported here, and the only cost
+is that each batch of enqueued jobs and each run of a job reads the variable `active`. A process that traces calls `start`
+after it has read its settings, and `stop` when it ends. The worker, `carafe_lifespan` and `carafe dev` do so.
 
-Guarantees: spans are sent by a thread of its own; a receiver that is away or hangs delays no job, and the process's end by
-`STOP` seconds at most; what cannot be sent is dropped.
+Guarantees: a separate thread sends the spans. If the receiver cannot be reached or hangs, that delays no job, and it delays
+the end of the process by `STOP` seconds at most. Spans that cannot be sent are dropped.
 Must never: fail a job or an enqueue, or put a job's arguments or result into a span.
 """
 
 import threading
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from carafe.tracing.context import Trace, parse, trace_url
+from carafe.tracing.untraced import NotCalling, NotSending
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from types import TracebackType
-
-    from carafe.jobs.records import Enqueued
-    from carafe.settings import Settings
-    from carafe.tracing.calling import Calling
-    from carafe.tracing.sending import Sending
+    from carafe.settings.settings import Settings
+    from carafe.tracing.call_spans import Calling
+    from carafe.tracing.enqueue_spans import Sending
     from carafe.tracing.tracer import Tracing
 
 __all__ = [
@@ -41,19 +37,21 @@ __all__ = [
 ]
 
 STOP = 1.5
-"""Seconds that the end of a process waits for its last spans to be sent."""
+"""The maximum number of seconds that a process waits at its end until its last spans are sent."""
 
 active: "Tracing | None" = None
-"""What this process traces with; None while tracing is off."""
+"""The tracing of this process; None while tracing is off."""
 
 _lock = threading.Lock()
 _users = 0
 
 
-def start(settings: "Settings", service: str) -> None:
-    """Trace from now on, if the settings say so; `service` is this process's name unless OTEL_SERVICE_NAME gives one.
+def start(settings: "Settings", service: str, version: str) -> None:
+    """Trace from now on, if the settings say so. `service` is this process's name in traces unless OTEL_SERVICE_NAME gives
+    one; `version` is this library's.
 
-    Each call wants its `stop`; the first one counts. Raises `SettingsError` when OpenTelemetry is not installed.
+    `start` may be called several times. Then the first call's arguments are used, and tracing ends when `stop` has been
+    called as often. Raises `SettingsError` when OpenTelemetry is not installed.
     """
     global active, _users
     if settings.tracing_sample_ratio <= 0:
@@ -62,19 +60,19 @@ def start(settings: "Settings", service: str) -> None:
         if active is None:
             from carafe.tracing.tracer import begin
 
-            active = begin(settings, service)
+            active = begin(settings, service, version)
         if active is not None:
             _users += 1
 
 
 def require(settings: "Settings") -> None:
-    """Raises `SettingsError` when the settings say to trace and OpenTelemetry's SDK is not installed."""
+    """Raises `SettingsError` when the settings switch tracing on but OpenTelemetry's SDK is not installed."""
     if settings.tracing_sample_ratio > 0:
         import carafe.tracing.tracer  # noqa: F401  it says what is missing
 
 
 def stop() -> None:
-    """Send what is left, for `STOP` seconds at most, and trace no more. Harmless when nothing was started."""
+    """Stop tracing. Sends the spans that are left, which takes `STOP` seconds at most. Does nothing when tracing is off."""
     global active, _users
     with _lock:
         if active is None:
@@ -86,61 +84,19 @@ def stop() -> None:
     tracing.close(STOP)
 
 
-class NotSending:
-    """What `sending` gives while tracing is off: the caller's own trace context travels as it is."""
-
-    __slots__ = ("rest", "trace")
-
-    def __init__(self, trace: str | None) -> None:
-        self.trace = self.rest = trace
-
-    def __enter__(self) -> "NotSending":
-        return self
-
-    def __exit__(
-        self, kind: "type[BaseException] | None", error: "BaseException | None", traceback: "TracebackType | None"
-    ) -> None:
-        pass
-
-    def sent(self, answers: "list[Enqueued]") -> "list[Enqueued]":
-        """The answers, as they are."""
-        return answers
-
-
-class NotCalling:
-    """What `calling` gives while tracing is off."""
-
-    headers: "Mapping[str, str]" = MappingProxyType({})
-
-    def __enter__(self) -> "NotCalling":
-        return self
-
-    def __exit__(
-        self, kind: "type[BaseException] | None", error: "BaseException | None", traceback: "TracebackType | None"
-    ) -> None:
-        pass
-
-    def answered(self, status: int) -> None:
-        """Nobody is told."""
-
-
 def calling(method: str, url: str) -> "Calling | NotCalling":
-    """A span for an HTTP request that a handler makes: ``with calling("POST", url) as call``.
+    """Returns a span for an HTTP request that a handler makes. Use it as ``with calling("POST", url) as call``.
 
-    Send `call.headers` with it, and tell `call.answered` the status. The URL is shown without its query and password. A
-    client that has OpenTelemetry's own instrumentation needs none of this.
+    Send `call.headers` with the request, and pass the response's status to `call.answered`. The span shows the URL without
+    its query and password. An HTTP client with OpenTelemetry's own instrumentation needs none of this.
     """
-    if active is None:
-        return NotCalling()
-    from carafe.tracing.calling import Calling
-
-    return Calling(active, method, url)
+    return NotCalling() if active is None else active.calling(method, url)
 
 
 def sending(trace: str | None, jobs: int = 1) -> "Sending | NotSending":
-    """A span for the enqueueing of a batch: ``with sending(trace, len(jobs)) as span``.
+    """Returns a span for the enqueueing of a batch. Use it as ``with sending(trace, len(jobs)) as span``.
 
-    `trace` is a traceparent that the caller has brought; None: the span that is current. The jobs' own context is
-    `span.trace`.
+    `trace` is the traceparent of the caller's span; None means the current span. Store `span.trace` with the jobs: it is
+    their place in the trace.
     """
     return NotSending(trace) if active is None else active.sending(trace, jobs)

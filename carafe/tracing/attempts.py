@@ -1,8 +1,9 @@
-"""The spans of a worker: how long a job has waited, and each attempt, the current span while its handler runs.
+"""The spans of a worker: one for the time that a job waited, and one for each attempt, which is the current span while the
+handler runs.
 
-An attempt's span begins in the context of that attempt, and ends on the runner's loop. A job that is not traced costs a
-look at its row, or lots drawn for one that was enqueued without a trace; of these no more than TRACING_MAX_RATE a second are
-traced.
+An attempt's span begins in the context of that attempt, and ends on the runner's loop. A job that is not traced costs only a
+look at its row. Of the jobs that were enqueued without a trace, some are chosen at random and traced, at most
+TRACING_MAX_RATE a second.
 """
 
 import math
@@ -10,48 +11,46 @@ import random
 import time
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-import structlog
 from opentelemetry import trace as api
 from opentelemetry.context import attach
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 
+from carafe.telemetry.loggers import get_logger
 from carafe.tracing import conventions as names
 from carafe.tracing.context import Trace, parse
-from carafe.tracing.spans import context_of, place_of, span_context, unpacked
+from carafe.tracing.sampling import Sampling
+from carafe.tracing.spans import context_of, place_of, span_context
 
-if TYPE_CHECKING:
-    from carafe.tracing.tracer import Tracing
-
-log = structlog.stdlib.get_logger("carafe.tracing")
+log = get_logger("carafe.tracing")
 
 SAMPLED = frozenset("13579bdf")
-"""The last digit of a traceparent's flags when the trace is kept."""
+"""If the last hex digit of a traceparent is one of these, the trace is sampled (the lowest bit of the flags is set)."""
 
 MAX_DESCRIPTION = 500
-"""Characters of an error that the status of a span shows; the whole stands in its event."""
+"""The maximum number of characters of an error in the status of a span. The span's event has the whole error."""
 
 
 class Traced:
-    """One attempt that is traced."""
+    """The span of one attempt that is traced."""
 
     __slots__ = ("_enqueued", "_span", "here", "trace_id")
 
     def __init__(self, span: api.Span, enqueued: Trace | None) -> None:
         self._span = span
-        attach(api.set_span_in_context(span))  # for good: the context is the attempt's own, and ends with it
+        attach(api.set_span_in_context(span))  # never detached: the context belongs to the attempt, and ends with it
         self._enqueued = enqueued
         self.here = place_of(span.get_span_context())
         self.trace_id = self.here.trace_id
 
     @property
     def next(self) -> str:
-        """The job's trace from now on: the next attempt points back at this one."""
+        """The text to store as the job's trace, so that the span of the next attempt links to the span of this one."""
         return (self._enqueued or self.here).after(self.here.span_id).text
 
     def end(self, outcome: str, cause: str | None, error: tuple[str, str, str | None] | None) -> None:
-        """The attempt is over. `error` as (class, message, traceback). Never raises."""
+        """End the span, because the attempt is over. `error` is (class, message, traceback). Never raises."""
         try:
             self._end(outcome, cause, error)
         except BaseException:  # an application's own processor: whatever it raises, the slot goes on
@@ -74,7 +73,7 @@ class Traced:
 
 
 class Claimed(Protocol):
-    """What is to be known of a claim."""
+    """What `Attempts` needs to know about a claimed job."""
 
     @property
     def kind(self) -> str: ...
@@ -85,11 +84,13 @@ class Claimed(Protocol):
 
 
 class Attempts:
-    """One worker's."""
+    """Makes the spans of one worker's attempts."""
 
-    def __init__(self, tracing: "Tracing", queue: str, worker: str) -> None:
-        self._tracing, self._queue = tracing, queue
-        self._blanks = _blanks(tracing.ratio)
+    def __init__(self, sampling: Sampling, queue: str, worker: str, export: Callable[[dict[str, Any]], None]) -> None:
+        """The function `export` sends a span that a child process has turned into plain data. It raises KeyError, TypeError
+        or ValueError if the data is not a span."""
+        self._sampling, self._queue, self._export = sampling, queue, export
+        self._blanks = _blanks(sampling.ratio)
         self._second, self._left = 0.0, 0
         self._attributes = {
             names.SYSTEM: names.CARAFE,
@@ -100,17 +101,19 @@ class Attempts:
         }
 
     def hush(self) -> None:
-        """Handlers that run in this context and its copies make no spans of their own, unless their job is traced."""
-        attach(self._tracing.unsampled)
+        """From now on, code in this context or a copy of it records no spans. Handlers of traced jobs still do, since each
+        has the span of its attempt."""
+        attach(self._sampling.unsampled)
 
     def begin(self, claim: Claimed) -> Traced | None:
-        """Begin the span of an attempt and make it the current one; None when this job is not traced. Never raises."""
+        """Begin the span of an attempt and make it the current span. Returns None when the job is not traced. Never
+        raises."""
         trace = claim.row["trace"]
         if trace is None:
             self._blanks -= 1
             if self._blanks >= 0:
                 return None
-            self._blanks = _blanks(self._tracing.ratio)
+            self._blanks = _blanks(self._sampling.ratio)
             if not self._may_begin():
                 return None
         elif trace[54:55] not in SAMPLED:
@@ -122,10 +125,11 @@ class Attempts:
             return None
 
     def _may_begin(self) -> bool:
-        """Whether fewer traces than TRACING_MAX_RATE were begun in the last second."""
+        """Returns whether a new trace may begin now, since at most TRACING_MAX_RATE may begin in a second. Each call counts
+        as a trace."""
         now = time.monotonic()
         if now - self._second >= 1:
-            self._second, self._left = now, self._tracing.max_rate
+            self._second, self._left = now, self._sampling.max_rate
         self._left -= 1
         return self._left >= 0
 
@@ -138,7 +142,7 @@ class Attempts:
             names.MAX_ATTEMPTS: claim.row["max_attempts"],
         }
         links: list[Link] = []
-        context = self._tracing.chosen
+        context = self._sampling.chosen
         if enqueued is not None:
             context = context_of(enqueued)
             self._waited(claim, context)
@@ -146,16 +150,16 @@ class Attempts:
             last = enqueued.last_attempt
             if last is not None:
                 links.append(Link(span_context(enqueued._replace(span_id=last)), {names.LINK: names.PREVIOUS_ATTEMPT}))
-        span = self._tracing.tracer.start_span(
+        span = self._sampling.tracer.start_span(
             f"process {self._queue}", context=context, kind=SpanKind.CONSUMER, attributes=attributes, links=links
         )
         return Traced(span, enqueued)
 
     def _waited(self, claim: Claimed, context: Any) -> None:
-        """From when the job was due until it was claimed, both by Postgres's clock."""
+        """Make the span of the job's wait: from when the job was due until it was claimed, both by Postgres's clock."""
         due, started = _nanoseconds(claim.row["due_at"]), _nanoseconds(claim.row["started_at"])
         if due < started:
-            span = self._tracing.tracer.start_span(
+            span = self._sampling.tracer.start_span(
                 f"wait {self._queue}",
                 context=context,
                 attributes={
@@ -169,22 +173,17 @@ class Attempts:
             )
             span.end(started)
 
-    @property
-    def from_child(self) -> Callable[[dict[str, Any]], None]:
-        """Takes spans that a child process has made. From any thread; what it cannot read it drops."""
-        tracing = self._tracing
-
-        def take(data: dict[str, Any]) -> None:
-            try:
-                tracing.export(unpacked(data, tracing.resource))
-            except (KeyError, TypeError, ValueError):
-                pass  # a handler has written into its process's pipe
-
-        return take
+    def from_child(self, data: dict[str, Any]) -> None:
+        """Send a span that a child process has made. Drops data that is not a span. May be called from any thread."""
+        try:
+            self._export(data)
+        except (KeyError, TypeError, ValueError):
+            pass  # a handler has written into its process's pipe
 
 
 def _blanks(ratio: float) -> int:
-    """How many jobs in a row draw a blank, when one in 1/`ratio` is traced: drawn ahead, so that each costs a count."""
+    """Returns how many jobs to leave untraced before the next traced one. The number is random, such that on average the
+    share `ratio` of all jobs is traced. One random number for each traced job is cheaper than one for every job."""
     return 0 if ratio >= 1 else int(math.log(1 - random.random()) / math.log1p(-ratio))
 
 

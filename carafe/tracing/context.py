@@ -1,24 +1,26 @@
-"""Where a job's trace stands: the text of the column `trace`, and what the dashboard makes of it. Nothing but text.
+"""Reads and writes a job's place in a trace as the text that the column `trace` holds. Does not need OpenTelemetry.
 
-The text is a W3C ``traceparent`` (https://www.w3.org/TR/trace-context/), which names the span that enqueued the job, and
-after a blank its ``tracestate``, if there is one. In the latter our own entry, ``carafe=SPAN``, names the last attempt, so
-that the next one can point at it.
+The text is a W3C ``traceparent`` (https://www.w3.org/TR/trace-context/), which names the span in which the job was enqueued.
+If there is a ``tracestate``, it follows after a space. In the tracestate, Carafe's own entry ``carafe=SPAN`` names the span
+of the last attempt, so that the next attempt can link to it.
 """
 
 import re
 from typing import NamedTuple
 
 MEMBER = "carafe"
-"""The key of our entry in a tracestate."""
+"""The key of the entry that Carafe adds to a tracestate."""
 
 MAX_STATE = 512
-"""Characters of a tracestate at most; entries at its end are given up first, as the recommendation has it."""
+"""The maximum number of characters of a tracestate. If it would be longer, entries are dropped from its end, as the W3C
+recommends."""
 
 _FORM = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-[^ ]*)?(?: (.*))?", re.DOTALL)
 
 
 class Trace(NamedTuple):
-    """A place in a trace: ids in lower-case hex, whether spans of it are kept, and the tracestate ('' for none)."""
+    """A place in a trace: the trace's and the span's id in lower-case hex, whether the trace is sampled, and the tracestate
+    ('' for none)."""
 
     trace_id: str
     span_id: str
@@ -27,13 +29,13 @@ class Trace(NamedTuple):
 
     @property
     def text(self) -> str:
-        """As the column has it."""
+        """This place as the text that the column `trace` holds."""
         parent = f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
         return f"{parent} {self.state}" if self.state else parent
 
     @property
     def last_attempt(self) -> str | None:
-        """The span of the attempt before, if one was traced."""
+        """The id of the last attempt's span, or None if no attempt was traced."""
         for entry in self.state.split(","):
             key, _, value = entry.strip().partition("=")
             if key == MEMBER and re.fullmatch(r"[0-9a-f]{16}", value):
@@ -41,7 +43,7 @@ class Trace(NamedTuple):
         return None
 
     def after(self, span_id: str) -> "Trace":
-        """The same once the attempt of that span has ended."""
+        """Returns a copy of this place in which `span_id` names the span of the last attempt."""
         others = [entry.strip() for entry in self.state.split(",")]
         entries = [f"{MEMBER}={span_id}", *(entry for entry in others if entry and not entry.startswith(f"{MEMBER}="))]
         while len(",".join(entries)) > MAX_STATE:
@@ -50,7 +52,8 @@ class Trace(NamedTuple):
 
 
 def parse(text: str | None) -> Trace | None:
-    """What the text says; None for what is no traceparent."""
+    """Returns the place in a trace that `text` names, if it is a traceparent, with or without a space and a tracestate after
+    it. Returns None for any other text."""
     found = _FORM.fullmatch(text) if text else None
     if found is None:
         return None
@@ -65,7 +68,7 @@ def _printable(state: str) -> str:
 
 
 def trace_url(template: str | None, trace: str | None) -> str | None:
-    """Where a job's trace can be seen, by TRACE_URL_TEMPLATE; None without a template, and for a job whose trace is not
-    kept."""
+    """Returns the URL at which people can look at a job's trace, made from `template` (the setting TRACE_URL_TEMPLATE).
+    Returns None if there is no template, or if the trace is not sampled."""
     place = parse(trace)
     return template.replace("{trace_id}", place.trace_id) if template and place is not None and place.sampled else None

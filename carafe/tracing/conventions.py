@@ -1,7 +1,8 @@
-"""The names of OpenTelemetry's semantic conventions that our spans use, and what we add to them.
+"""The names from OpenTelemetry's semantic conventions that our spans use, and the names that we add.
 
-Copied and not imported: the conventions for messaging are not stable yet, and OpenTelemetry asks libraries to keep their own
-copy. A test compares them with the installed version. https://opentelemetry.io/docs/specs/semconv/messaging/
+They are copied and not imported, because the conventions for messaging are not stable yet and OpenTelemetry asks libraries
+to keep their own copy. A test compares them with the installed version.
+https://opentelemetry.io/docs/specs/semconv/messaging/
 """
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
@@ -29,7 +30,7 @@ SERVICE_INSTANCE = "service.instance.id"
 HOST_NAME = "host.name"
 
 SEND, PROCESS = "send", "process"
-"""Operation types."""
+"""The operation types that our spans have."""
 
 # Ours.
 CARAFE = "carafe"

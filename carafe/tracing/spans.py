@@ -1,4 +1,5 @@
-"""Between our text of a trace and OpenTelemetry's contexts, and spans as data that a child process hands to its parent."""
+"""Converts between `Trace` and OpenTelemetry's contexts, and turns spans into plain data and back, so that a child process
+can hand them to its parent."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -25,7 +26,7 @@ from carafe.tracing.context import Trace
 
 
 def span_context(place: Trace) -> SpanContext:
-    """The span of another process, or of another time, at that place."""
+    """Returns OpenTelemetry's SpanContext for this place, marked as that of a span in another process."""
     return SpanContext(
         trace_id=int(place.trace_id, 16),
         span_id=int(place.span_id, 16),
@@ -36,20 +37,20 @@ def span_context(place: Trace) -> SpanContext:
 
 
 def context_of(place: Trace) -> Context:
-    """A context in which that span is the current one."""
+    """Returns an OpenTelemetry context whose current span is the span at this place."""
     return api.set_span_in_context(NonRecordingSpan(span_context(place)), Context())
 
 
 def place_of(span: SpanContext) -> Trace:
-    """The place of a span."""
+    """Returns the place in a trace that belongs to a span."""
     return Trace(
         format_trace_id(span.trace_id), format_span_id(span.span_id), span.trace_flags.sampled, span.trace_state.to_header()
     )
 
 
 def packed(span: ReadableSpan, shown: Callable[[Any], Any]) -> dict[str, Any]:
-    """An ended span as plain data, but for its resource, which is that of whoever unpacks it. `shown` gives what the
-    application has said in it as it may be shown."""
+    """Returns an ended span as plain data. The span's resource is left out: the process that calls `unpacked` adds its own.
+    `shown` redacts the values that the application put into the span."""
     scope = span.instrumentation_scope
     assert span.context is not None
     return {
@@ -68,7 +69,7 @@ def packed(span: ReadableSpan, shown: Callable[[Any], Any]) -> dict[str, Any]:
 
 
 def unpacked(data: Mapping[str, Any], resource: Resource) -> ReadableSpan:
-    """The span again. Raises KeyError, TypeError or ValueError for what `packed` has not made."""
+    """Returns the span that `packed` turned into `data`. Raises KeyError, TypeError or ValueError for any other data."""
     code, description = data["status"]
     return ReadableSpan(
         name=data["name"],
@@ -97,7 +98,7 @@ def _unpack(data: Sequence[Any]) -> SpanContext:
 
 
 def _plain(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What JSON can carry: bytes, which are rare, as text."""
+    """Returns the attributes as values that JSON can hold. Bytes, which are rare, become text."""
     return {name: _as_text(value) for name, value in (attributes or {}).items()}
 
 

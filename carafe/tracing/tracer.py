@@ -1,133 +1,128 @@
-"""What a process that traces has: a tracer, lots to draw, and a thread that sends the spans by OTLP.
-
-Where the application has set up OpenTelemetry itself before, its own provider and exporters are used, and left to it.
+"""Sets up tracing in a process: a tracer, a sampler, and a thread that sends spans by OTLP. If the application has already
+set up OpenTelemetry, its provider and exporters are used as they are.
 """
 
 import logging
 import os
-import random
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import structlog
-
-import carafe
-from carafe.settings import Settings, SettingsError, redact_url
-from carafe.tracing import NotSending
+from carafe.settings.settings import Settings, SettingsError, redact_url
 from carafe.tracing import conventions as names
 
 try:
     from opentelemetry import trace as api
-    from opentelemetry.context import Context, create_key, get_value, set_value
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-    from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, SamplingResult, TraceIdRatioBased
-    from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, TraceFlags
+    from opentelemetry.sdk.trace.sampling import ParentBased
 except ImportError as missing:
     raise SettingsError(
         ["TRACING_SAMPLE_RATIO: tracing needs OpenTelemetry's SDK: pip install 'carafe-jobs[tracing]', or leave it 0"]
     ) from missing
 
+from carafe.telemetry.loggers import get_logger
 from carafe.tracing.attempts import Attempts
-from carafe.tracing.sending import Sending
-from carafe.tracing.spans import context_of, packed, place_of
+from carafe.tracing.call_spans import Calling
+from carafe.tracing.enqueue_spans import Sending
+from carafe.tracing.sampling import Lots, Sampling
+from carafe.tracing.spans import context_of, packed, place_of, unpacked
+from carafe.tracing.untraced import NotSending
 
 if TYPE_CHECKING:
     from carafe.tracing.context import Trace
 
-log = structlog.stdlib.get_logger("carafe.tracing")
+log = get_logger("carafe.tracing")
 
 QUEUE = "default"
 
 GIVE_UP = 0.3
-"""Seconds that the exporter gets to let go of a receiver that hangs, within the time to stop."""
-
-_CHOSEN = create_key("carafe chosen")
+"""At the end of tracing, this many of the seconds that `close` may take are kept for the exporter to abandon a receiver that
+hangs."""
 
 
 class Tracing:
-    """One process's tracing. Everything from any thread."""
+    """One process's tracing. All methods may be called from any thread."""
 
-    def __init__(self, provider: TracerProvider, ratio: float, max_rate: int, close: Callable[[float], None]) -> None:
-        self.ratio = ratio
-        self.max_rate = max_rate
-        self.resource = provider.resource
+    def __init__(
+        self, provider: TracerProvider, version: str, ratio: float, max_rate: int, close: Callable[[float], None]
+    ) -> None:
         self._provider = provider
-        self.tracer = provider.get_tracer("carafe", carafe.__version__, schema_url=names.SCHEMA_URL)
-        self.nobody = SpanContext(
-            random.getrandbits(128) or 1, random.getrandbits(64) or 1, is_remote=False, trace_flags=TraceFlags(0)
-        )
-        """The span that stands for every job and request that is not traced."""
-        self.unsampled = api.set_span_in_context(NonRecordingSpan(self.nobody), Context())
-        self.chosen = set_value(_CHOSEN, True, Context())
-        """A context without a span, for a trace that has been drawn already."""
+        tracer = provider.get_tracer("carafe", version, schema_url=names.SCHEMA_URL)
+        self._sampling = Sampling(tracer, ratio, max_rate)
         self._close = close
 
     def sending(self, trace: str | None, jobs: int) -> "Sending | NotSending":
-        """See `carafe.tracing.sending`. Never raises."""
+        """The span of an enqueue, see `carafe.tracing.enqueue_spans`. Never raises."""
         try:
-            return Sending(self, trace, jobs, QUEUE)
+            return Sending(self._sampling, trace, jobs, QUEUE)
         except Exception:  # an application's own sampler or processor
             log.exception("an enqueue is not traced")
             return NotSending(trace)
 
     def attempts(self, worker: str) -> Attempts:
-        """The spans of a worker's attempts."""
-        return Attempts(self, QUEUE, worker)
+        """Returns the object that makes the spans of a worker's attempts. `worker` is the worker's id, as the spans show
+        it."""
+        return Attempts(self._sampling, QUEUE, worker, self._export_from_child)
 
-    def export(self, span: ReadableSpan) -> None:
-        """Send a span that has ended elsewhere."""
-        # The provider's own processors, whatever they are; the SDK offers no way to hand it an ended span.
-        self._provider._active_span_processor.on_end(span)
+    def calling(self, method: str, url: str) -> Calling:
+        """The span of an HTTP request that a handler makes, see `carafe.tracing.call_spans`."""
+        return Calling(self._sampling.tracer, method, url)
 
-    def log_context(self) -> dict[str, Any]:
-        """What a log line says of the trace that its code belongs to."""
-        span = api.get_current_span().get_span_context()
-        if not span.trace_flags.sampled:
-            return {}
-        place = place_of(span)
-        return {"trace_id": place.trace_id, "span_id": place.span_id}
+    def _export_from_child(self, data: dict[str, Any]) -> None:
+        """Send a span that has ended in a child process. Raises KeyError, TypeError or ValueError for other `data`."""
+        # Through the provider's own processors: the SDK has no public way to hand it an ended span.
+        self._provider._active_span_processor.on_end(unpacked(data, self._provider.resource))
 
     def close(self, timeout: float) -> None:
-        """Send what is left, within `timeout` seconds."""
+        """Send the spans that are left, within `timeout` seconds."""
         self._close(timeout)
 
 
-def begin(settings: Settings, service: str) -> Tracing | None:
-    """Set up what the settings say. None when OTEL_SDK_DISABLED says that nothing of OpenTelemetry shall run."""
+def begin(settings: Settings, service: str, version: str) -> Tracing | None:
+    """Set up tracing as the settings say. Returns None when OTEL_SDK_DISABLED switches OpenTelemetry off."""
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         log.warning("tracing is off: OTEL_SDK_DISABLED is set")
         return None
-    from carafe.logging import annotate
+    from carafe.telemetry.logging import annotate
 
     ratio = settings.tracing_sample_ratio
     own = api.get_tracer_provider()
     if isinstance(own, TracerProvider):
         log.info("tracing with the application's own provider", ratio=ratio)
-        tracing = Tracing(own, ratio, settings.tracing_max_rate, lambda timeout: None)
+        tracing = Tracing(own, version, ratio, settings.tracing_max_rate, lambda timeout: None)
     else:
         exporter, endpoint = _exporter(settings)
         processor = BatchSpanProcessor(_Telling(exporter, redact_url(endpoint)))
         provider = TracerProvider(
-            sampler=ParentBased(root=_Lots(ratio)), resource=_resource(settings, service), shutdown_on_exit=False
+            sampler=ParentBased(root=Lots(ratio)), resource=_resource(settings, service, version), shutdown_on_exit=False
         )
         provider.add_span_processor(processor)
         api.set_tracer_provider(provider)
         log.info("tracing", ratio=ratio, endpoint=redact_url(endpoint), protocol=settings.otel_exporter_otlp_protocol)
         tracing = Tracing(
-            provider, ratio, settings.tracing_max_rate, lambda timeout: _shut_down(processor, exporter, timeout)
+            provider, version, ratio, settings.tracing_max_rate, lambda timeout: _shut_down(processor, exporter, timeout)
         )
-    annotate("tracing", tracing.log_context)
+    annotate("tracing", _log_context)
     return tracing
 
 
-def _resource(settings: Settings, service: str) -> Resource:
+def _log_context() -> dict[str, Any]:
+    """Returns the ids of the current trace and span, to be added to a log line. Returns an empty dictionary if the trace is
+    not sampled."""
+    span = api.get_current_span().get_span_context()
+    if not span.trace_flags.sampled:
+        return {}
+    place = place_of(span)
+    return {"trace_id": place.trace_id, "span_id": place.span_id}
+
+
+def _resource(settings: Settings, service: str, version: str) -> Resource:
     attributes = {
-        names.SERVICE_VERSION: carafe.__version__,
+        names.SERVICE_VERSION: version,
         names.SERVICE_INSTANCE: str(uuid4()),
         names.HOST_NAME: socket.gethostname(),
     }
@@ -139,13 +134,14 @@ def _resource(settings: Settings, service: str) -> Resource:
 
 
 def _exporter(settings: Settings) -> tuple[SpanExporter, str]:
-    """The exporter, and where it sends. What is no setting of ours (certificates, compression, timeout) it reads from the
-    environment itself, and so OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, which is more specific than our setting."""
+    """Returns the exporter and the URL to which it sends. The environment variable OTEL_EXPORTER_OTLP_TRACES_ENDPOINT takes
+    precedence over Carafe's setting, because it is more specific. The exporter itself reads more settings from the
+    environment (certificates, compression, timeout)."""
     headers = _headers(settings)
     given = settings.otel_exporter_otlp_endpoint
     general = None if given is None else given.get_secret_value()
     specific = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or None
-    # The exporters tell of every try; we tell of the first that fails, and of the first that succeeds again.
+    # The exporters log every try. We only log the first that fails, and the first that succeeds again.
     for name in ("opentelemetry.exporter", "opentelemetry.sdk.trace.export", "opentelemetry.sdk._shared_internal"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     exporter: SpanExporter
@@ -172,32 +168,9 @@ def _headers(settings: Settings) -> dict[str, str] | None:
     return dict(parse_env_headers(given.get_secret_value(), liberal=True))
 
 
-class _Lots(Sampler):
-    """Draws lots for a trace that begins here, unless that has been done."""
-
-    def __init__(self, ratio: float) -> None:
-        self._lots = TraceIdRatioBased(ratio)
-
-    def should_sample(
-        self,
-        parent_context: Context | None,
-        trace_id: int,
-        name: str,
-        kind: SpanKind | None = None,
-        attributes: Mapping[str, Any] | None = None,
-        links: Sequence[Link] | None = None,
-        trace_state: Any = None,
-    ) -> SamplingResult:
-        if get_value(_CHOSEN, parent_context):
-            return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes)
-        return self._lots.should_sample(parent_context, trace_id, name, kind, attributes, links)
-
-    def get_description(self) -> str:
-        return f"carafe, {self._lots.get_description()}"
-
-
 class _Telling(SpanExporter):
-    """Passes spans on, and logs once that the receiver takes none, and once that it does again."""
+    """An exporter that passes spans on to another one. It logs once when the receiver stops taking spans, and once when the
+    receiver takes them again."""
 
     def __init__(self, exporter: SpanExporter, endpoint: str) -> None:
         self._exporter, self._endpoint = exporter, endpoint
@@ -228,7 +201,8 @@ class _Telling(SpanExporter):
 
 
 def _shut_down(processor: SpanProcessor, exporter: SpanExporter, timeout: float) -> None:
-    """The processor's own shutdown waits for half a minute for a receiver that hangs."""
+    """Shut the processor down within `timeout` seconds. Its own ``shutdown`` would wait half a minute for a receiver that
+    hangs."""
     ending = threading.Thread(target=processor.shutdown, name="carafe tracing", daemon=True)
     ending.start()
     ending.join(timeout - GIVE_UP)
@@ -240,7 +214,7 @@ def _shut_down(processor: SpanProcessor, exporter: SpanExporter, timeout: float)
 
 
 class _ToParent(SpanProcessor):
-    """In a child process: hands each ended span to the parent, which has the exporter."""
+    """In a child process: hands each ended span to the parent process, which has the exporter."""
 
     def __init__(self, say: Callable[[dict[str, Any]], None], shown: Callable[[Any], Any]) -> None:
         self._say, self._shown = say, shown
@@ -254,14 +228,14 @@ class _ToParent(SpanProcessor):
 
 
 def begin_in_child(parent: "Trace", say: Callable[[dict[str, Any]], None], shown: Callable[[Any], Any]) -> None:
-    """In a child process, for its one job: the handler's spans belong to the attempt's, and go to the worker. `shown` gives
-    the handler's texts as they may be shown."""
+    """Set up tracing in the child process of one job: the handler's spans become children of the attempt's span (`parent`),
+    and `say` sends them to the worker. `shown` redacts the handler's texts."""
     from opentelemetry.context import attach
 
-    from carafe.logging import annotate
+    from carafe.telemetry.logging import annotate
 
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(_ToParent(say, shown))
     api.set_tracer_provider(provider)
     attach(context_of(parent))
-    annotate("tracing", Tracing(provider, 1.0, 1, lambda timeout: None).log_context)
+    annotate("tracing", _log_context)

@@ -1,7 +1,7 @@
-"""Puts the parts of the web side onto a FastAPI application: this repository's, or any team's own.
+"""Adds the job API, problem+json errors and health checks to a FastAPI application.
 
-A team that has an application adds jobs to it like this, and runs it with uvicorn as ever, or with ``carafe serve``
-(WEB_APPLICATION):
+An existing application adds jobs as below. Run it with uvicorn as before, or name it in the setting WEB_APPLICATION and run
+it with ``carafe serve``:
 
     settings = load_settings()
     load_jobs(settings.job_modules)
@@ -12,11 +12,11 @@ A team that has an application adds jobs to it like this, and runs it with uvico
 
     @app.post("/orders", status_code=202)
     async def order(client: ClientOf) -> ...:
-        async with transaction(client) as session:                       # its rows and its job, one commit
+        async with transaction(client) as session:                       # the order's row and its job, one commit
             session.add(row)
             await client.enqueue(Ship(order_id=row.id), session=session)
 
-`carafe_lifespan` wraps a lifespan that is there already (``inner=``).
+If the application already has a lifespan, pass that as ``carafe_lifespan(…, inner=…)``.
 """
 
 import asyncio
@@ -27,9 +27,8 @@ from typing import TYPE_CHECKING, Any, cast
 from fastapi import APIRouter, FastAPI
 
 import carafe
-from carafe import tracing
-from carafe.jobs import Client
-from carafe.settings import Settings, require_api_settings
+from carafe import Client, tracing
+from carafe.settings.settings import Settings, require_api_settings
 from carafe.web import bulk, jobs, operators
 from carafe.web.documentation import serve_documentation
 from carafe.web.headers import ApiHeaders
@@ -53,7 +52,8 @@ TELEMETRY: "TelemetryConfig" = {
     "auto_configure": False,
     "exclude": lambda scope: scope.get("path") in PROBED,
 }
-"""What an application says to FastAPI(telemetry=…) so that its requests are traced and probes are not."""
+"""The value for FastAPI's parameter `telemetry`. With it, an application's requests are traced, except those of health
+probes."""
 
 
 def create_web_application(
@@ -64,9 +64,9 @@ def create_web_application(
     title: str = "Carafe",
     prefix: str = "/api/v1",
 ) -> FastAPI:
-    """A whole application: the job API under `prefix`, ``/health``, ``/docs``, and the `routers` of the domain.
+    """Returns a whole application: the job API under `prefix`, ``/health``, ``/docs``, and the application's own `routers`.
 
-    Makes a client as the settings say unless one is given. The client is closed when the application ends.
+    Without `client`, a client is made from the settings. The client is closed when the application ends.
     """
     client = client or Client.from_settings(settings)
     app = FastAPI(
@@ -90,9 +90,11 @@ def mount_jobs_api(
 ) -> None:
     """Add the job API under `prefix`, and ``/health``.
 
-    `problems` makes every error of `app` problem+json; without it, call `install_problem_handlers` yourself or let your
-    own handlers answer `CarafeError` and `ProblemError`. `app` does not start in production without API_TOKENS: not here,
-    since a process may load the application for its dashboard alone, and has none of them.
+    If `problems` is true, every error of `app` is answered as problem+json. If it is false, call `install_problem_handlers`
+    yourself, or let your own exception handlers answer `CarafeError` and `ProblemError`.
+
+    In production, `app` does not start without API_TOKENS. The check is made when `app` starts, not in this function: a
+    process that loads the application for its dashboard alone needs no API tokens.
     """
     tracing.require(settings)
     install(app, client, settings)
@@ -119,14 +121,18 @@ def _asking_for_tokens(settings: Settings) -> Callable[[Any], AbstractAsyncConte
 
 
 def carafe_lifespan(client: Client, settings: Settings, inner: Lifespan | None = None) -> Lifespan:
-    """A FastAPI lifespan that runs the upkeep while the application runs (setting STEWARD), traces (TRACING_SAMPLE_RATIO),
-    and closes the client."""
+    """Returns a FastAPI lifespan for an application that uses Carafe.
+
+    While the application runs, the lifespan runs the steward's upkeep (if the setting STEWARD is on) and records traces (as
+    TRACING_SAMPLE_RATIO says). When the application ends, the lifespan closes `client`. `inner` is the application's own
+    lifespan, which runs inside this one.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
         from carafe.steward.hosted import hosted
 
-        tracing.start(settings, "carafe-web")
+        tracing.start(settings, "carafe-web", carafe.__version__)
         try:
             async with hosted(settings, client.database, client.queue, "web", client.acceptance):
                 if inner is None:

@@ -1,8 +1,9 @@
-"""Reading a request's body: bounded while it arrives, JSON in UTF-8, straight into a pydantic model.
+"""Reads the body of a request, JSON in UTF-8, into a pydantic model. A body over its size limit is refused while it arrives.
 
-FastAPI reads a body before it runs a dependency; here it is read by one, so that nobody unknown can make the process
-hold megabytes. A large one is read and validated few at a time, in a thread (`carafe.web.large_bodies`); a bulk's jobs are
-counted before any is validated (`carafe.web.bulk_bodies`).
+FastAPI itself would read a body before it runs any dependency. Here a dependency reads the body, after the one that checks
+the caller, so that an unauthenticated caller cannot make the process hold megabytes. Only a few large bodies are read and
+validated at once, in threads (`carafe.web.large_bodies`). The jobs of a bulk are counted before any of them is validated
+(`carafe.web.bulk_bodies`).
 """
 
 import math
@@ -14,7 +15,7 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from carafe.jobs.errors import faults_of
-from carafe.settings import Settings
+from carafe.settings.settings import Settings
 from carafe.web.installation import get_bodies, get_settings
 from carafe.web.large_bodies import RETRY_AFTER, Place, TooBusy, TooLarge
 from carafe.web.problems import ProblemError, invalid_request
@@ -22,41 +23,49 @@ from carafe.web.problems import ProblemError, invalid_request
 M = TypeVar("M", bound=BaseModel)
 
 OVERHEAD = 16_384
-"""Bytes of a body beside a job's arguments."""
+"""Bytes that a body may have in addition to a job's arguments."""
 
 BULK_AVERAGE = 4_096
-"""Bytes that each job of a full bulk may have on average."""
+"""Bytes that a job of a full bulk (BULK_LIMIT jobs) may have on average."""
 
 Limit = Callable[[Settings], int]
 
 
 def one_job(settings: Settings) -> int:
-    """Bytes of a body with one job: its arguments in any JSON spelling (escapes, spaces), and the rest."""
+    """Returns the most bytes that a body with one job may have.
+
+    This is twice the limit of the stored arguments, because JSON with escapes and spaces takes more bytes than its stored
+    form, plus `OVERHEAD` for everything else.
+    """
     return 2 * settings.job_args_limit + OVERHEAD
 
 
 def many_jobs(settings: Settings) -> int:
-    """Bytes of a bulk: `BULK_AVERAGE` a job."""
+    """Returns the most bytes that a body with a bulk may have: `BULK_AVERAGE` for each of BULK_LIMIT jobs, plus the limit of
+    one job."""
     return one_job(settings) + BULK_AVERAGE * settings.bulk_limit
 
 
 def small(settings: Settings) -> int:
-    """Bytes of a body without a job's arguments."""
+    """Returns the most bytes that a body without a job's arguments may have."""
     return OVERHEAD
 
 
 def reads(model: type[M], limit: Limit = small) -> Callable[[Request], AsyncIterator[M]]:
-    """A dependency that reads the body as `model`. Put it after the one that admits the caller.
+    """Returns a dependency that reads the body as `model`. A route declares this dependency after the one that checks the
+    caller.
 
-    Raises ProblemError: 413 over `limit`, 415 for another content type, 400 for what is not JSON, 422 for what does not
-    fit the model, 503 when too many large bodies come at once.
+    The dependency raises ProblemError: 413 for a body over `limit`, 415 for a content type other than JSON, 400 for a body
+    that is not JSON, 422 for JSON that does not fit the model, 503 when too many large bodies arrive at once.
     """
     return reading(lambda body, settings: _as_model(body, model), limit)
 
 
 def reading(parse: Callable[[bytes, Settings], M], limit: Limit) -> Callable[[Request], AsyncIterator[M]]:
-    """A dependency that gives what `parse` makes of the body; a large one in a thread, so `parse` may take its time but
-    holds no lock of Python's for long."""
+    """Returns a dependency that reads the body and gives the route what `parse` returns for it.
+
+    For a large body `parse` runs in a thread, so it may be slow. It must not hold Python's lock (the GIL) for long.
+    """
 
     async def read(request: Request) -> AsyncIterator[M]:
         _check_type(request.headers.get("content-type"))
@@ -72,7 +81,7 @@ def reading(parse: Callable[[bytes, Settings], M], limit: Limit) -> Callable[[Re
 
 
 async def _read(request: Request, place: Place, limit: int, parse: Callable[[bytes], M]) -> M:
-    # In a function of its own, so that the bytes are gone while the request goes on.
+    # In a function of its own, so that the bytes are freed while the request continues.
     try:
         body = await place.read(request, limit)
     except TooLarge:
@@ -95,7 +104,8 @@ def _as_model(body: bytes, model: type[M]) -> M:
 
 
 def check_numbers(body: bytes, values: Callable[[], Any]) -> None:
-    """Raises ProblemError 400 if `values`, as `body` gives them, hold a number that is not finite."""
+    """Raises ProblemError 400 if a number of the parsed body is not finite. The function `values` returns what was parsed
+    from `body`."""
     if _suspicious(body) and not _finite(values()):
         raise ProblemError(400, "malformed-body", "the body is not JSON: a number is not finite, or beyond a double's range")
 
@@ -113,7 +123,7 @@ def _check_type(content_type: str | None) -> None:
 
 
 def malformed(body: bytes, fault: str) -> ProblemError:
-    """The body is not JSON, by the parser's `fault`."""
+    """Returns the error for a body that is empty, not UTF-8 or not JSON; `fault` is the JSON parser's message."""
     said = f"the body is not JSON: {fault}"
     if not body.strip():
         said = "the body is empty; send a JSON object"
@@ -130,7 +140,8 @@ _SUSPICIOUS = re.compile(rb"NaN|Infinity|[eE]\+?[0-9]{3}|[0-9]{309}")
 
 
 _WINDOW, _OVERLAP = 65_536, 320
-"""Bytes that are searched at once, since a search holds Python's lock, and by how many two searches overlap."""
+"""Bytes of a body that one search covers, and the number of these bytes that the next search covers again. A single search
+of the whole body would hold Python's lock (the GIL) for long."""
 
 
 def _suspicious(body: bytes) -> bool:

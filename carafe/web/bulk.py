@@ -1,6 +1,6 @@
-"""Bulk actions over HTTP: retry, cancel, discard or run now all jobs that meet a filter; follow, pause and cancel that.
+"""Bulk actions over HTTP: start an operator's action on all jobs that match a filter; follow, pause, resume or cancel it.
 
-201 is answered after the commit: from then on the steward works it off, whatever happens to this process.
+A start is answered 201 after the commit. From then on the steward carries the action out, whatever happens to this process.
 """
 
 from typing import Annotated
@@ -8,20 +8,19 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from carafe.jobs.errors import InvalidOption
-from carafe.jobs.filters import JobFilter
-from carafe.settings import Settings
+from carafe.settings.settings import Settings
 from carafe.web.authentication import Operator, Viewer
 from carafe.web.bodies import reads
+from carafe.web.documented import DocumentedRoute
 from carafe.web.installation import ClientOf
-from carafe.web.models import BulkActionList, BulkActionModel, BulkActionRequest, BulkFilter
+from carafe.web.models import BulkActionList, BulkActionModel, BulkActionRequest
 from carafe.web.openapi import problems, request_body
 
-router = APIRouter()
+router = APIRouter(route_class=DocumentedRoute)
 
 
 def _selection(settings: Settings) -> int:
-    """Bytes of a body: 10,000 ids, and the rest."""
+    """Returns the most bytes that the body of a bulk action may have: enough for 10,000 ids of jobs and the other fields."""
     return 1_048_576
 
 
@@ -41,12 +40,12 @@ _DISCARD = {
 @router.post(
     "/bulk-actions",
     operation_id="startBulkAction",
-    summary="Retry, cancel, discard or run now many jobs",
+    summary="Act on many jobs",
     status_code=201,
     response_model=BulkActionModel,
     responses={
         201: {
-            "description": "Committed; the steward works it off.",
+            "description": "Committed; the steward processes it.",
             "headers": {"Location": {"description": "The bulk action.", "schema": {"type": "string"}}},
         },
         **problems(400, 401, 403, 413, 415, 422, 503),
@@ -60,19 +59,10 @@ async def start(
     asked: Annotated[BulkActionRequest, Depends(reads(BulkActionRequest, _selection))],
     client: ClientOf,
 ) -> BulkActionModel:
-    """What it concerns is what meets the filter now; jobs that end or come later are not touched."""
-    record = await client.start_bulk(
-        asked.action, _filter(asked.filter), rate=asked.rate, reason=asked.reason, by=caller.actor
-    )
+    """Start an action on all jobs that match the filter now. Jobs that end or are created later are not touched."""
+    record = await client.start_bulk(asked.action, asked.filter, rate=asked.rate, reason=asked.reason, by=caller.actor)
     response.headers["Location"] = request.url_for("carafe_get_bulk_action", bulk_id=record.id).path
     return BulkActionModel.of(record)
-
-
-def _filter(given: BulkFilter) -> JobFilter:
-    try:
-        return JobFilter.from_json(given.model_dump(mode="json", exclude_none=True))
-    except InvalidOption as error:
-        raise InvalidOption(f"filter.{error.option}", str(error).partition(": ")[2]) from None
 
 
 @router.get(
@@ -96,7 +86,7 @@ async def latest(caller: Viewer, client: ClientOf, limit: Annotated[int, Query(g
     responses=problems(401, 403, 404, 422, 503),
 )
 async def get(caller: Viewer, bulk_id: UUID, client: ClientOf) -> BulkActionModel:
-    """How far it has come, and what could not be done."""
+    """How far the bulk action has come, and how many jobs could not be changed."""
     return BulkActionModel.of(await client.bulk(bulk_id))
 
 
@@ -108,7 +98,7 @@ async def get(caller: Viewer, bulk_id: UUID, client: ClientOf) -> BulkActionMode
     responses=problems(401, 403, 404, 409, 422, 503),
 )
 async def pause(caller: Operator, bulk_id: UUID, client: ClientOf) -> BulkActionModel:
-    """Nothing more is done, after the batch under way, until it is resumed."""
+    """Pause the bulk action after its current batch. Nothing more is done until it is resumed."""
     return BulkActionModel.of(await client.pause_bulk(bulk_id, by=caller.actor))
 
 
@@ -120,7 +110,7 @@ async def pause(caller: Operator, bulk_id: UUID, client: ClientOf) -> BulkAction
     responses=problems(401, 403, 404, 409, 422, 503),
 )
 async def resume(caller: Operator, bulk_id: UUID, client: ClientOf) -> BulkActionModel:
-    """It goes on where it was paused."""
+    """Let a paused bulk action continue where it stopped."""
     return BulkActionModel.of(await client.resume_bulk(bulk_id, by=caller.actor))
 
 
@@ -132,5 +122,5 @@ async def resume(caller: Operator, bulk_id: UUID, client: ClientOf) -> BulkActio
     responses=problems(401, 403, 404, 409, 422, 503),
 )
 async def cancel(caller: Operator, bulk_id: UUID, client: ClientOf) -> BulkActionModel:
-    """What is done stays done; nothing more will be."""
+    """Stop the bulk action for good. Jobs that it has already changed stay changed; no others will be."""
     return BulkActionModel.of(await client.cancel_bulk(bulk_id, by=caller.actor))

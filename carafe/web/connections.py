@@ -1,25 +1,32 @@
-"""What one connection may cost before anybody is known: the bounds of heads, bodies and answers, and of their number.
+"""Limits what a connection may cost before its caller is authenticated: the size and time of requests, unsent answers, and
+the number of connections.
 
-uvicorn's protocol reads what comes for as long as it comes. Here
+uvicorn's protocol itself has no such limits. This module adds them. A number in parentheses is the HTTP status with which a
+request over the limit is refused.
 
-1. a head has at most `HEAD_BYTES` and `HEADERS` fields, all that are not there yet have `LARGE_HEADS` together, and each is
-   there within `HEAD_TIME` of the connection's opening, or of its first byte on a kept connection (431, 408);
-2. a body arrives at `BODY_RATE` at least, after `BODY_GRACE` (408), and wraps no more around its bytes than they are
-   (400); nothing is read of a body while nobody asks for it;
-3. an answer is taken at some speed: a peer that takes nothing for `WRITE_TIME` is cut off;
-4. what is answered before its body has come (401, 413) closes the connection: the rest is thrown away unparsed for
-   `LINGER_TIME` at most, so that the peer gets the answer;
-5. a connection asks for at most `PIPELINED` answers at once;
-6. beyond WEB_CONNECTIONS one that has its last answer and lingers is closed, else the one that has been silent for the
-   longest: since it opened, or had its last answer whole. While none is, a request is answered 503, but for those of
-   probes, and beyond `SPARE` more nobody comes in.
+1. Head. The head of a request (request line and header fields) has at most `HEAD_BYTES` and `HEADERS` fields (431). All
+   unfinished large heads of a port together have at most `LARGE_HEADS` bytes (431). A head must be complete (408) at most
+   `HEAD_TIME` seconds after the connection was opened or, on a kept-alive connection, after the first byte of the head.
+2. Body. After `BODY_GRACE` seconds a body must have arrived at `BODY_RATE` bytes a second on average (408). The framing of
+   its chunks may take no more bytes than their content (400). A body is read only while the application asks for it.
+3. Answer. A peer that reads nothing of its answer for `WRITE_TIME` seconds is cut off. While the unread answers of a port
+   exceed `UNSENT` bytes together, peers that have read nothing for `UNSENT_TIME` seconds are cut off, beginning with the one
+   that has read nothing for the longest time. The operating system is asked to buffer at most `SEND_BUFFER` bytes of a
+   connection in addition.
+4. Early answer. A request that is answered before its body has arrived (401, 413) ends its connection. The rest of the body
+   is thrown away unparsed for at most `LINGER_TIME` seconds, so that the peer gets the answer instead of a reset.
+5. Pipelining. A connection may wait for at most `PIPELINED` answers at once.
+6. Number. When WEB_CONNECTIONS are open and another one opens, one is closed: a connection that only waits to be closed (see
+   4) or, if there is none, the one that has been silent for the longest time. If all are busy, requests are answered 503,
+   except those of health probes. When WEB_CONNECTIONS + `SPARE` connections are open, new ones are closed at once.
 
-All of it is one look at the connections every `SWEEP` seconds, not a timer each; what is refused is logged by the flood.
-The bounds are those of RFC 9110 servers at large (nginx, Apache's mod_reqtimeout), tightened: this is an API of small heads.
+A single timer checks all connections every `SWEEP` seconds. Refusals of one kind are logged at most once in `FLOOD` seconds.
+The limits are like those of nginx and Apache's mod_reqtimeout, but tighter, since requests of this API have small heads.
 """
 
 import asyncio
 import contextlib
+import math
 from collections import Counter
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, cast
@@ -28,7 +35,7 @@ import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from carafe.logging import get_logger
+from carafe.telemetry.loggers import get_logger
 from carafe.web.headers import HEADERS as SECURITY_HEADERS
 from carafe.web.health import PROBED
 
@@ -40,62 +47,74 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 HEAD_BYTES = 65_536
-"""Bytes of a request's line and fields at most."""
+"""The maximum number of bytes of a request's head: the request line and the header fields."""
 
 HEADERS = 128
-"""Fields of a request at most, those after a chunked body included: each costs many times its bytes."""
+"""The most header fields of a request, with the trailer fields after a chunked body. A field costs much more memory than its
+bytes."""
 
 HEAD_TIME = 10.0
-"""Seconds in which a head must be there."""
+"""Seconds in which the head of a request must arrive."""
 
 BODY_GRACE = 10.0
-"""Seconds that any body may take."""
+"""Seconds that a body may take before its speed is checked (`BODY_RATE`)."""
 
 BODY_RATE = 4_096
-"""Bytes a second that a body must bring on average beyond `BODY_GRACE`."""
+"""Bytes a second at which a body must arrive, on average, once `BODY_GRACE` has passed."""
 
 CHUNK_OVERHEAD = 2
-"""Bytes on the wire for each byte of a body at most, beyond the first `HEAD_BYTES`: chunks of six bytes and more."""
+"""The maximum number of bytes on the wire for each byte of a body, after the first `HEAD_BYTES`. So the chunks of a
+chunked body must have six bytes or more on average."""
 
 LARGE_HEAD = 8_192
-"""Bytes from which on a head that is not there yet is a large one."""
+"""Bytes above which an unfinished head counts as large."""
 
 LARGE_HEADS = 16_777_216
-"""Bytes of all large heads of a port that are not there yet."""
+"""The maximum number of bytes of all unfinished large heads of a port together."""
 
 WRITE_TIME = 30.0
-"""Seconds in which a peer must take something of an answer that waits for it."""
+"""Seconds after which a peer that has read nothing of a waiting answer is cut off."""
+
+UNSENT = 16_777_216
+"""When the unread answers of a port exceed this many bytes, connections whose peers read nothing are closed."""
+
+UNSENT_TIME = 1.0
+"""Seconds for which a peer may read nothing before it can be cut off because the port has more than `UNSENT` bytes to
+send."""
+
+SEND_BUFFER = 65_536
+"""Bytes of unread answer that the operating system is asked to buffer for each connection. By default it may buffer 4 MB."""
 
 LINGER_TIME = 2.0
-"""Seconds in which what still comes of a request that has its answer is thrown away."""
+"""Seconds for which the rest of a request that was already answered is read and thrown away."""
 
 LINGER_BYTES = 4_194_304
-"""Bytes of it at most."""
+"""The maximum number of bytes that are thrown away from a request that was already answered."""
 
 PIPELINED = 16
-"""Requests of one connection that may wait for their answers."""
+"""How many requests of one connection may wait for their answers."""
 
 SWEEP = 0.25
-"""Seconds between two looks at all connections."""
+"""Seconds between two checks of all connections."""
 
 SLICE = 16_384
-"""Bytes that are parsed at once: what a bound may be overstepped by."""
+"""Bytes that are parsed at once. A limit is checked after each slice, so it may be exceeded by this much."""
 
 FLOOD = 60.0
-"""Seconds between two log lines about the same kind of refusal."""
+"""Seconds between two log lines about refusals of the same kind."""
 
 OTHER_FILES = 256
-"""Files that a web process has open beside its connections: those to Postgres and Redis, modules, its own listeners."""
+"""Open files that a web process needs besides its callers' connections: for Postgres, Redis, modules, listening sockets."""
 
 SPARE = 32
-"""Connections beyond WEB_CONNECTIONS, for requests of probes while all others are busy: a process that has much to do is not
-dead."""
+"""How many connections are accepted in addition to WEB_CONNECTIONS. They let health probes be answered while all other
+connections are busy; otherwise a busy process would look dead."""
 
 _PROBED = frozenset(path.encode() for path in PROBED)
 
 
 class Refused(Exception):
-    """A request is answered by the protocol itself, and its connection closed."""
+    """A request that breaks a limit. The protocol itself answers it with `status`, and closes the connection."""
 
     def __init__(self, status: int, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -103,20 +122,21 @@ class Refused(Exception):
 
 
 class Connections:
-    """The connections of one port: at most `limit`, looked at by one timer. Used on the server's own loop only."""
+    """The open connections of one port, and the timer that checks them. Their number is limited (see `enter`). Used on the
+    server's event loop only."""
 
     def __init__(self, limit: int, name: str) -> None:
         self.limit, self._name = limit, name
         self.all: set[Connection] = set()
-        # Those that do nothing, by the time since when, the longest first. Whoever is in none of these is busy.
+        # Connections that do nothing, with the time since when, the longest first. A connection in none of these is busy.
         self._fresh: dict[Connection, float] = {}
-        """Those that have not sent a whole head yet."""
+        """Connections that have not sent a complete head yet."""
         self._idle: dict[Connection, float] = {}
-        """Those that have their answers and wait for another request."""
+        """Connections whose requests are answered, and which wait for another request."""
         self._lingering: dict[Connection, float] = {}
-        """Those that have their last answer, and are about to be closed."""
+        """Connections that have got their last answer and are about to be closed."""
         self.large_heads = 0
-        """Bytes of the large heads that are not there yet."""
+        """Bytes of all unfinished large heads together."""
         self._timer: asyncio.TimerHandle | None = None
         self._told: dict[str, float] = {}
         self._untold: Counter[str] = Counter()
@@ -128,18 +148,21 @@ class Connections:
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> "Connection":
-        """Makes the protocol of a new connection: what uvicorn wants as its protocol class."""
+        """Returns the protocol object of a new connection. uvicorn is given this method as its protocol class."""
         return Connection(self, config, server_state, app_state, _loop)
 
     def enter(self, connection: "Connection") -> None:
-        """Counts one in. If there are too many, one that does nothing is closed for it; this one, if there is none."""
+        """Add a new connection. When `limit` are open, closes one that is silent, to make room.
+
+        If none is silent, up to `SPARE` connections above the limit are let in; beyond these, the new connection is closed.
+        """
         if len(self.all) >= self.limit:
             closed = self._longest_silent()
             if closed is not None:
-                self.tell("too many connections, the longest silent closed")
+                self.tell("too many connections: closed the one that was silent for the longest time")
                 closed.leave_at_once()
             elif len(self.all) >= self.limit + SPARE:
-                self.tell("too many connections, all busy, a new one closed")
+                self.tell("too many connections, and all are busy: closed a new one")
                 connection.leave_at_once()
                 return
         self.all.add(connection)
@@ -155,25 +178,25 @@ class Connections:
 
     @property
     def full(self) -> bool:
-        """Whether as many as there may be are busy."""
+        """Whether `limit` connections, or more, are busy."""
         return len(self.all) - len(self._fresh) - len(self._idle) - len(self._lingering) >= self.limit
 
     def leave(self, connection: "Connection") -> None:
-        """Counts one out. Harmless when it is out."""
+        """Remove a closed connection. Does nothing when it was removed before."""
         self.all.discard(connection)
         self.busy(connection)
 
     def busy(self, connection: "Connection") -> None:
-        """It is silent no more."""
+        """Record that `connection` is busy: it has a request under way."""
         for those in (self._fresh, self._idle, self._lingering):
             those.pop(connection, None)
 
     def waits(self, connection: "Connection") -> None:
-        """It waits for another request."""
+        """Record that `connection` is idle: it waits for another request."""
         self._put(connection, self._idle)
 
     def lingers(self, connection: "Connection") -> None:
-        """It is about to be closed."""
+        """Record that `connection` has got its last answer and is about to be closed."""
         self._put(connection, self._lingering)
 
     def _put(self, connection: "Connection", where: "dict[Connection, float]") -> None:
@@ -182,7 +205,8 @@ class Connections:
             where[connection] = connection.loop.time()
 
     def tell(self, what: str, **words: object) -> None:
-        """Log a refusal: at once if it is the first of its kind for `FLOOD` seconds, else by number later."""
+        """Log a refusal of the kind `what`. The first of its kind in `FLOOD` seconds is logged at once; later ones are
+        counted, and their number is logged when these seconds are over."""
         now = asyncio.get_running_loop().time()
         if now - self._told.get(what, -FLOOD) >= FLOOD:
             self._told[what] = now
@@ -196,9 +220,10 @@ class Connections:
             try:
                 connection.look(now)
             except Exception:
-                # Nobody foresaw it: that connection goes, and the bounds hold for all others.
-                log.exception("a connection could not be looked at, it is closed", port=self._name)
+                # Unexpected: that connection goes, and the bounds hold for all others.
+                log.exception("a connection could not be checked, so it is closed", port=self._name)
                 connection.leave_at_once()
+        self._give_up_answers(now)
         for what, count in list(self._untold.items()):
             if now - self._told[what] >= FLOOD:
                 del self._untold[what]
@@ -208,9 +233,21 @@ class Connections:
         more = self.all or self._untold
         self._timer = loop.call_later(SWEEP, self._sweep, loop) if more else None
 
+    def _give_up_answers(self, now: float) -> None:
+        """Close the connections whose peers read nothing, while more than `UNSENT` bytes of answers wait to be sent."""
+        over = sum(connection.unsent for connection in self.all) - UNSENT
+        if over <= 0:
+            return
+        for connection in sorted(self.all, key=lambda one: one.unsent_since):
+            if over <= 0 or now - connection.unsent_since < UNSENT_TIME:
+                return
+            over -= connection.unsent
+            self.tell("too many answers are not read: closed the connection that waited for the longest time")
+            connection.leave_at_once()
+
 
 class _Gentle:
-    """A connection's transport as uvicorn's request object sees it: closing waits for the peer to have its answer."""
+    """The transport that uvicorn's request object gets. Its `close` lets the peer receive the whole answer first."""
 
     def __init__(self, connection: "Connection") -> None:
         self._connection = connection
@@ -228,7 +265,7 @@ class _Gentle:
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's protocol with bounds."""
+    """One connection: uvicorn's HTTP protocol with the limits of this module."""
 
     def __init__(
         self,
@@ -241,19 +278,20 @@ class Connection(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._all = connections
         self.leaving = False
-        """Whether the last answer is written, and what still comes is thrown away."""
+        """Whether the last answer is written. Whatever still arrives is thrown away."""
         self._deaf = False
-        """Whether what comes after the request under way is thrown away."""
+        """Whether everything that arrives after the current request is thrown away."""
         self._head_until: float | None = None
-        """When the head that is awaited must be there; None while none is (an answer is under way, or all is quiet)."""
+        """When the head of the next request must be complete. None while an answer is under way, and while a kept-alive
+        connection waits for the first byte of a request."""
         self._head_open = True
-        """Whether the parser is in a head."""
+        """Whether the parser is inside a head."""
         self._head_bytes = 0
         self._head_fields = 0
         self._unparsed = 0
-        """Bytes given to the parser since the head began."""
+        """Bytes given to the parser since the current head began."""
         self._held = 0
-        """Bytes of them that count among the large heads."""
+        """Bytes of the current head that are counted in `Connections.large_heads`."""
         self._body_until = 0.0
         self._body_begun = 0.0
         self._body_bytes = 0
@@ -261,12 +299,13 @@ class Connection(HttpToolsProtocol):
         self._leave_until = 0.0
         self._thrown_away = 0
         self._running: RequestResponseCycle | None = None
-        """The request that is worked on; those behind it wait in `pipeline`."""
+        """The request that is being handled. Requests behind it wait in `pipeline`."""
         self._has_answers = False
-        """Whether all is answered, and the peer has not taken it all yet."""
-        self._unsent = 0
-        """Bytes that waited to be sent at the last look."""
-        self._unsent_until: float | None = None
+        """Whether every request is answered, but the peer has not read all of the answers yet."""
+        self.unsent = 0
+        """Bytes that waited to be sent at the last check."""
+        self.unsent_since = math.inf
+        """Since when the peer has read none of the unsent bytes; infinity while nothing waits to be sent."""
 
     # The connection.
 
@@ -290,12 +329,16 @@ class Connection(HttpToolsProtocol):
         self.cycle = None  # type: ignore[assignment]
 
     def leave_at_once(self) -> None:
-        """Close it: it was silent."""
+        """Close the connection without waiting for anything."""
         self._all.leave(self)
         self.transport.abort()
 
     def close_gently(self) -> None:
-        """Close it once the peer has what was written: one that still sends would be reset and might lose that."""
+        """Close the connection once the peer has received the answer.
+
+        If the peer is still sending, an immediate close would reset the connection, and the peer might lose the answer. So
+        what the peer sends is read and thrown away for a moment (`LINGER_TIME`).
+        """
         if self._ends():
             return
         request = self._request
@@ -319,9 +362,9 @@ class Connection(HttpToolsProtocol):
         self.flow.resume_reading()
 
     def look(self, now: float) -> None:
-        """The periodic look: whether a bound of time has passed."""
+        """The periodic check of this connection's time limits; closes or refuses a connection that has exceeded one."""
         if self._stuck(now):
-            self._all.tell("an answer is not taken, its connection closed")
+            self._all.tell("an answer is not read: closed its connection")
             self.transport.abort()
         elif self.transport.is_closing():
             return
@@ -337,7 +380,7 @@ class Connection(HttpToolsProtocol):
             if self.flow.read_paused:
                 self._body_until += SWEEP  # nobody asks for it: that is not the peer's time
             elif now > self._body_until + self._body_bytes / BODY_RATE:
-                self._refuse(Refused(408, "request-timeout", f"a body must bring {BODY_RATE:,} bytes a second"))
+                self._refuse(Refused(408, "request-timeout", f"a body must arrive at {BODY_RATE:,} or more bytes a second"))
 
     def _awaits_body(self) -> bool:
         request = self._request
@@ -346,20 +389,19 @@ class Connection(HttpToolsProtocol):
     def _late(self, silent: bool) -> None:
         if silent:
             # Browsers open connections that they may need; nothing was asked, so nothing is answered.
-            self._all.tell("a connection sent nothing, closed")
+            self._all.tell("a connection sent nothing: closed it")
             self.transport.close()
         else:
-            self._refuse(Refused(408, "request-timeout", f"a request's head must be there within {HEAD_TIME:g} s"))
+            self._refuse(Refused(408, "request-timeout", f"a request's head must be complete within {HEAD_TIME:g} s"))
 
     def _stuck(self, now: float) -> bool:
-        """Whether the peer has taken nothing for too long of what waits to be sent."""
-        unsent = self.transport.get_write_buffer_size()
-        if unsent == 0:
-            self._unsent_until = None
-        elif self._unsent_until is None or unsent < self._unsent:
-            self._unsent_until = now + WRITE_TIME
-        self._unsent = unsent
-        return self._unsent_until is not None and now > self._unsent_until
+        """Whether bytes wait to be sent and the peer has read none of them for `WRITE_TIME` seconds."""
+        before, self.unsent = self.unsent, self.transport.get_write_buffer_size()
+        if self.unsent == 0:
+            self.unsent_since = math.inf
+        elif before == 0 or self.unsent < before:
+            self.unsent_since = now
+        return now - self.unsent_since > WRITE_TIME
 
     # What comes.
 
@@ -398,7 +440,7 @@ class Connection(HttpToolsProtocol):
             if self._unparsed > HEAD_BYTES or self._all.large_heads > LARGE_HEADS:
                 raise _TOO_LARGE
         if not self._head_open and self._wire_bytes > HEAD_BYTES + CHUNK_OVERHEAD * self._body_bytes:
-            raise Refused(400, "malformed-request", "the chunks of the body carry next to nothing")
+            raise Refused(400, "malformed-request", "the chunks of the body are almost empty")
 
     def _hold(self, size: int) -> None:
         self._all.large_heads += size - self._held
@@ -409,7 +451,7 @@ class Connection(HttpToolsProtocol):
 
     @property
     def _request(self) -> "RequestResponseCycle | None":
-        """The last one that began, as uvicorn keeps it."""
+        """uvicorn's object for the request that began last."""
         return cast("RequestResponseCycle | None", self.cycle)
 
     def on_message_begin(self) -> None:
@@ -427,9 +469,9 @@ class Connection(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_fields += 1
         if self._head_fields > HEADERS:
-            raise Refused(431, "request-head-too-large", f"a request may have {HEADERS} fields")
+            raise Refused(431, "request-head-too-large", f"a request may have at most {HEADERS} header fields")
         self._count(len(name) + len(value) + 4)
-        # What comes after a chunked body is no header (RFC 9110, 6.5.1): the request is worked on by what its head said.
+        # What comes after a chunked body is not a header (RFC 9110, 6.5.1): the request is worked on by what its head said.
         if self._head_open:
             super().on_header(name, value)
 
@@ -441,9 +483,9 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         if len(self.pipeline) >= PIPELINED:
-            raise Refused(400, "malformed-request", f"a connection may ask for {PIPELINED} answers at once")
+            raise Refused(400, "malformed-request", f"a connection may wait for at most {PIPELINED} answers at once")
         if self._all.full and not self._under_way() and self.url.partition(b"?")[0] not in _PROBED:
-            raise Refused(503, "too-many-connections", "this process has as many connections as it takes; try again")
+            raise Refused(503, "too-many-connections", "this process has reached its limit of connections; try again")
         super().on_headers_complete()
         self.cycle.transport = cast(asyncio.Transport, _Gentle(self))
         self._all.busy(self)
@@ -521,13 +563,15 @@ class Connection(HttpToolsProtocol):
         self.transport.write(STATUS_LINE[refused.status] + head + b"\r\n" + content)
 
 
-_TOO_LARGE = Refused(431, "request-head-too-large", f"a request's line and fields may have {HEAD_BYTES:,} bytes")
+_TOO_LARGE = Refused(431, "request-head-too-large", f"the head of a request may have at most {HEAD_BYTES:,} bytes")
 _MALFORMED = Refused(400, "malformed-request", "this is not HTTP/1.1")
 
 
 def with_descriptors(connections: int) -> int:
-    """Lets this process open the files that so many connections on two ports, and the rest of it, take. Returns how many
-    connections a port may have: fewer where the system's hard limit does not allow them."""
+    """Raise this process's limit of open files so that two ports may have `connections` connections each.
+
+    Returns how many connections a port may have: `connections`, or fewer if the system's hard limit is too low.
+    """
     try:
         import resource
     except ImportError:  # Windows has no such limit
@@ -547,7 +591,7 @@ def with_descriptors(connections: int) -> int:
 
 
 def _closing_early(cycle: "RequestResponseCycle", application: Any) -> Any:
-    """The ASGI application, whose answer says that it is the last if it is sent before its request's body has come."""
+    """Returns `application`, wrapped so that an answer sent before the whole body has arrived closes the connection."""
 
     async def closing(scope: Any, receive: Any, send: Any) -> None:
         async def sending(message: Any) -> None:

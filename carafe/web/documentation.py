@@ -1,7 +1,8 @@
-"""The page at /docs: the OpenAPI document, to read and to try out, by Swagger UI.
+"""The page at /docs, where Swagger UI shows the OpenAPI document and lets a reader try the API out.
 
-Everything that it loads comes from here (the package fastapi-offline carries Swagger UI's files), so that it works without
-the internet and no other site's script runs beside somebody's token. Its own Content-Security-Policy sees to that.
+The page loads files from this process only: the package fastapi-offline contains those of Swagger UI. So the page works
+without the internet, and no script of another site can read a token that somebody types into it. The page's
+Content-Security-Policy enforces this.
 """
 
 import html
@@ -41,7 +42,7 @@ _PAGE = """<!doctype html>
 </html>
 """
 
-_START = """// The document stands beside this page, and is sent to nobody to be validated.
+_START = """// The document is served beside this page, and is not sent anywhere for validation.
 SwaggerUIBundle({
   url: "openapi.json",
   dom_id: "#swagger-ui",
@@ -52,11 +53,11 @@ SwaggerUIBundle({
 """
 
 _FILES = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
-"""What is served of the package, and as what."""
+"""The files of fastapi-offline that are served, with their media types."""
 
 
 def serve_documentation(app: FastAPI) -> None:
-    """Add /docs to an application that was made with ``docs_url=None`` and has its document at /openapi.json."""
+    """Add the page /docs to an application made with ``docs_url=None`` that serves its OpenAPI document at /openapi.json."""
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:

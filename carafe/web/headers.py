@@ -1,7 +1,7 @@
-"""What every answer of the API carries, whichever route, error or refusal it is.
+"""Security headers on every answer of the API, including errors.
 
-Guarantees: no browser takes an answer for a page or a script, shows it inside another site's page or keeps it, unless the
-route says otherwise of itself.
+Guarantees: unless a route sets other headers, no browser treats an answer as a page or a script, frames it in a page of
+another site, or stores it.
 """
 
 from starlette.datastructures import MutableHeaders
@@ -16,7 +16,7 @@ HEADERS = {
 
 
 class ApiHeaders:
-    """Middleware that puts them on what is served below `prefixes`, where the answer has none of its own."""
+    """Middleware that adds `HEADERS` to answers under the paths `prefixes`. A header that the answer already has is kept."""
 
     def __init__(self, app: ASGIApp, prefixes: tuple[str, ...]) -> None:
         self._app = app

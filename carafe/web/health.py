@@ -1,10 +1,17 @@
-"""``GET /health`` of a web process: whether it can accept jobs, and what it stands on. ``GET /livez``: that it answers.
+"""The health checks of a web process. ``GET /health`` says whether the process can accept jobs, ``GET /livez`` only that it
+answers.
 
-200 *ok*; 200 *degraded* while Redis cannot be used (away, a replica, full, a right is missing), since accepting goes on; 503
-*down* when no job would be accepted: Postgres is away, full, locked, or may not be written. Needs no token, so it says no
-more than a few words about what is wrong, never an address or a message of a server (the log has those).
+``/health`` answers:
 
-Probes of a cluster belong on ``/livez``, which asks nobody: a web process whose Postgres is away must stay there to say so.
+- 200 *ok*;
+- 200 *degraded* while Redis cannot be used (away, a replica, full, a missing right): jobs are still accepted;
+- 503 *down* when no job would be accepted: Postgres is away, full or locked, or accepts no writes.
+
+``/health`` needs no token. So its answer describes a fault in a few words only, without a server's address or message, which
+the log has.
+
+A cluster's liveness probe should request ``/livez``, which checks no server: a web process whose Postgres is away must not
+be restarted, because it can still answer that Postgres is away.
 """
 
 import asyncio
@@ -16,31 +23,31 @@ from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
-from carafe import postgres_away
-from carafe.jobs import Client, redis_away
-from carafe.logging import get_logger
+from carafe import Client, postgres_away
+from carafe.queue import redis_away
+from carafe.telemetry.loggers import get_logger
 
 log = get_logger(__name__)
 
 PROBED = frozenset({"/health", "/livez"})
-"""The paths that probes ask."""
+"""The paths that health probes request."""
 
 BOUND = 1.6
-"""Seconds that each check may take; what Postgres is asked has a bound of its own, a little before."""
+"""Seconds that each check may take. The query to Postgres has a time limit of its own, which is a little shorter."""
 
 KEPT = 0.2
-"""Seconds that an answer is kept: however often it is asked, no more is asked of Postgres and Redis."""
+"""Seconds for which a result is reused, so that many requests do not mean many checks of Postgres and Redis."""
 
 
 class Check(BaseModel):
-    """One thing that the process stands on."""
+    """The state of one server that the process needs."""
 
     status: Literal["ok", "down"]
-    reason: str | None = Field(None, description="In a few words, when it is down.")
+    reason: str | None = Field(None, description="Why, in a few words, when it is down.")
 
 
 class Checks(BaseModel):
-    """Everything that the process stands on."""
+    """The state of each server that the process needs."""
 
     postgres: Check
     redis: Check
@@ -50,15 +57,16 @@ class Health(BaseModel):
     """Whether the process can accept jobs."""
 
     status: Literal["ok", "degraded", "down"] = Field(
-        description="degraded: Redis cannot be used, jobs are accepted and start late. down: Postgres is, none are accepted."
+        description="degraded: Redis is unusable, jobs are accepted and start late. down: Postgres is unusable."
     )
     checks: Checks
 
 
 class HealthCheck:
-    """Tries whether a job would be accepted (`carafe.jobs.acceptance`), and whether its hint would be pushed.
+    """Checks whether a job would be accepted (`carafe.store.acceptance`), and whether the hint that announces it to workers
+    could be pushed to Redis.
 
-    One check at a time, whose answer is for all who ask meanwhile: anybody may ask.
+    Anybody may request ``/health``, so only one check runs at a time, and all requests share its result.
     """
 
     def __init__(self, client: Client) -> None:
@@ -68,11 +76,14 @@ class HealthCheck:
         self._kept_until = 0.0
 
     async def __call__(self) -> Health:
-        """What a check finds that runs now, or has ended within `KEPT`."""
+        """Returns the result of the check that is running, or of the last one if it ended less than `KEPT` seconds ago.
+
+        Otherwise starts a check and waits for it.
+        """
         check = self._check
         if check is None or (check.done() and time.monotonic() >= self._kept_until):
             check = self._check = asyncio.create_task(self._both(), name="health check")
-        # Whoever goes away meanwhile does not take it from the others.
+        # A caller that goes away meanwhile must not cancel it for the others.
         return await asyncio.shield(check)
 
     async def _both(self) -> Health:
@@ -94,7 +105,7 @@ class HealthCheck:
         return Health(status=status, checks=Checks(postgres=postgres, redis=redis))
 
     async def close(self) -> None:
-        """End a check that is under way."""
+        """Cancel a check that is running."""
         if self._check is not None:
             self._check.cancel()
             await asyncio.wait([self._check])
@@ -125,7 +136,7 @@ def _of_redis(error: BaseException) -> str:
 
 
 def health_router(check: HealthCheck) -> APIRouter:
-    """The router with ``/health`` and ``/livez``."""
+    """Returns the router with the routes ``/health`` and ``/livez``."""
     router = APIRouter()
 
     @router.get("/livez", include_in_schema=False)
@@ -141,7 +152,7 @@ def health_router(check: HealthCheck) -> APIRouter:
         responses={503: {"description": "No job would be accepted.", "model": Health}},
     )
     async def health(response: Response) -> Health:
-        """Tries both, as an enqueue would. `degraded` is still 200: accepting goes on while Redis cannot be used."""
+        """Tests Postgres and Redis as an enqueue would use them. `degraded` is answered 200: jobs are still accepted."""
         found = await check()
         response.status_code = 503 if found.status == "down" else 200
         response.headers["Cache-Control"] = "no-store"

@@ -1,18 +1,18 @@
-"""Where a request finds the client and the settings: on the application that it came to, put there by `install`."""
+"""Stores Carafe's client and settings on a FastAPI application, and gives them to the routes as dependencies."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends, FastAPI, Request
 
-from carafe.jobs import Client
-from carafe.settings import Settings
+from carafe import Client
+from carafe.settings.settings import Settings
 from carafe.web.large_bodies import LargeBodies
 
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """What an application was given."""
+    """What `install` stores on an application: the client, the settings, and the limits for large bodies."""
 
     client: Client
     settings: Settings
@@ -20,12 +20,12 @@ class Installation:
 
 
 def install(app: FastAPI, client: Client, settings: Settings) -> None:
-    """Give `app` its client and settings; kept as ``app.state.carafe``."""
+    """Store the client and the settings on `app`, as ``app.state.carafe``."""
     app.state.carafe = Installation(client, settings)
 
 
 def installation(app: FastAPI) -> Installation:
-    """What `install` gave. Raises RuntimeError when nothing did."""
+    """Returns what `install` stored on `app`. Raises RuntimeError when `install` was not called for it."""
     found = getattr(app.state, "carafe", None)
     if not isinstance(found, Installation):
         raise RuntimeError("this application has no carafe client: call mount_jobs_api(app, client, settings)")
@@ -43,9 +43,12 @@ def get_settings(request: Request) -> Settings:
 
 
 def get_bodies(request: Request) -> LargeBodies:
-    """The application's room for large bodies."""
+    """Dependency: the object that limits the application's large bodies."""
     return installation(cast(FastAPI, request.app)).bodies
 
 
 ClientOf = Annotated[Client, Depends(get_client)]
+"""A parameter of this type is the application's client."""
+
 SettingsOf = Annotated[Settings, Depends(get_settings)]
+"""A parameter of this type is the application's settings."""

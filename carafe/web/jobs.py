@@ -1,6 +1,7 @@
-"""The job API: enqueue, follow and act on jobs over HTTP. One router, mounted by `carafe.web.application`.
+"""The job API: enqueue, follow and act on jobs over HTTP. `carafe.web.application` mounts its router.
 
-202 is answered after the commit (DESIGN.md rule 1). The caller's name scopes idempotency keys and is kept with the job.
+A request to enqueue is answered 202 after the commit (docs/design rule 1). An idempotency key belongs to its caller, so two
+callers may use the same key. A job stores the name of the caller who enqueued it.
 """
 
 import asyncio
@@ -13,42 +14,48 @@ import orjson
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 
-from carafe.jobs import BulkInvalid, CarafeError, Enqueued, InvalidArguments, Job, JobRecord, NewJob, Page, QueueRecord
-from carafe.jobs.audit import LONGEST_REASON
+from carafe import BulkInvalid, CarafeError, Enqueued, InvalidArguments, Job, JobRecord, NewJob, Page, QueueRecord
+from carafe.jobs.actions import ACTIONS, Action
 from carafe.jobs.definition import build, kinds
-from carafe.jobs.enqueueing import MAX_KEY, Limits, prepare
 from carafe.jobs.errors import MAX_FAULTS
-from carafe.jobs.listing import cursor_after
-from carafe.jobs.states import ENDED
+from carafe.jobs.new_job import Limits
+from carafe.jobs.options import MAX_KEY
 from carafe.jobs.stored_json import written
+from carafe.store.audit import LONGEST_REASON
+from carafe.store.enqueueing import prepare
+from carafe.store.pages import cursor_behind
 from carafe.web.authentication import Operator, Viewer
 from carafe.web.bodies import many_jobs, one_job, reading, reads
-from carafe.web.bulk_bodies import parse_bulk
+from carafe.web.bulk_bodies import Bulk, parse_bulk
+from carafe.web.documented import DocumentedRoute
+from carafe.web.filters import Listing, listing, parameters
 from carafe.web.installation import ClientOf
 from carafe.web.models import (
+    IN_LISTS,
     AcceptedJob,
     BulkAccepted,
     BulkRequest,
     EditRequest,
     EnqueueRequest,
     JobDetail,
-    JobFilter,
-    JobModel,
     JobPage,
+    JobToEnqueue,
     KindList,
     KindModel,
     QueueList,
     QueueModel,
 )
 from carafe.web.openapi import problems, request_body
+from carafe.web.problems import Malformed
 
-router = APIRouter()
+router = APIRouter(route_class=DocumentedRoute)
 
 LONGEST = 2_000
-"""Characters of arguments, a result or a text of a job in a list; longer ones are left out or shortened."""
+"""The maximum number of characters of a job's arguments, of its result and of each of its texts in a list of jobs. Longer
+ones are left out or shortened."""
 
 PAGE_BYTES = 1_000_000
-"""Bytes of a page of jobs."""
+"""The maximum number of bytes of a page of jobs."""
 
 IdempotencyKey = Annotated[
     str | None,
@@ -56,32 +63,21 @@ IdempotencyKey = Annotated[
         alias="Idempotency-Key",
         min_length=1,
         max_length=MAX_KEY,
-        description="Repeating a request with the same key gives the answer of the first one and stores nothing more, "
-        "for RETENTION_IDEMPOTENCY (a day). Keys are the caller's own; the same key with another body is refused.",
+        description="For RETENTION_IDEMPOTENCY (a day), a repeated request with the same key gets the first answer and "
+        "stores nothing. Each caller has separate keys. The same key with another body is refused.",
     ),
 ]
 
 QueueName = Annotated[str, Path(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 Reason = Annotated[
     str | None,
-    Query(max_length=LONGEST_REASON, pattern=r"^[^\x00]*$", description="Why, for those who find it later."),
-]
-
-NeededReason = Annotated[
-    str,
-    Query(
-        alias="reason",
-        min_length=1,
-        max_length=LONGEST_REASON,
-        pattern=r"^[^\x00]*$",
-        description="Why it is given up; it is kept with the job.",
-    ),
+    Query(max_length=LONGEST_REASON, pattern=r"^[^\x00]*$", description="The reason; stored in the audit."),
 ]
 
 _LOCATION = {"Location": {"description": "The job.", "schema": {"type": "string"}}}
 _REPLAYED = {
     "Idempotency-Replayed": {
-        "description": "`true` when the Idempotency-Key was used before and this is the answer of then.",
+        "description": "`true` when the Idempotency-Key was used before and this is the first answer.",
         "schema": {"type": "string"},
     }
 }
@@ -97,7 +93,7 @@ _EXAMPLE = {"kind": "briefing.generate", "args": {"briefing_id": "01980a2e-7c11-
     responses={
         202: {"description": "Committed; it will reach an end.", "headers": _LOCATION | _REPLAYED},
         200: {
-            "description": "A live job holds the unique key already; this is that job.",
+            "description": "Nothing was stored: a live job holds the unique key already. The answer describes that job.",
             "model": AcceptedJob,
             "headers": _LOCATION | _REPLAYED,
         },
@@ -114,16 +110,14 @@ async def enqueue(
     request: Request,
     response: Response,
     caller: Operator,
-    new: Annotated[EnqueueRequest, Depends(reads(EnqueueRequest, one_job))],
+    new: Annotated[JobToEnqueue, Depends(reads(EnqueueRequest, one_job))],
     client: ClientOf,
     idempotency_key: IdempotencyKey = None,
 ) -> Enqueued:
-    """Accept one job. It is committed when this answers."""
+    """Accept one job. The answer is sent after the job is committed."""
     accepted = await client.enqueue(
         build(new.kind, new.args),
-        run_at=new.run_at,
-        delay=new.delay,
-        unique_key=new.unique_key,
+        **new.options,
         idempotency_key=idempotency_key,
         scope=caller.name,
         created_by=caller.name or None,
@@ -149,11 +143,11 @@ async def enqueue(
 )
 async def enqueue_bulk(
     caller: Operator,
-    bulk: Annotated[list[EnqueueRequest], Depends(reading(parse_bulk, many_jobs))],
+    bulk: Annotated[Bulk, Depends(reading(parse_bulk, many_jobs))],
     client: ClientOf,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Accept up to BULK_LIMIT jobs in one commit. With a fault in any, none is stored and all faults are listed."""
+    """Accept up to BULK_LIMIT jobs in one commit. If any job is invalid, none is stored, and the answer lists the faults."""
     accepted = await client.enqueue_many(
         await _built(bulk, client.limits),
         idempotency_key=idempotency_key,
@@ -172,19 +166,16 @@ async def enqueue_bulk(
     summary="List jobs",
     response_model=JobPage,
     responses=problems(401, 403, 422, 503),
+    openapi_extra={"parameters": parameters()},
 )
-async def find(caller: Viewer, wanted: Annotated[JobFilter, Query()], client: ClientOf) -> Response:
-    """Jobs by state, kind and time, newest first, a page at a time: of up to a megabyte, so maybe fewer than `limit`."""
-    page = await client.find(
-        states=wanted.state,
-        kind=wanted.kind,
-        since=wanted.since,
-        until=wanted.until,
-        cursor=wanted.cursor,
-        limit=wanted.limit,
-        longest=LONGEST,
-    )
-    return Response(_page(page, bool(wanted.state) and frozenset(wanted.state) <= ENDED), media_type="application/json")
+async def find(caller: Viewer, asked: Annotated[Listing, Depends(listing)], client: ClientOf) -> Response:
+    """A page of the jobs that match all given parameters, newest first.
+
+    Ended jobs are ordered by their end, live jobs by their creation. A page has at most a megabyte, so it may hold fewer
+    jobs than `limit`.
+    """
+    page = await client.find(asked.filter, cursor=asked.cursor, limit=asked.limit, longest=LONGEST)
+    return Response(_page(page, asked), media_type="application/json")
 
 
 @router.get(
@@ -196,56 +187,38 @@ async def find(caller: Viewer, wanted: Annotated[JobFilter, Query()], client: Cl
     responses=problems(401, 403, 404, 422, 503),
 )
 async def get(caller: Viewer, job_id: UUID, client: ClientOf) -> JobRecord:
-    """A job as it stands, with its failed attempts and, while it waits, why."""
+    """The current state of a job, its failed attempts and, while it waits, why it waits."""
     return await client.get(job_id)
 
 
-@router.post(
-    "/jobs/{job_id}/cancel",
-    operation_id="cancelJob",
-    summary="Cancel a job",
-    response_model=JobDetail,
-    responses=problems(401, 403, 404, 409, 422, 503),
-)
-async def cancel(caller: Operator, job_id: UUID, client: ClientOf, reason: Reason = None) -> JobRecord:
-    """A job that waits ends at once; a running one is asked to stop, and ends when its worker has done so."""
-    return await client.cancel(job_id, reason=reason, by=caller.actor)
+def _add_route(action: Action) -> None:
+    """Add the route ``POST /jobs/{job_id}/NAME`` of an action. The parameter `reason` is required if the action needs it."""
+    first, *rest = action.name.split("_")
+    why = f"Why; {action.reason_needed}."
+    needed = Query(min_length=1, max_length=LONGEST_REASON, pattern=r"^[^\x00]*$", description=why)
+
+    async def act(caller: Operator, job_id: UUID, client: ClientOf, reason: Reason = None) -> JobRecord:
+        return await client.act(action.name, job_id, reason=reason, by=caller.actor)
+
+    async def act_for_a_reason(
+        caller: Operator, job_id: UUID, client: ClientOf, reason: Annotated[str, needed]
+    ) -> JobRecord:
+        return await client.act(action.name, job_id, reason=reason, by=caller.actor)
+
+    router.add_api_route(
+        f"/jobs/{{job_id}}/{action.name}",
+        act_for_a_reason if action.reason_needed else act,
+        methods=["POST"],
+        operation_id=f"{first}{''.join(map(str.title, rest))}Job",
+        summary=action.summary,
+        description=action.description,
+        response_model=JobDetail,
+        responses=problems(401, 403, 404, 409, 422, 503),
+    )
 
 
-@router.post(
-    "/jobs/{job_id}/retry",
-    operation_id="retryJob",
-    summary="Run a job again, or now",
-    response_model=JobDetail,
-    responses=problems(401, 403, 404, 409, 422, 503),
-)
-async def retry(caller: Operator, job_id: UUID, client: ClientOf, reason: Reason = None) -> JobRecord:
-    """A dead job runs again with as many attempts as its kind has; a scheduled or retrying one runs at once."""
-    return await client.retry(job_id, reason=reason, by=caller.actor)
-
-
-@router.post(
-    "/jobs/{job_id}/run-now",
-    operation_id="runJobNow",
-    summary="Run a job now",
-    response_model=JobDetail,
-    responses=problems(401, 403, 404, 409, 422, 503),
-)
-async def run_now(caller: Operator, job_id: UUID, client: ClientOf, reason: Reason = None) -> JobRecord:
-    """A scheduled or retrying job runs at once."""
-    return await client.run_now(job_id, reason=reason, by=caller.actor)
-
-
-@router.post(
-    "/jobs/{job_id}/discard",
-    operation_id="discardJob",
-    summary="Give a dead job up",
-    response_model=JobDetail,
-    responses=problems(401, 403, 404, 409, 422, 503),
-)
-async def discard(caller: Operator, job_id: UUID, client: ClientOf, reason: NeededReason) -> JobRecord:
-    """It is resolved, counts no more among the dead, and stays findable until its retention; it can still be retried."""
-    return await client.discard(job_id, reason=reason, by=caller.actor)
+for _action in ACTIONS.values():
+    _add_route(_action)
 
 
 @router.post(
@@ -255,7 +228,7 @@ async def discard(caller: Operator, job_id: UUID, client: ClientOf, reason: Need
     status_code=202,
     response_model=AcceptedJob,
     responses={
-        202: {"description": "A new job, committed; the old one stays as it is.", "headers": _LOCATION},
+        202: {"description": "A new job, committed; the old job is unchanged.", "headers": _LOCATION},
         **problems(400, 401, 403, 404, 413, 415, 422, 503),
     },
     openapi_extra=request_body(EditRequest, edited={"args": _EXAMPLE["args"]}),
@@ -268,7 +241,7 @@ async def edit_and_run(
     edit: Annotated[EditRequest, Depends(reads(EditRequest, one_job))],
     client: ClientOf,
 ) -> Enqueued:
-    """A new job of the same kind. Secrets may be taken over from the stored arguments, without being shown."""
+    """Enqueue a new job of the same kind with these arguments. Stored secrets can be reused without being shown."""
     accepted = await client.edit_and_run(job_id, edit.args, edit.keep_secrets, run_at=edit.run_at, by=caller.actor)
     response.headers["Location"] = request.url_for("carafe_get_job", job_id=accepted.id).path
     return accepted
@@ -306,7 +279,7 @@ async def list_queues(caller: Viewer, client: ClientOf) -> QueueList:
     responses=problems(401, 403, 404, 422, 503),
 )
 async def pause(caller: Operator, name: QueueName, client: ClientOf, reason: Reason = None) -> QueueRecord:
-    """Nothing of it is started any more until it is resumed; what runs goes on, and jobs are still accepted."""
+    """Start no more jobs of the queue until it is resumed. Running jobs continue, and new jobs are still accepted."""
     return await client.pause(name, reason=reason, by=caller.actor)
 
 
@@ -318,39 +291,47 @@ async def pause(caller: Operator, name: QueueName, client: ClientOf, reason: Rea
     responses=problems(401, 403, 404, 422, 503),
 )
 async def resume(caller: Operator, name: QueueName, client: ClientOf, reason: Reason = None) -> QueueRecord:
-    """What waits in it is started again."""
+    """Let a paused queue start jobs again."""
     return await client.resume(name, reason=reason, by=caller.actor)
 
 
-def _page(page: Page, ended_only: bool) -> bytes:
-    """A page as JSON, with as many of its jobs as fit; written directly, since five hundred models would hold the loop."""
+def _page(page: Page, asked: Listing) -> bytes:
+    """Returns a page as JSON, with as many of its jobs as fit into `PAGE_BYTES`.
+
+    The JSON is written without pydantic models: making five hundred of them would block the event loop.
+    """
     jobs: list[bytes] = []
     size = 0
-    cursor = page.next_cursor
+    cursor, searched_to = page.next_cursor, page.searched_to
     for number, job in enumerate(page.jobs):
-        text = written({name: getattr(job, name) for name in JobModel.model_fields})
+        text = written({name: getattr(job, name) for name in IN_LISTS})
         size += len(text)
         if size > PAGE_BYTES and jobs:
-            cursor = cursor_after(page.jobs[number - 1], ended_only)
+            cursor, searched_to = cursor_behind(page.jobs[:number], asked.filter, asked.cursor), None
             break
         jobs.append(text)
-    return b'{"jobs":[' + b",".join(jobs) + b'],"next_cursor":' + written(cursor) + b"}"
+    more = b'],"next_cursor":' + written(cursor) + b',"searched_to":' + written(searched_to)
+    return b'{"jobs":[' + b",".join(jobs) + more + b"}"
 
 
 BREATH = 0.01
-"""Seconds of validating after which others get the loop."""
+"""Seconds for which jobs are validated in one go. Then other requests get the event loop for a moment."""
 
 
-async def _built(bulk: list[EnqueueRequest], limits: Limits) -> list[NewJob]:
-    """The jobs of a bulk. Raises `BulkInvalid` with the faults, also those that only storing would find."""
+async def _built(bulk: Bulk, limits: Limits) -> list[NewJob]:
+    """Returns the jobs of a bulk, ready to be enqueued.
+
+    Raises `BulkInvalid` with the faults of all jobs: those of their form, those of their arguments, and those that would
+    otherwise be found only when the jobs are stored. Raises ProblemError 422 if there are only faults of form.
+    """
     jobs: list[NewJob] = []
     places: list[int] = []
     faults: list[tuple[int, CarafeError]] = []
     faulty = listed = 0
     until = time.monotonic() + BREATH
-    for index, new in enumerate(bulk):
+    for index, new in zip(bulk.places, bulk.jobs, strict=True):
         try:
-            jobs.append(NewJob(build(new.kind, new.args), new.run_at, new.delay, new.unique_key))
+            jobs.append(NewJob(build(new.kind, new.args), **new.options))
             places.append(index)
         except CarafeError as error:
             faulty += 1
@@ -360,14 +341,18 @@ async def _built(bulk: list[EnqueueRequest], limits: Limits) -> list[NewJob]:
         if time.monotonic() > until:
             await asyncio.sleep(0)
             until = time.monotonic() + BREATH
-    if faulty:
-        try:
-            prepare(jobs, limits)
-        except BulkInvalid as more:
-            faulty += more.count
-            faults += [(places[index], error) for index, error in more.errors[: max(0, MAX_FAULTS - listed)]]
-        raise BulkInvalid(sorted(faults, key=lambda fault: fault[0]), len(bulk), count=faulty)
-    return jobs
+    if not faulty and not bulk.malformed:
+        return jobs
+    try:
+        prepare(jobs, limits)
+    except BulkInvalid as more:
+        faulty += more.count
+        faults += [(places[index], error) for index, error in more.errors[: max(0, MAX_FAULTS - listed)]]
+    if not faulty:
+        raise bulk.refusal()
+    faults += [(index, Malformed(found)) for index, found in bulk.malformed]
+    count = faulty + len(bulk.malformed) + bulk.more_jobs
+    raise BulkInvalid(sorted(faults, key=lambda fault: fault[0]), bulk.total, count=count)
 
 
 _schemas: dict[type[Job], dict[str, Any] | None] = {}
@@ -378,13 +363,12 @@ def _kind(job_class: type[Job], limits: Limits) -> KindModel:
         try:
             _schemas[job_class] = job_class.model_json_schema()
         except (PydanticInvalidForJsonSchema, PydanticUserError):
-            _schemas[job_class] = None  # a type of the application's own that JSON Schema has no word for
+            _schemas[job_class] = None  # an application's type that JSON Schema cannot express
     options = job_class.job_options
     return KindModel(
         kind=options.kind,
         description=inspect.cleandoc(job_class.__doc__) if job_class.__doc__ else None,
         version=options.version,
-        timeout=limits.timeout if options.timeout is None else options.timeout,
-        max_retries=limits.max_retries if options.max_retries is None else options.max_retries,
+        **limits.resolve(options),
         args_schema=_schemas[job_class],
     )

@@ -1,11 +1,15 @@
-"""Large bodies, few at a time: what they take of the process while they arrive and while they are worked on.
+"""Limits how many large request bodies a process holds in memory and processes at once. Small bodies are not limited here.
 
-A body over `LARGE` bytes is read only while there is `ROOM` for it beside the others (a single one may be larger), and
-worked on, in a thread, while fewer than `AT_ONCE` others are. Who waits for either longer than `PATIENCE`, or would be one
-of more than `WAITING`, is told to come again. Small ones know nothing of this.
+A body over `LARGE` bytes needs two things:
 
-Room is waited for in one queue and the turn in another: who waits for their turn has room already, and would wait in vain
-behind somebody who wants it. Used on one loop only.
+1. *room*: its bytes and those of the other large bodies must not exceed `ROOM` together (a single body may be larger);
+2. a *turn*: at most `AT_ONCE` large bodies are processed at a time, in threads.
+
+A request that waits for either longer than `PATIENCE`, or finds `WAITING` requests waiting already, is refused with
+`TooBusy`.
+
+Room and turns have separate queues. A request that waits for its turn holds room already; in a single queue it could stand
+behind a request that waits for that very room, and neither would get on. Used on one event loop only.
 """
 
 import asyncio
@@ -19,37 +23,37 @@ from starlette.requests import Request
 T = TypeVar("T")
 
 LARGE = 65_536
-"""Bytes from which on a body is large."""
+"""Bytes above which a body counts as large."""
 
 ROOM = 8_388_608
-"""Bytes of large bodies that are held at once."""
+"""The maximum number of bytes of large bodies that are held in memory at once."""
 
 AT_ONCE = 2
-"""Large bodies that are worked on at once, from reading what they say to the end of the request."""
+"""How many large bodies are processed at once, each from parsing to the end of its request."""
 
 WAITING = 32
-"""Requests that may wait for room, and as many for their turn."""
+"""How many requests may wait for room; as many more may wait for their turn."""
 
 PATIENCE = 5.0
-"""Seconds that each of them may."""
+"""Seconds that a request may wait for room, and again for its turn."""
 
 RETRY_AFTER = 2
-"""Seconds after which who was refused may come again."""
+"""Seconds after which a refused request may be repeated (the header Retry-After)."""
 
 
 class TooBusy(Exception):
-    """There is no room, or no turn, for a large body within `PATIENCE`."""
+    """A large body got no room or no turn within `PATIENCE`, or too many requests are waiting already."""
 
     def __init__(self) -> None:
         super().__init__("too many large requests at once; nothing was stored, try again in a moment")
 
 
 class TooLarge(Exception):
-    """A body has more bytes than it may."""
+    """A body has more bytes than its limit."""
 
 
 class LargeBodies:
-    """The room for large bodies of one application, and their turns."""
+    """The room and the turns for the large bodies of one application."""
 
     def __init__(self) -> None:
         self._held = 0
@@ -59,7 +63,7 @@ class LargeBodies:
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator["Place"]:
-        """What one request holds; nothing at first, and nothing after the block. Raises `TooBusy` from its methods."""
+        """Yields a `Place`, which tracks the room and the turn of one request. The end of the block gives both back."""
         place = Place(self)
         try:
             yield place
@@ -67,42 +71,45 @@ class LargeBodies:
             place.leave()
 
     def fits(self, more: int, own: int) -> bool:
-        """Whether there is room now for `more` bytes, for somebody who has `own` already."""
+        """Whether there is room now for `more` bytes, for a request that holds `own` bytes already."""
         return self._held == own or self._held + more <= ROOM
 
     def hold(self, size: int) -> None:
-        """Take room, or give back (below 0)."""
+        """Take `size` bytes of room, or give them back if `size` is negative."""
         self._held += size
         if size < 0:
             self._for_room.look()
 
     async def room(self, taken: Callable[[], bool]) -> None:
-        """Wait until `taken` has taken room (it says so). Raises `TooBusy`."""
+        """Wait in the queue for room: calls `taken`, a function that tries to take the room, until it returns True. Raises
+        `TooBusy` when the wait is too long, or too many requests are waiting already."""
         await self._for_room.wait(taken)
 
     def idle(self) -> bool:
-        """Whether one more may be worked on."""
+        """Whether another large body may be processed now."""
         return self._working < AT_ONCE
 
     def work(self, change: int) -> None:
-        """One more, or one less (-1), is worked on."""
+        """Count that one more large body (`change` 1), or one less (-1), is being processed."""
         self._working += change
         if change < 0:
             self._for_a_turn.look()
 
     async def turn(self, taken: Callable[[], bool]) -> None:
-        """Wait until `taken` has taken its turn (it says so). Raises `TooBusy`."""
+        """Wait in the queue for a turn: calls `taken`, a function that tries to take a turn, until it returns True. Raises
+        `TooBusy` when the wait is too long, or too many requests are waiting already."""
         await self._for_a_turn.wait(taken)
 
 
 class _Queue:
-    """Who waits for one thing, in order."""
+    """A queue of requests that wait for the same thing, served in order."""
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[Callable[[], bool], asyncio.Future[None]]] = deque()
 
     async def wait(self, taken: Callable[[], bool]) -> None:
-        """Wait until `taken` has taken what it wants (it says so). Raises `TooBusy`."""
+        """Wait in the queue: calls `taken`, a function that tries to take what the request needs, until it returns True.
+        Raises `TooBusy` when the wait is too long, or too many requests are waiting already."""
         if not self._waiting and taken():
             return
         if len(self._waiting) >= WAITING:
@@ -122,14 +129,15 @@ class _Queue:
                 self.look()
 
     def look(self) -> None:
-        """There is more of it: whether the first can have what it wants."""
-        # Not past the first that cannot have what it wants: a large one would starve behind the small.
+        """Let waiting requests take what they need, in order, up to the first for which too little is free. Called when room
+        or a turn has become free."""
+        # Later, smaller requests do not overtake that one: a large request would starve behind them.
         while self._waiting and not self._waiting[0][1].done() and self._waiting[0][0]():
             self._waiting.popleft()[1].set_result(None)
 
 
 class Place:
-    """What one request holds of the room, and whether it has its turn."""
+    """The share of one request: how much room it holds, and whether it has a turn."""
 
     def __init__(self, bodies: LargeBodies) -> None:
         self._bodies = bodies
@@ -137,7 +145,7 @@ class Place:
         self._works = False
 
     async def read(self, request: Request, limit: int) -> bytes:
-        """The request's body. Raises `TooLarge` for one of more than `limit` bytes, and `TooBusy`."""
+        """Returns the request's body. Raises `TooLarge` above `limit` bytes, and `TooBusy` when there is no room."""
         declared = request.headers.get("content-length", "")
         if declared.isdecimal():
             # Longer numbers are not looked at: Python refuses to read them.
@@ -153,17 +161,23 @@ class Place:
         return bytes(body)
 
     async def announce(self, size: int) -> None:
-        """A body of `size` bytes will come. Waits for room. Raises `TooBusy`."""
+        """Wait for the room that a body of `size` bytes will need, before the body is read. Raises `TooBusy` when the wait
+        is too long, or too many requests are waiting already."""
         if size > max(self._size, LARGE):
             await self._bodies.room(lambda: self._take(size))
 
     def grow(self, size: int) -> None:
-        """The body has `size` bytes by now. Raises `TooBusy` at once: who waits while holding room may wait for ever."""
+        """Take more room for a body of which `size` bytes have arrived. Raises `TooBusy` at once, without waiting, if there
+        is too little.
+
+        Requests that wait for more room while they hold some could block each other forever.
+        """
         if size > max(self._size, LARGE) and not self._take(size):
             raise TooBusy
 
     async def work(self, size: int, do: Callable[[], T]) -> T:
-        """What `do` returns: in a thread for a large body, once it is its turn. Raises `TooBusy`."""
+        """Runs `do` and returns its result. If the body is large, waits for a turn and runs `do` in a thread; raises
+        `TooBusy` when the wait is too long, or too many requests are waiting already."""
         if size <= LARGE:
             return do()
         if not self._works:
@@ -171,7 +185,7 @@ class Place:
         return await asyncio.to_thread(do)
 
     def leave(self) -> None:
-        """Give all back."""
+        """Give the room and the turn back."""
         size, self._size = self._size, 0
         works, self._works = self._works, False
         if size:

@@ -1,4 +1,4 @@
-"""What a part of an application does while the application runs, beside what the application itself does."""
+"""Adds work to the lifespan of a FastAPI application: code that runs at its start and at its end."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 
 def around(app: FastAPI, outside: Callable[[Any], AbstractAsyncContextManager[None]]) -> None:
-    """Put a context around the lifespan that an application has already."""
+    """Wrap the lifespan of `app`: the context `outside` is entered before it and left after it."""
     inside = app.router.lifespan_context
 
     @asynccontextmanager

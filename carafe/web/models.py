@@ -1,19 +1,21 @@
-"""What the job API takes and gives: the models of its OpenAPI document."""
+"""The request and response bodies of the job API, as pydantic models. They are also the schemas of its OpenAPI document."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias, cast, get_type_hints
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
-from carafe.jobs import State
-from carafe.jobs.audit import LONGEST_REASON
-from carafe.jobs.bulk import FASTEST, SLOWEST, Action, BulkActionRecord, BulkState
-from carafe.jobs.delays import MAX_DELAY
-from carafe.jobs.enqueueing import MAX_KEY
-from carafe.jobs.filters import LONGEST, SELECTED
+from carafe import JobRecord, State
+from carafe.jobs.actions import ACTIONS, ActionName
+from carafe.jobs.options import ENQUEUE_OPTIONS, EnqueueOptions, Option
+from carafe.jobs.records import AttemptRecord
+from carafe.settings import job_defaults
+from carafe.store.audit import LONGEST_REASON
+from carafe.store.bulk import FASTEST, SLOWEST, BulkActionRecord, BulkState
+from carafe.web.filters import FilterInBody
 
 
 def _utc(moment: datetime) -> datetime:
@@ -31,37 +33,58 @@ def _written_out(value: object) -> object:
 
 
 Moment = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_utc)]
-"""A point in time with its zone (RFC 3339), as UTC; one that UTC cannot hold is refused."""
+"""A point in time with its zone (RFC 3339), converted to UTC. A time that is out of range in UTC is refused."""
 
 Kind = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$", examples=["briefing.generate"])]
 
 
-class EnqueueRequest(BaseModel):
+class JobToEnqueue(BaseModel):
     """A job to enqueue."""
 
     model_config = ConfigDict(extra="forbid")
 
     kind: Kind
     args: dict[str, Any] = Field(default_factory=dict, description="The job's arguments; `GET /kinds` has their schemas.")
-    run_at: Moment | None = Field(None, description="Not before this time (with its zone), up to ten years ahead.")
-    delay: Annotated[float, Field(ge=0, le=MAX_DELAY, allow_inf_nan=False, strict=True)] | None = Field(
-        None, description="Not before this many seconds from now. Give run_at or delay, not both."
-    )
-    unique_key: Annotated[str, Field(min_length=1, max_length=MAX_KEY)] | None = Field(
-        None, description="At most one live job holds a key; the one that does is returned and says `existing`."
-    )
+
+    @property
+    def options(self) -> EnqueueOptions:
+        """The options that the request gives, by name; options that it leaves out are missing."""
+        given = self.model_fields_set & ENQUEUE_OPTIONS.keys()
+        return cast(EnqueueOptions, {name: getattr(self, name) for name in given})
+
+
+def _field_of(option: Option) -> Any:
+    """Returns the type and the pydantic field of an option in a body. Values must have the right JSON type already: no text
+    is converted to a number, for example."""
+    types: dict[str, Any] = {
+        "moment": Moment,
+        "duration": Annotated[float, Field(ge=option.least, le=option.most, allow_inf_nan=False, strict=True)],
+        "integer": Annotated[int, Field(ge=option.least, le=option.most, strict=True)],
+        "text": Annotated[str, Field(min_length=int(option.least), max_length=int(option.most))],
+    }
+    unit = {"duration": " In seconds.", "moment": " With its zone, such as 2030-01-01T06:00:00Z."}.get(option.what, "")
+    return types[option.what] | None, Field(None, description=option.help + unit)
+
+
+EnqueueRequest = create_model(
+    "EnqueueRequest",
+    __base__=JobToEnqueue,
+    __doc__=JobToEnqueue.__doc__,
+    **{name: _field_of(option) for name, option in ENQUEUE_OPTIONS.items()},
+)
+"""The body that enqueues a job: its kind, its arguments, and the options of `EnqueueOptions`."""
 
 
 class BulkRequest(BaseModel):
-    """Jobs to enqueue, all or none."""
+    """Jobs to enqueue in one commit: either all are stored or none."""
 
     model_config = ConfigDict(extra="forbid")
 
-    jobs: list[EnqueueRequest] = Field(min_length=1, description="As many as BULK_LIMIT allows (10,000).")
+    jobs: list[EnqueueRequest] = Field(min_length=1, description=f"At most BULK_LIMIT ({job_defaults.BULK:,}).")
 
 
 class EditRequest(BaseModel):
-    """Other arguments for a job of a kind that was enqueued before."""
+    """The arguments with which to run an existing job again, as a new job."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -69,7 +92,7 @@ class EditRequest(BaseModel):
     keep_secrets: list[str] = Field(
         default_factory=list,
         max_length=1_000,
-        description="JSON pointers, such as `/password`, to secret arguments whose stored values are taken over; `args` may "
+        description="JSON pointers, such as `/password`, to secret arguments whose stored values are kept; `args` may "
         "hold anything there.",
     )
     run_at: Moment | None = Field(None, description="Not before this time (with its zone), up to ten years ahead.")
@@ -82,101 +105,55 @@ class AcceptedJob(BaseModel):
 
     id: UUID
     kind: str
-    state: State = Field(description="Where it stood when it was accepted.")
-    existing: bool = Field(description="Whether a live job already held the unique key; this is that job then.")
+    state: State = Field(description="Its state when it was accepted.")
+    existing: bool = Field(description="Whether a live job already held the unique key. The answer then describes that job.")
 
 
 class BulkAccepted(BaseModel):
-    """The jobs of a bulk, in its order."""
+    """The jobs of an accepted bulk, in the order of the request."""
 
     jobs: list[AcceptedJob]
 
 
-class AttemptModel(BaseModel):
-    """A failed attempt."""
+def _model_of(
+    record: type[Any], name: str, doc: str, *, only: Container[str] | None = None, **types: Any
+) -> type[BaseModel]:
+    """Returns a pydantic model with the fields of the dataclass `record`, and their types and descriptions.
 
-    model_config = ConfigDict(from_attributes=True)
-
-    attempt: int
-    cause: str = Field(description="error, timeout, validation, discarded, hook, result or worker lost.")
-    error_class: str | None
-    error: str
-    traceback: str | None
-    worker: str | None
-    started_at: datetime | None
-    ended_at: datetime
+    If `only` is given, the model has only these fields. The keyword arguments `types` replace the types of some fields.
+    """
+    hints = get_type_hints(record, include_extras=True) | types
+    shown: dict[str, Any] = {
+        field.name: (hints[field.name], ...) for field in fields(record) if only is None or field.name in only
+    }
+    return create_model(name, __config__=ConfigDict(from_attributes=True), __doc__=doc, **shown)
 
 
-class JobModel(BaseModel):
-    """A job as it stands. Secret arguments are redacted."""
+IN_LISTS = tuple(field.name for field in fields(JobRecord) if field.name not in ("note", "attempts"))
+"""The fields of a job in a list: all except those that are read for a single job only."""
 
-    model_config = ConfigDict(from_attributes=True)
-
-    id: UUID
-    kind: str
-    queue: str
-    state: State
-    args: Any
-    secrets: Sequence[str] = Field(description="JSON pointers to the arguments whose values are redacted.")
-    version: int = Field(description="The version of the arguments.")
-    attempt: int = Field(description="Attempts spent.")
-    max_attempts: int
-    timeout: float = Field(description="Seconds that one attempt may take.")
-    unique_key: str | None
-    created_at: datetime
-    due_at: datetime = Field(description="When it may run, or could first.")
-    started_at: datetime | None
-    ended_at: datetime | None
-    deadline_at: datetime | None = Field(description="When the running attempt's time is up.")
-    cancel_requested_at: datetime | None
-    progress: float | None = Field(description="From 0 to 1, as the handler says.")
-    progress_note: str | None
-    result: Any
-    error_class: str | None
-    error: str | None
-    created_by: str | None = Field(description="The name of the token it was enqueued with.")
-    worker: UUID | None
-    snoozes: int
-    releases: int
-    resolved_at: datetime | None = Field(description="Since when it is given up (a dead job only).")
-    resolved_by: str | None
-    resolved_reason: str | None
-    cut: Sequence[str] = Field(
-        description="Fields that are left out (args, result) or shortened here, since they are long: in a list what has "
-        "over 2,000 characters, which `GET /jobs/{job_id}` has whole; and `attempts`, of which one answer has the "
-        "newest 200 and some 500,000 characters."
+if TYPE_CHECKING:
+    JobModel: TypeAlias = JobRecord
+    JobDetail: TypeAlias = JobRecord
+else:
+    _attempt = _model_of(AttemptRecord, "AttemptModel", "A failed attempt.")
+    JobModel = _model_of(JobRecord, "JobModel", "A job as it stands. Secret arguments are redacted.", only=IN_LISTS)
+    JobDetail = _model_of(
+        JobRecord, "JobDetail", "A job with its failed attempts, and why it waits.", attempts=list[_attempt]
     )
 
 
-class JobDetail(JobModel):
-    """A job with its failed attempts."""
-
-    note: str | None = Field(description="Why it waits, where that is known.")
-    attempts: list[AttemptModel]
-
-
 class JobPage(BaseModel):
-    """A page of jobs, newest first: as many as were asked for, or those that fit into a megabyte."""
+    """A page of jobs, newest first: at most `limit` jobs, and at most a megabyte."""
 
     model_config = ConfigDict(from_attributes=True)
 
     jobs: Sequence[JobModel]
     next_cursor: str | None = Field(description="For the next page; null on the last.")
-
-
-class JobFilter(BaseModel):
-    """Which jobs to list."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    state: list[State] = Field(
-        default_factory=list, max_length=100, description="Any of these; repeat the parameter. Default: all."
+    searched_to: datetime | None = Field(
+        description="No index serves the filter, so the newest jobs back to this time were searched: `next_cursor` "
+        "continues there. This page may have fewer jobs than `limit`, or none."
     )
-    kind: Kind | None = None
-    since: Moment | None = Field(None, description="Ended (if only ended states are asked for) or created from then on.")
-    until: Moment | None = Field(None, description="Ended or created before then.")
-    cursor: Annotated[str, Field(max_length=500)] | None = Field(None, description="`next_cursor` of the page before.")
-    limit: int = Field(50, ge=1, le=500)
 
 
 class KindModel(BaseModel):
@@ -199,7 +176,7 @@ class KindList(BaseModel):
 
 
 class QueueModel(BaseModel):
-    """A queue in numbers; null, where it was just paused or resumed, what was not counted in time."""
+    """A queue in numbers. In the answer to a pause or resume, numbers that could not be counted in time are null."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -210,7 +187,7 @@ class QueueModel(BaseModel):
     retrying: int | None
     dead: int | None
     oldest_wait: float | None = Field(description="Seconds that the oldest queued job has waited.")
-    paused_at: datetime | None = Field(description="Since when nothing of it is started; null: it is not paused.")
+    paused_at: datetime | None = Field(description="When the queue was paused; null if it is not paused.")
     paused_by: str | None
     paused_reason: str | None
 
@@ -221,77 +198,52 @@ class QueueList(BaseModel):
     queues: list[QueueModel]
 
 
-class BulkFilter(BaseModel):
-    """Which jobs: those that meet all of what is given. Nothing given: all that the action is for."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    states: list[State] | None = Field(None, max_length=100, description="Any of these.")
-    kind: Kind | None = None
-    error_class: Annotated[str, Field(min_length=1, max_length=LONGEST)] | None = Field(
-        None, description="Of the last failed attempt, such as `ConnectTimeout`."
-    )
-    fingerprint: Annotated[str, Field(min_length=1, max_length=LONGEST)] | None = Field(
-        None, description="Of a group of dead jobs with the same kind of error."
-    )
-    worker: UUID | None = Field(None, description="Ran or runs there.")
-    since: Moment | None = Field(None, description="Ended (live jobs: created) then or later.")
-    until: Moment | None = Field(None, description="Ended (live jobs: created) before then.")
-    text: Annotated[str, Field(min_length=1, max_length=LONGEST)] | None = Field(None, description="A part of the error.")
-    argument: Annotated[list[str], Field(min_length=2, max_length=2)] | None = Field(
-        None,
-        description="Name and exact value, as text, of a top-level argument that is no secret.",
-        examples=[["briefing_id", "01980a2e-7c11-7000-8000-000000000001"]],
-    )
-    resolved: StrictBool | None = Field(
-        None, description="Whether a dead job has been given up. A retry leaves such jobs out by default."
-    )
-    ids: list[UUID] | None = Field(None, min_length=1, max_length=SELECTED, description="Only these jobs.")
-
-
 class BulkActionRequest(BaseModel):
-    """Something to be done to many jobs."""
+    """An action to carry out on all jobs that match a filter."""
 
     model_config = ConfigDict(extra="forbid")
 
-    action: Action
-    filter: BulkFilter
+    action: ActionName
+    filter: FilterInBody
     rate: Annotated[float, Field(ge=SLOWEST, le=FASTEST, allow_inf_nan=False, strict=True)] | None = Field(
-        None, description="Jobs a second at most. A retry of more than 1,000 jobs gets 50 unless this says otherwise."
+        None, description="Maximum jobs per second. Default for a retry of more than 1,000 jobs: 50."
     )
     reason: Annotated[str, Field(max_length=LONGEST_REASON, pattern=r"^[^\x00]*$")] | None = Field(
-        None, description="Why; kept with the action and each job's audit. A discard needs one."
+        None, description="The reason; stored with the action and in each job's audit. Required for a discard."
     )
 
 
 class BulkActionModel(BaseModel):
-    """A bulk action as it stands."""
+    """The current state of a bulk action."""
 
     model_config = ConfigDict(from_attributes=True)
 
     id: UUID
-    action: Action
+    action: str = Field(description=f"{', '.join(ACTIONS)}; or an action that a later version of Carafe adds.")
     filter: Mapping[str, Any] = Field(
-        description="What it concerns, frozen at its start; a list says of over a hundred selected jobs how many they are."
+        description="The filter, as it was at the start. Lists give only the number of selected jobs, if over a hundred."
     )
-    cutoff: datetime = Field(description="What ended (live jobs: was created) later is not touched.")
-    rate: float | None = Field(description="Jobs a second at most; null: as fast as it goes.")
+    cutoff: datetime = Field(description="Jobs that ended later are not touched, nor live jobs that were created later.")
+    rate: float | None = Field(description="Maximum jobs per second; null if there is no limit.")
     actor: str
     via: str = Field(description="dashboard, api or cli.")
     reason: str | None
     state: BulkState
-    matched: int = Field(description="How many jobs met the filter at its start.")
-    matched_estimated: bool = Field(description="Whether that is an estimate.")
+    matched: int = Field(description="How many jobs matched the filter at the start.")
+    matched_estimated: bool = Field(description="Whether `matched` is an estimate.")
     done: int
-    skipped: int = Field(description="Gone, or in another state, when it was their turn.")
-    failed: int = Field(description="Could not be changed; `last_error` says why the last one could not.")
+    skipped: int = Field(
+        description="Jobs that changed state, or were gone, before this action reached them. Without `ids` in the filter, "
+        "they are counted at its end: what of `matched` was neither done nor failed, unless `matched` is an estimate."
+    )
+    failed: int = Field(description="Jobs that could not be changed; `last_error` has the last reason.")
     last_error: str | None
     created_at: datetime
     ended_at: datetime | None
 
     @classmethod
     def of(cls, record: BulkActionRecord) -> Self:
-        """The model of a record."""
+        """Returns the model of a bulk action's record."""
         given = asdict(record)
         matched = given.pop("matched")
         return cls(**given, matched=matched["number"], matched_estimated=matched["estimated"])
@@ -304,7 +256,7 @@ class BulkActionList(BaseModel):
 
 
 class AuditModel(BaseModel):
-    """Something that somebody did."""
+    """An entry of the audit: one action that somebody took."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -315,10 +267,8 @@ class AuditModel(BaseModel):
     action: str
     target: str = Field(description="The id or name of a job, worker, queue or bulk action.")
     reason: str | None
-    details: Mapping[str, Any] = Field(
-        description="What more there is to say; of over a hundred selected jobs their number."
-    )
-    bulk: UUID | None = Field(description="The bulk action that this was a part of.")
+    details: Mapping[str, Any] = Field(description="Further details. Of over a hundred selected jobs, only the number.")
+    bulk: UUID | None = Field(description="The bulk action that this was part of.")
 
 
 class AuditList(BaseModel):
@@ -329,17 +279,17 @@ class AuditList(BaseModel):
 
 
 class RunningModel(BaseModel):
-    """What a worker runs."""
+    """A job that a worker is running."""
 
     model_config = ConfigDict(from_attributes=True)
 
     id: UUID
     kind: str
-    seconds: float = Field(description="For how long.")
+    seconds: float = Field(description="Seconds that the job has been running.")
 
 
 class WorkerModel(BaseModel):
-    """A worker."""
+    """A worker process, and the jobs that it runs."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -361,15 +311,15 @@ class WorkerModel(BaseModel):
 
 
 class WorkerList(BaseModel):
-    """Workers: those alive, and those that went in the last hour, the newest first."""
+    """The live workers, and those that ended or were lost in the last hour, newest first."""
 
     live: list[WorkerModel]
     gone: list[WorkerModel]
-    cut: bool = Field(description="Whether there are more: 500 are listed, or as many as fit into a megabyte.")
+    cut: bool = Field(description="Whether workers were left out: at most 500 are listed, and at most a megabyte.")
 
 
 class DrainModel(BaseModel):
-    """A worker that is asked to drain."""
+    """A worker that was asked to drain, and when."""
 
     id: UUID
     drain_requested_at: datetime

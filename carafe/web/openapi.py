@@ -1,4 +1,5 @@
-"""What FastAPI's document lacks by itself: problem+json answers, and the bodies that `carafe.web.bodies` reads."""
+"""Adds to FastAPI's OpenAPI document what FastAPI cannot know: problem+json answers, and the bodies that
+`carafe.web.bodies` reads."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +21,7 @@ _MEANINGS: Mapping[int, str] = {
     401: "No bearer token, or one that is not known.",
     403: "The token's role does not allow this, or an open API was reached from elsewhere.",
     404: "There is no such thing.",
-    409: "It conflicts with what is there: the job's state, or an Idempotency-Key used for another request.",
+    409: "It conflicts with the job's state, or the Idempotency-Key was used for another request.",
     413: "The body, or a job's arguments, are over their limit.",
     415: "The body is not declared as application/json.",
     422: "The request is not valid; `faults` lists what is wrong, by path. Nothing was stored.",
@@ -29,7 +30,7 @@ _MEANINGS: Mapping[int, str] = {
 
 
 def problems(*statuses: int) -> Responses:
-    """The ``responses`` of a route that may answer these problems."""
+    """Returns the ``responses`` argument of a route that may answer problems with these HTTP statuses."""
     return {
         status: {
             "description": _MEANINGS[status],
@@ -41,7 +42,8 @@ def problems(*statuses: int) -> Responses:
 
 
 def request_body(model: type[BaseModel], **examples: Any) -> dict[str, Any]:
-    """The ``openapi_extra`` of a route whose body is read as `model`; `examples` by name."""
+    """Returns the ``openapi_extra`` argument of a route whose body is read as `model`. `examples` are example bodies, each
+    under its name."""
     _models[model.__name__] = model
     content: dict[str, Any] = {"schema": {"$ref": _REFERENCE.format(model=model.__name__)}}
     if examples:
@@ -50,9 +52,9 @@ def request_body(model: type[BaseModel], **examples: Any) -> dict[str, Any]:
 
 
 def complete_document(app: FastAPI, *, open_api: bool) -> None:
-    """Let `app`'s OpenAPI document hold the models that `problems` and `request_body` refer to.
+    """Add the models that `problems` and `request_body` refer to to the OpenAPI document of `app`.
 
-    `open_api`: there are no tokens, so the document says that one is optional.
+    If `open_api` is true, the API has no tokens, and the document calls the bearer token optional.
     """
     original = app.openapi
 

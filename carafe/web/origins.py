@@ -1,8 +1,8 @@
-"""Whether a request can be the work of another site's page in somebody's browser: by its Host, its Origin and what the
-browser says of it (Sec-Fetch-Site). One place for the API and the dashboard.
+"""Recognises requests that a web page of another site makes through somebody's browser. Used by the API and the dashboard.
 
-Such a page reaches what its reader's machine reaches. It cannot choose these headers: Host is its own name, also after
-it has pointed that name at us (DNS rebinding), and Origin is its own site.
+A page of another site can send requests to any server that the browser's machine reaches, so also to this one. But the page
+cannot choose the headers Host, Origin and Sec-Fetch-Site, which the browser sets. If the page's owner has pointed the page's
+domain name at this server (DNS rebinding), Host is that name. Origin is the site that the page came from.
 """
 
 import socket
@@ -18,11 +18,11 @@ Network = IPv4Network | IPv6Network
 LOOPBACK: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
 
 INNER = (".localhost", ".local", ".internal", ".svc", ".test", ".home.arpa", ".lan", ".intranet", ".corp", ".home")
-"""Ends of names that nobody can register, so that no stranger's page has one."""
+"""Endings of host names that nobody can register publicly, so that no page on the internet is served under such a name."""
 
 
 def name_of(authority: str) -> str:
-    """The name or address in a Host, in lower case; empty when it is none."""
+    """Returns the name or IP address in a Host header, in lower case, without its port; empty if the header is malformed."""
     try:
         return (urlsplit(f"//{authority}").hostname or "").rstrip(".")
     except ValueError:
@@ -30,7 +30,7 @@ def name_of(authority: str) -> str:
 
 
 def is_loopback(authority: str) -> bool:
-    """Whether a Host names this machine itself: localhost, a name under it, or a loopback address."""
+    """Whether a Host header names this machine: localhost, a name that ends in ``.localhost``, or a loopback address."""
     name = name_of(authority)
     if name == "localhost" or name.endswith(".localhost"):
         return True
@@ -41,7 +41,10 @@ def is_loopback(authority: str) -> bool:
 
 
 def cannot_be_rebound(authority: str) -> bool:
-    """Whether no stranger can have pointed this Host at us: an address, a name that is nobody's to register, or ours."""
+    """Whether a Host header cannot be the result of DNS rebinding.
+
+    True for an IP address, for a name that nobody can register (`INNER`, or without a dot), and for this machine's own name.
+    """
     name = name_of(authority)
     if not name:
         return False
@@ -53,8 +56,11 @@ def cannot_be_rebound(authority: str) -> bool:
 
 
 def from_another_site(request: HTTPConnection, ours: Callable[[str], bool]) -> bool:
-    """Whether a browser says that another site's page made this request: by an Origin that is not `ours`, or by
-    Sec-Fetch-Site. Following a link, which changes nothing and shows the answer to nobody but the reader, is not meant."""
+    """Whether the browser reports that a page of another site made this request.
+
+    The browser reports it by an Origin header for which the function `ours` returns False, or by the header Sec-Fetch-Site.
+    Following a link from another site does not count: it changes nothing, and the other site does not see the answer.
+    """
     origin = request.headers.get("origin")
     if origin is not None and not ours(origin):
         return True
@@ -67,7 +73,7 @@ def from_another_site(request: HTTPConnection, ours: Callable[[str], bool]) -> b
 
 
 def within(address: str, networks: tuple[Network, ...]) -> bool:
-    """Whether an address is in one of these networks (an IPv4 address written as IPv6 too)."""
+    """Whether an IP address is in one of the networks. An IPv4 address may be written as IPv6 (``::ffff:192.0.2.1``)."""
     try:
         found = ip_address(address)
     except ValueError:
@@ -77,7 +83,7 @@ def within(address: str, networks: tuple[Network, ...]) -> bool:
 
 
 def is_local_origin(origin: str) -> bool:
-    """Whether an Origin is a page of this machine."""
+    """Whether an Origin header names a page that this machine serves."""
     try:
         parts = urlsplit(origin)
         return parts.scheme in ("http", "https") and is_loopback(parts.netloc)

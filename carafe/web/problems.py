@@ -1,12 +1,12 @@
-"""Errors over HTTP: every one is an RFC 9457 problem (application/problem+json), whoever raised it.
+"""Errors over HTTP. Every error is answered as an RFC 9457 problem (application/problem+json), whichever code raised it.
 
-Guarantees: `type` ends in the error's code, the same as in Python and on the command line; what is wrong with an input
-is listed by its path.
+Guarantees: a problem's `type` ends in the error's code, which is the same in Python and on the command line. Each fault of
+an input is listed with its path.
 Must never: repeat an input's value (it may be secret), or show internals of an unexpected failure (the log has them).
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -19,17 +19,19 @@ from starlette.requests import ClientDisconnect
 
 from carafe.jobs.errors import (
     MAX_FAULTS,
+    SHOWN_FAULTS,
     BulkInvalid,
     CarafeError,
     Fault,
     InvalidArguments,
+    InvalidFilter,
     InvalidOption,
     Unavailable,
     listed,
     short,
 )
-from carafe.logging import get_logger
 from carafe.postgres_away import details
+from carafe.telemetry.loggers import get_logger
 from carafe.web.headers import HEADERS
 
 log = get_logger(__name__)
@@ -38,16 +40,16 @@ MEDIA_TYPE = "application/problem+json"
 TYPES = "/problems/"
 
 EACH = 10.0
-"""Seconds in which a reason for refusing requests is in the log once."""
+"""Seconds between two log lines that give the same reason for refusing requests."""
 
 
 class ProblemFault(BaseModel):
     """One thing that is wrong with the request."""
 
-    path: str = Field(description="Where, such as `args.items.0.name`; empty for the whole.")
+    path: str = Field(description="The faulty field, such as `args.items.0.name`; empty for the body as a whole.")
     message: str
     type: str = Field(description="The kind of fault, for programs.")
-    index: int | None = Field(None, description="In a bulk: which of its jobs, from 0.")
+    index: int | None = Field(None, description="In a bulk, the position of the faulty job, from 0.")
 
 
 class Problem(BaseModel):
@@ -72,13 +74,16 @@ class Problem(BaseModel):
     type: str = Field(description="What went wrong, for programs: a URI reference that ends in the error's code.")
     title: str
     status: int
-    detail: str = Field(description="What went wrong here, and what to do about it.")
+    detail: str = Field(description="What went wrong, and what to do about it.")
     faults: list[ProblemFault] | None = Field(None, description="What is wrong with the request, up to 1,000 entries.")
     fault_count: int | None = None
 
 
 class ProblemError(Exception):
-    """A problem that the web side itself finds. `code` names its type; `headers` go with the answer."""
+    """An error that the HTTP layer finds itself; the library's errors are `CarafeError`. It is answered as a problem.
+
+    `code` is the end of the problem's `type`. `headers` are added to the answer.
+    """
 
     def __init__(
         self,
@@ -95,8 +100,19 @@ class ProblemError(Exception):
         self.faults = None if faults is None else list(faults)
 
 
+class Malformed(CarafeError):
+    """The form of one job of a bulk is not valid. The faults' paths begin with the job's place (``jobs.3.kind``)."""
+
+    code = "invalid-request"
+    status = 422
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        self.faults = tuple(faults)
+        super().__init__(listed([f"{short(fault.path)}: {fault.message}" for fault in faults[:SHOWN_FAULTS]], len(faults)))
+
+
 def install_problem_handlers(app: FastAPI) -> None:
-    """Make every error of `app` a problem: the library's own, bad requests, 404 and 405, and what nobody expected."""
+    """Answer every error of `app` as a problem: errors of the library, invalid requests, 404, 405, unexpected exceptions."""
     for kind, answer in (
         (ProblemError, _found_here),
         (CarafeError, _of_the_library),
@@ -109,7 +125,7 @@ def install_problem_handlers(app: FastAPI) -> None:
 
 
 def problem_response(problem: ProblemError) -> Response:
-    """The answer that says so."""
+    """Returns the HTTP answer for a problem."""
     content: dict[str, Any] = {
         "type": TYPES + problem.code,
         "title": problem.code.replace("-", " ").capitalize(),
@@ -123,7 +139,7 @@ def problem_response(problem: ProblemError) -> Response:
 
 
 def as_problem(error: CarafeError) -> ProblemError:
-    """An error of the library as HTTP tells it."""
+    """Returns the problem for an error of the library."""
     headers: dict[str, str] = {}
     detail = str(error)
     if isinstance(error, Unavailable):
@@ -134,7 +150,11 @@ def as_problem(error: CarafeError) -> ProblemError:
 
 
 def faults_in(error: CarafeError, prefix: str = "") -> list[tuple[int | None, Fault]] | None:
-    """The faults of an error by (index in a bulk, path in the request); None when it has none."""
+    """Returns the faults of an error, each with the index of its job if the error is about a bulk; None when the error lists
+    no faults.
+
+    `prefix` is put before the path of each fault.
+    """
     match error:
         case BulkInvalid():
             found: list[tuple[int | None, Fault]] = []
@@ -148,13 +168,17 @@ def faults_in(error: CarafeError, prefix: str = "") -> list[tuple[int | None, Fa
             return found
         case InvalidArguments():
             return [(None, Fault(f"{prefix}args.{f.path}".rstrip("."), f.message, f.type)) for f in error.faults]
+        case Malformed():
+            return [(None, fault) for fault in error.faults]
+        case InvalidFilter():
+            return [(None, Fault(prefix + one.option, one.message, one.code)) for one in error.faults]
         case InvalidOption():
-            return [(None, Fault(prefix + error.option, str(error).partition(": ")[2], error.code))]
+            return [(None, Fault(prefix + error.option, error.message, error.code))]
     return None
 
 
 def invalid_request(faults: Iterable[Fault]) -> ProblemError:
-    """The request is not of the documented form. A path such as ``jobs.3.kind`` gives its index, too."""
+    """Returns the problem 422 for a request with these faults. A path such as ``jobs.3.kind`` also gives the job's index."""
     found: list[tuple[int | None, Fault]] = []
     for fault in faults:
         parts = fault.path.split(".", 2)
@@ -173,7 +197,7 @@ def _fault(index: int | None, fault: Fault) -> dict[str, Any]:
 
 
 class _Refusals:
-    """Says in the log why requests are refused: each reason once in `EACH` seconds, however many there are."""
+    """Logs why requests are refused: each reason at most once in `EACH` seconds, however many requests are refused."""
 
     def __init__(self) -> None:
         self._said: dict[str, float] = {}

@@ -1,63 +1,59 @@
-"""Runs a web application, and the dashboard beside it: uvicorn on sockets bound here, so that a port that is taken is said
-in words.
+"""Runs one web application with uvicorn, on a socket that is bound here, so that a port in use gives a clear error.
 
-`run_web` is the process of ``carafe serve``; `WebServers` run inside another process's loop (``carafe dev``) and leave the
-signals to it. Either way requests in hand are finished within DRAIN_TIMEOUT; open streams are told to end (Stopping).
+`WebServer` handles no signals; its caller does (`carafe.serving` for ``carafe serve``, `carafe.dev.run` for ``carafe dev``).
+When it stops, requests under way are finished within DRAIN_TIMEOUT, and open streams are asked to end
+(`carafe.web.stopping`).
 """
 
 import asyncio
 import contextlib
-import importlib
-import inspect
 import math
-import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator
-from types import FrameType
 from typing import Any, cast
 
 import uvicorn
 
-from carafe import collector, forks, signals, stacks
-from carafe.logging import get_logger
-from carafe.probes import metrics_served
-from carafe.settings import Settings
-from carafe.web.connections import Connections, with_descriptors
+from carafe import forks
+from carafe.settings.settings import Settings
+from carafe.telemetry.loggers import get_logger
+from carafe.web.connections import SEND_BUFFER, Connections, with_descriptors
 from carafe.web.stopping import Stopping
 
 log = get_logger(__name__)
 
 
-DASHBOARD_PATIENCE = 3.0
-"""Seconds that requests of the dashboard get to finish before the application beside it begins to stop: its statements are
-bounded, its streams end at once."""
-
-
 KEEP_ALIVE = 75
-"""Seconds that an idle connection is kept: longer than clients and balancers keep theirs, so that they are who end it.
-(With uvicorn's 5, which is httpx's too, a request could cross the server's end of the connection.)"""
+"""Seconds that an idle connection is kept open. Clients and load balancers keep connections for a shorter time, so they
+close a connection before the server does. With uvicorn's default of 5 s, which is also httpx's, a client could send a
+request just when the server closes the connection."""
 
 LINGER = 5.0
-"""Seconds at most, when stopping, in which requests over kept connections are still answered, with `Connection: close`."""
+"""A server that stops still answers requests over kept-alive connections for at most this many seconds, with the header
+`Connection: close`."""
 
 QUIET = 1.0
-"""Seconds without a request after which stopping goes on sooner."""
+"""A server that stops does not wait for the rest of `LINGER` once it has had no request for this many seconds."""
 
 
 class CannotServe(RuntimeError):
-    """The web application cannot be loaded, cannot start, or cannot have its port; the text says which setting."""
+    """The web application cannot be loaded or started, or its port cannot be used. The text says why and, where it can,
+    names the setting."""
 
 
 class WebServer:
-    """One web application on one port. `serve` runs it, `stop` ends it, from any code of the same loop."""
+    """One web application on one port. `serve` runs it. `stop` ends it, called from the same event loop."""
 
     def __init__(
         self, application: Any, settings: Settings, *, port_setting: str = "PORT", patience: float | None = None
     ) -> None:
-        """Binds HOST and the port of `port_setting` at once (0: a port that the system picks). Requests in hand get
-        `patience` seconds, DRAIN_TIMEOUT unless given. Raises `CannotServe` when that cannot be."""
+        """Binds the socket at once: to HOST and to the port in the setting that `port_setting` names. If that port is 0, the
+        system picks one.
+
+        When the server stops, requests under way get `patience` seconds, but no more than DRAIN_TIMEOUT. Raises
+        `CannotServe` when the port cannot be bound.
+        """
         self._socket = _bound(settings.host, getattr(settings, port_setting.lower()), port_setting)
         self.host = settings.host
         self.port: int = self._socket.getsockname()[1]
@@ -84,12 +80,15 @@ class WebServer:
 
     @property
     def url(self) -> str:
-        """Where it is reached, from this machine at least."""
+        """The URL at which this machine reaches the server."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     async def serve(self, *, ready: Callable[[], None] | None = None) -> None:
-        """Serve until `stop`; calls `ready` once requests are answered. Raises `CannotServe` if the start fails."""
+        """Serve until `stop` is called. Calls `ready` once requests are answered.
+
+        Raises `CannotServe` when the application cannot start.
+        """
         self._server.ready = ready
         try:
             await self._server.serve(sockets=[self._socket])
@@ -111,14 +110,14 @@ class WebServer:
         return self._server.should_exit
 
     def stop(self, *, hurry: bool = False) -> None:
-        """Stop taking requests and finish those in hand; with `hurry`, drop them."""
+        """Take no more requests, and finish those under way or, with `hurry`, drop them."""
         self._server.should_exit = True
         if hurry:
             self._server.force_exit = True
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: signals belong to the process, which may run more than this."""
+    """uvicorn's server without its signal handlers. The process handles signals, since it may run more than this server."""
 
     ready: Callable[[], None] | None = None
 
@@ -142,7 +141,10 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     async def _say_goodbye(self) -> None:
-        """Have clients end their kept connections: one that the server ends may have a request under way already."""
+        """Ask clients to close their kept-alive connections, and answer requests meanwhile.
+
+        If the server closed a connection itself, a request might already be on its way and would be lost.
+        """
         if not self.started:
             return
         # The list is shared with the requests in hand, whose answers say it too.
@@ -152,174 +154,9 @@ class _Server(uvicorn.Server):
             await asyncio.sleep(0.05)
 
 
-class WebServers:
-    """The web application on PORT and, where DASHBOARD says so, the dashboard on DASHBOARD_PORT, as one.
-
-    The dashboard acts with the application's own client: it begins after the application and has ended before it ends.
-    """
-
-    def __init__(self, application: Any, settings: Settings) -> None:
-        """Binds the ports at once. Raises `CannotServe` when that cannot be."""
-        self._web = WebServer(application, settings)
-        self._dashboard: WebServer | None = None
-        if settings.dashboard:
-            from carafe.web.dashboard.beside import dashboard_beside
-
-            dashboard = dashboard_beside(application, settings)
-            self._dashboard = WebServer(dashboard, settings, port_setting="DASHBOARD_PORT", patience=DASHBOARD_PATIENCE)
-        self.stopping = False
-        """Whether `stop` was called."""
-
-    @property
-    def url(self) -> str:
-        """Where the application is reached."""
-        return self._web.url
-
-    @property
-    def dashboard_url(self) -> str | None:
-        """Where the dashboard is reached; None when it is not served."""
-        return None if self._dashboard is None else self._dashboard.url
-
-    async def serve(self, *, ready: Callable[[], None] | None = None) -> None:
-        """Serve until `stop`; calls `ready` once both answer. Raises `CannotServe` if a start fails."""
-        tasks: list[asyncio.Task[None]] = []
-        try:
-            for server in self._all():
-                if self.stopping:
-                    break
-                answers = asyncio.Event()
-                tasks.append(asyncio.create_task(server.serve(ready=answers.set)))
-                answering = asyncio.create_task(answers.wait())
-                await asyncio.wait([*tasks, answering], return_when=asyncio.FIRST_COMPLETED)
-                answering.cancel()
-                if any(task.done() for task in tasks):
-                    break
-            else:
-                if ready is not None:
-                    ready()
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for server, task in reversed(list(zip(self._all(), tasks, strict=False))):
-                server.stop()
-                await asyncio.wait([task])
-        for task in tasks:
-            task.result()
-
-    def stop(self, *, hurry: bool = False) -> None:
-        """Stop taking requests and finish those in hand; with `hurry`, drop them. A signal handler may call it."""
-        self.stopping = True
-        self._all()[-1].stop(hurry=hurry)
-        if hurry:
-            self._web.stop(hurry=True)
-
-    def _all(self) -> list[WebServer]:
-        return [self._web] if self._dashboard is None else [self._web, self._dashboard]
-
-
 async def serve(application: Any, settings: Settings, *, ready: Callable[[], None] | None = None) -> None:
-    """Serve `application` until this task is cancelled. Raises `CannotServe`."""
+    """Serve `application` until this task is cancelled. Raises `CannotServe` if the application cannot be served."""
     await WebServer(application, settings).serve(ready=ready)
-
-
-def run_web(settings: Settings) -> int:
-    """The web process: WEB_APPLICATION and its dashboard until SIGTERM or Ctrl-C (twice: at once). Returns the exit code.
-
-    Raises `CannotServe`, or SettingsError (METRICS_PORT is taken), before anything was served.
-    """
-    web = WebServers(load_application(settings), settings)
-
-    def say(metrics_port: int | None) -> None:
-        log.info(
-            "serving",
-            url=web.url,
-            application=settings.web_application,
-            dashboard=web.dashboard_url,
-            metrics=metrics_port,
-        )
-
-    if web.dashboard_url is not None:
-        _say_if_closed(settings)
-    return _run_until_signal(web, settings, say)
-
-
-def run_dashboard(settings: Settings) -> int:
-    """The dashboard alone, with the pages of WEB_APPLICATION, until SIGTERM or Ctrl-C. Returns the exit code.
-
-    It carries the upkeep too (STEWARD). Raises like `run_web`.
-    """
-    from carafe.web.dashboard.beside import dashboard_alone
-
-    web = WebServer(dashboard_alone(load_application(settings), settings), settings, port_setting="DASHBOARD_PORT")
-
-    def say(metrics_port: int | None) -> None:
-        log.info("serving", dashboard=web.url, metrics=metrics_port)
-
-    _say_if_closed(settings)
-    return _run_until_signal(web, settings, say)
-
-
-def _say_if_closed(settings: Settings) -> None:
-    if settings.dashboard_closed:
-        log.info("the dashboard lets nobody in: DASHBOARD_USERS, DASHBOARD_USER_HEADER or DASHBOARD_OPEN say who may")
-
-
-def _run_until_signal(web: WebServer | WebServers, settings: Settings, say: Callable[[int | None], None]) -> int:
-    def stop(number: int, frame: FrameType | None) -> None:
-        web.stop(hurry=web.stopping)
-
-    def ready() -> None:
-        collector.started()
-        say(metrics_port)
-
-    before = {number: signal.signal(number, stop) for number in signals.ending()}
-    stacks.show_on_signal()
-    forks.leave_signals_behind()
-    try:
-        with metrics_served(settings) as metrics_port:
-            _run(web, ready)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    log.info("stopped")
-    return 0
-
-
-def _run(web: WebServer | WebServers, ready: Callable[[], None]) -> None:
-    make_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
-    if sys.platform != "win32":
-        import uvloop
-
-        make_loop = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=make_loop) as runner:
-        runner.run(web.serve(ready=ready))
-
-
-def load_application(settings: Settings) -> Any:
-    """The ASGI application that WEB_APPLICATION names: the object itself, or what a function or class there makes.
-
-    A function may take the settings. Raises `CannotServe`, saying what cannot be imported or found.
-    """
-    module_name, _, name = settings.web_application.partition(":")
-    name = name or "app"
-    try:
-        found = importlib.import_module(module_name)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # something that the application itself imports is missing
-        raise CannotServe(f"WEB_APPLICATION: no module {error.name!r} (in {settings.web_application!r})") from error
-    except AttributeError as error:
-        raise CannotServe(f"WEB_APPLICATION: {module_name!r} has no {name!r}") from error
-    made: Any = found
-    if inspect.isfunction(made) and not inspect.iscoroutinefunction(made):
-        takes = [
-            parameter
-            for parameter in inspect.signature(made).parameters.values()
-            if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-        ]
-        made = made(settings) if takes else made()
-    return made
 
 
 def _bound(host: str, port: int, port_setting: str) -> socket.socket:
@@ -328,6 +165,10 @@ def _bound(host: str, port: int, port_setting: str) -> socket.socket:
         listener = socket.socket(family, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # Each connection inherits these. Without the second the body of an answer, written after its head, would wait
+            # for the client's acknowledgement of the head, which may take 40 ms.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             listener.bind(address)
             listener.listen(2048)
             listener.setblocking(False)

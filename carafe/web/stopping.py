@@ -1,7 +1,8 @@
-"""How a server tells long answers that it stops, so that an open stream does not hold the process up.
+"""Lets a long answer, such as an event stream, learn that its server stops, so that it does not delay the process's end.
 
-`WebServer` puts one of these into every request's scope; whoever streams asks for it with `stopping_of` and ends when told.
-Under another server there is none.
+`WebServer` puts its `Stopping` object into the scope of every request. A stream gets the object with `stopping_of`,
+registers a function with `tell`, and ends when that function is called. Under a server other than `WebServer` there is no
+such object.
 """
 
 import time
@@ -14,17 +15,20 @@ KEY = "carafe.stopping"
 
 
 class Stopping:
-    """Known once, for good. Used on the server's own loop only."""
+    """Whether a server stops, and the functions to call when it does. Used on the server's event loop only."""
 
     def __init__(self) -> None:
         self._begun = False
         self._listeners: dict[int, Callable[[], None]] = {}
         self._next = 0
         self.last_request = 0.0
-        """When the last request came, on the monotonic clock."""
+        """When the last request arrived, in seconds of the monotonic clock."""
 
     def tell(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Call `listener` when the server stops, at once if it does already. Returns what takes that back."""
+        """Have `listener` called when the server stops, or at once if it is stopping already.
+
+        Returns a function that removes `listener` again.
+        """
         if self._begun:
             listener()
         self._next += 1
@@ -37,13 +41,13 @@ class Stopping:
         return forget
 
     def begin(self) -> None:
-        """Tell everybody. Harmless the second time."""
+        """Mark the server as stopping, and call all listeners."""
         self._begun = True
         for listener in list(self._listeners.values()):
             listener()
 
     def marks(self, application: Any) -> Any:
-        """The application, each of its requests knowing this object."""
+        """Returns `application`, wrapped so that the scope of each request holds this object."""
 
         def marked(scope: Any, receive: Any, send: Any) -> Any:
             scope[KEY] = self
@@ -54,6 +58,6 @@ class Stopping:
 
 
 def stopping_of(request: HTTPConnection) -> Stopping | None:
-    """The server that this request came to; None under one that is not ours."""
+    """Returns the `Stopping` object of the server that received `request`; None under another server than `WebServer`."""
     found = request.scope.get(KEY)
     return found if isinstance(found, Stopping) else None

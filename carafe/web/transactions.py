@@ -1,4 +1,4 @@
-"""The application's own transaction, in which it also enqueues: one commit for its rows and its jobs."""
+"""A database transaction for an application's routes, in which jobs are enqueued too: one commit stores rows and jobs."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -7,21 +7,22 @@ from typing import NoReturn
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from carafe.database import DISCONNECTED, meaning
+from carafe import Client
 from carafe.errors import Busy
-from carafe.jobs import Client
+from carafe.store.database import DISCONNECTED, meaning
 
 FAULTS: tuple[type[BaseException], ...] = (*DISCONNECTED, SQLAlchemyError)
 
 
 @asynccontextmanager
 async def transaction(client: Client) -> AsyncIterator[AsyncSession]:
-    """A session that commits at the end of the block and rolls back on any error.
+    """Yields a session that commits at the end of the block and rolls back on any error.
 
-    ``await client.enqueue(job, session=session)`` inside it makes the job part of the commit.
-    Raises `Unavailable` when Postgres cannot be used, `Busy` when others were in the way for too long, `OutcomeUnknown`
-    when it is lost while committing. An OSError or TimeoutError of the block counts as Postgres's: keep other input and
-    output out of it.
+    ``await client.enqueue(job, session=session)`` inside the block makes the job part of the commit.
+
+    Raises `Unavailable` when Postgres cannot be used, `Busy` when other transactions hold a lock for too long, and
+    `OutcomeUnknown` when the connection is lost during the commit. An OSError or TimeoutError inside the block is treated as
+    an error of Postgres, so do no other input or output there.
     """
     client.database.require()
     async with client.database.sessions()() as session:
@@ -41,5 +42,5 @@ def _raise(client: Client, error: BaseException, *, commits: bool) -> NoReturn:
         raise error
     client.acceptance.refused(found)
     if not isinstance(found, Busy):
-        client.database.doubt(error)
+        client.database.mark_suspect(error)
     raise found from error

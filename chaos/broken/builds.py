@@ -9,12 +9,12 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from carafe.jobs import statements
-from carafe.jobs.statements import Statement
+from carafe.store.statement import Statement
+from carafe.store.statements import CLAIM, FINISH, SETTLE
 
 
 def _change(statement: Statement, pattern: str, replacement: str) -> None:
-    for field in ("text", "positional"):
+    for field in ("text", "numbered"):
         changed, count = re.subn(pattern, replacement, getattr(statement, field))
         if not count:
             raise RuntimeError(f"{statement.name}.sql has nothing like {pattern!r} any more: mend this broken build")
@@ -22,8 +22,9 @@ def _change(statement: Statement, pattern: str, replacement: str) -> None:
 
 
 def no_fence() -> None:
-    """An end is written whoever owns the job by now."""
-    _change(statements.FINISH, r"and j\.fence = g\.fence", "")
+    """An end is written no matter who owns the job by now."""
+    _change(FINISH, r"and \(\(j\.id, j\.fence\) in \(select id, fence from given\)\) is true", "")
+    _change(FINISH, r"and g\.fence = e\.fence", "")
 
 
 def no_repair() -> None:
@@ -39,7 +40,8 @@ def no_repair() -> None:
 
 def two_transactions() -> None:
     """A job's change of state and its hooks are committed one after the other."""
-    from carafe.jobs import State, moves
+    from carafe import State
+    from carafe.store import transitions
 
     async def apart(database: Any, items: Sequence[Any], run: Any, states: Sequence[Any]) -> list[Any]:
         async with database.hooked() as transaction:
@@ -47,33 +49,33 @@ def two_transactions() -> None:
         async with database.hooked() as transaction:
             for row in rows:
                 if row.get("state", State.RUNNING) in states:
-                    await moves.run_hooks(transaction, row)
+                    await transitions.run_hooks(transaction, row)
         return rows
 
-    moves._with_hooks = apart
+    transitions._with_hooks = apart
 
 
 def forgetful_release() -> None:
     """A job that is handed back is queued, and nobody is ever told."""
-    from carafe.engine.engine import Engine
+    from carafe.engine.hint_returns import HintReturns
 
-    _change(statements.RELEASE, r"hinted_at = clock_timestamp\(\)", "hinted_at = null")
+    _change(SETTLE, r"then clock_timestamp\(\)", "then null")
 
-    async def push_back(self: Engine, messages: Sequence[bytes]) -> None:
+    async def push_back(self: HintReturns, messages: Sequence[bytes]) -> None:
         return None
 
-    Engine._push_back = push_back  # type: ignore[method-assign]
+    HintReturns._push_back = push_back  # type: ignore[method-assign]
 
 
 def greedy_claim() -> None:
     """A claim takes a job in whatever state it is."""
-    _change(statements.CLAIM, r"and state = 'queued'", "")
+    _change(CLAIM, r"and state || '' = 'queued'", "")
 
 
 def dropped_ends() -> None:
-    """An end that an error nobody foresaw keeps from being written is forgotten, and its job is found unheld."""
-    from carafe.engine.engine import Engine
+    """An end that an unexpected error keeps from being written is forgotten, and its job is found unheld."""
     from carafe.engine.ledger import Ledger
+    from carafe.engine.writer import Writer
 
     write = Ledger._write_succeeded
     turns = itertools.count(1)
@@ -81,15 +83,15 @@ def dropped_ends() -> None:
     async def stumbles(self: Ledger, ends: Sequence[Any]) -> None:
         # The error is the fault that is injected; what is broken is what becomes of the ends.
         if next(turns) % 4 == 0:
-            raise KeyError("a fault that nobody foresaw")
+            raise KeyError("an unexpected fault")
         await write(self, ends)
 
-    def forget(self: Engine, left: Sequence[Any]) -> None:
+    def forget(self: Writer, left: Sequence[Any]) -> None:
         self._holdings.drop([end.claim for end, _ in left])
-        self.intake.settle(len(left))
+        self._intake.settle(len(left))
 
     Ledger._write_succeeded = stumbles  # type: ignore[method-assign]
-    Engine._keep = forget  # type: ignore[method-assign]
+    Writer._keep = forget  # type: ignore[method-assign]
 
 
 BUILDS: dict[str, Callable[[], None]] = {

@@ -34,7 +34,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **_: Any) 
             return match[0]
         if not target.exists():
             raise PluginError(f"{page.file.src_uri}: links to {path}, which is not there")
-        return f"{words} (`{target.relative_to(docs.parent)}`)"
+        shown = f"`{target.relative_to(docs.parent)}`"
+        return shown if words in (target.name, shown.strip("`")) else f"{words} ({shown})"
 
     return _OUTWARD.sub(told, markdown)
 
@@ -45,11 +46,10 @@ def _filled(nav: list[Any], docs: Path) -> list[Any]:
         if isinstance(entry, dict):
             ((title, what),) = entry.items()
             if isinstance(what, str) and what.endswith("/"):
-                pages: list[Any] = sorted(
-                    path.relative_to(docs).as_posix()
-                    for path in (docs / what).rglob("*.md")
-                    if not path.name.startswith("_")
-                )
+                found = [path for path in (docs / what).rglob("*.md") if not path.name.startswith("_")]
+                # The folder's own page first, then the others by name.
+                found.sort(key=lambda path: (path.name != "index.md", path))
+                pages: list[Any] = [path.relative_to(docs).as_posix() for path in found]
                 if pages:
                     filled.append({title: pages})
                 continue

@@ -22,9 +22,9 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 from playwright.async_api import Error as PlaywrightError
 
-from carafe.embedded import free_port
-from carafe.jobs import Client
-from carafe.web.dashboard.passwords import hash_password
+from carafe import Client
+from carafe.dashboard.security.passwords import hash_password
+from carafe.dev.embedded import free_port
 from tests.browser.chromium import chromium
 from tests.cli.running import Running, running
 from tests.waiting import eventually
@@ -59,7 +59,7 @@ class Shop:
     _processes: ExitStack
 
     async def start_web(self) -> None:
-        """The web process anew, after the last one has ended; on the same ports."""
+        """The web process again, after the last one has ended; on the same ports."""
         self.web = await asyncio.to_thread(self._start, "serve")
         await asyncio.to_thread(self.web.says, r"dashboard=(http://\S+)")
 
@@ -72,7 +72,7 @@ class Shop:
         return self._processes.enter_context(running(*arguments, folder=self.folder, **self._of(arguments)))
 
     def _of(self, arguments: tuple[str, ...]) -> dict[str, str]:
-        # Upkeep is the web process's, so that killing it kills what bulk actions are worked off by.
+        # Upkeep is the web process's, so that killing it kills the process that runs bulk actions.
         return self.environment | ({"STEWARD": "false"} if "--worker" in arguments else {})
 
     async def breaks(self, cause: str) -> None:
@@ -183,9 +183,9 @@ async def a_sitting(browser: Browser, url: str, **options: Any) -> AsyncIterator
     assert not unexpected, "the browser complained:\n" + "\n".join(dict.fromkeys(unexpected))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    """A headless Chromium."""
+    """A headless Chromium, for all tests of this process: each has profiles of its own (`a_sitting`)."""
     async with chromium() as browser:
         yield browser
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from carafe.jobs import Context, handler
+from carafe import Context, handler
 from tests.browser.kinds import Broken, Greet, Invoice, Letter, Parcel, Refund, Wait
 
 log = logging.getLogger("shop")

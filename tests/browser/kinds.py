@@ -2,7 +2,7 @@
 
 from pydantic import SecretStr
 
-from carafe.jobs import Job
+from carafe import Job
 
 
 class Broken(Job, max_retries=0):

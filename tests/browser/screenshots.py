@@ -18,9 +18,9 @@ from typing import Any, Literal
 
 from playwright.async_api import Browser, Page, expect
 
+from carafe.dashboard.security.passwords import hash_password
 from carafe.testing.databases import Databases
 from carafe.testing.servers import Servers
-from carafe.web.dashboard.passwords import hash_password
 from tests.browser.chromium import chromium
 from tests.browser.conftest import PASSWORDS, environment_of
 from tests.browser.places import Place, anywhere, of_a_storefront

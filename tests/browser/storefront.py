@@ -20,9 +20,9 @@ from uuid import UUID
 import asyncpg
 from pydantic import Field, SecretStr
 
-from carafe.database import plain_dsn
-from carafe.jobs import Job
-from carafe.jobs.statistics import BOUNDS
+from carafe import Job
+from carafe.store.database import plain_dsn
+from carafe.telemetry.metrics import BOUNDS
 
 Connection = Any  # asyncpg, which ships no types
 
@@ -104,7 +104,7 @@ class Storefront:
 
     @classmethod
     def sample(cls) -> Self:
-        """As after a fill, for whoever wants to know what there is to see without looking."""
+        """As after a fill, for anyone who wants to know what there is to see without looking."""
         some = UUID(int=0)
         jobs = ("queued", "scheduled", "running", "retrying", "succeeded", "cancelled", "dead", "discarded")
         bulks = ("running", "paused", "done", "cancelled")

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Browser, expect
 
-from carafe.jobs import State
+from carafe import State
 from tests.browser.conftest import OpenShop, Shop, Sitting, a_sitting, until
 from tests.browser.kinds import Wait
 

@@ -37,7 +37,7 @@ async def test_the_keyboard_alone_goes_everywhere(shop: Shop, sitting: Sitting) 
         assert await row_with_focus(page) == keys[2]
         await page.keyboard.press("k")
         assert await row_with_focus(page) == keys[1]
-        await expect(page.locator("[data-selected-count]")).to_have_text("2 chosen")
+        await expect(page.locator("[data-selected-count]")).to_have_text("2 selected")
         # What comes meanwhile moves nothing: it is offered.
         await shop.client.enqueue(Greet(name="late"))
         await expect(page.locator(".offer button")).to_contain_text("1 new")
@@ -46,7 +46,7 @@ async def test_the_keyboard_alone_goes_everywhere(shop: Shop, sitting: Sitting) 
         await page.keyboard.press("n")
         await expect(page.locator("[data-row]")).to_have_count(4)
         assert await row_with_focus(page) == keys[1]
-        await expect(page.locator("[data-selected-count]")).to_have_text("2 chosen")
+        await expect(page.locator("[data-selected-count]")).to_have_text("2 selected")
         await page.keyboard.press("?")
         await expect(page.locator("dialog[open]")).to_contain_text("Help and keys")
         await page.keyboard.press("Escape")
@@ -94,7 +94,7 @@ async def test_arguments_are_edited_and_run_as_a_new_job(shop: Shop, sitting: Si
     assert str(old.id) not in page.url
     await expect(page.locator(".job-head .state-succeeded")).to_be_visible()
     await expect(page.locator("#fragment-job")).to_contain_text("Hello Ben! Hello Ben!")
-    await expect(page.locator("dt", has_text="Made from")).to_be_visible()
+    await expect(page.locator("dt", has_text="Copied from")).to_be_visible()
     assert "swordfish-7" not in await page.content()
     new = await shop.client.get(UUID(page.url.rpartition("/")[2]))
     assert new.args["name"] == "Ben"

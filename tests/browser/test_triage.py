@@ -63,17 +63,17 @@ async def test_four_groups_are_triaged(shop: Shop, sitting: Sitting) -> None:
     # Still broken: the probe says so in place.
     await page.get_by_role("button", name="Probe one", exact=True).click()
     probe = page.locator("section.probe")
-    await expect(probe).to_contain_text("It died again of the same error")
+    await expect(probe).to_contain_text("It is dead again with the same error")
     # Mended: it worked.
     await shop.works("bank")
     await page.get_by_role("button", name="Probe one", exact=True).click()
-    await expect(probe).to_contain_text("It worked.")
+    await expect(probe).to_contain_text("It succeeded.")
 
     # All others at a rate, with a pause in the middle of it.
-    await page.get_by_label("Rate").fill("10")
+    await page.get_by_label("Rate").fill("20")
     await page.get_by_role("button", name="Replay all").click()
     bulk = page.locator(".bulk-progress").first
-    await expect(bulk).to_contain_text("at most 10/s")
+    await expect(bulk).to_contain_text("at most 20/s")
     await bulk.get_by_role("button", name="Pause").click()
     await expect(page.locator(".bulk-progress").get_by_role("button", name="Resume")).to_be_visible()
     done = await fact(page, "Done")
@@ -163,7 +163,7 @@ async def test_a_selection_is_cancelled(shop: Shop, sitting: Sitting) -> None:
         page = await sitting.open("/jobs?state=queued&kind=shop.greet", live=True)
         for job in ids[:2]:
             await page.locator(f'tr[data-key="{job}"] input[name=selected]').check()
-        await expect(page.locator("[data-selected-count]")).to_have_text("2 chosen")
+        await expect(page.locator("[data-selected-count]")).to_have_text("2 selected")
         await page.locator("button[name=action][value=cancel]").click()
         await page.get_by_role("button", name="Cancel 2 jobs").click()
         await page.wait_for_url(re.compile("/bulk/[0-9a-f-]{36}"))

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.async_api import Page, expect
 
-from carafe.jobs import State
+from carafe import State
 from tests.browser.conftest import Shop, Sitting, until
 from tests.browser.kinds import Greet, Wait
 
@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
 
 async def never_reloads(page: Page) -> None:
-    """From now on the page's own memory tells whether it was loaded anew."""
+    """From now on the page's own memory tells whether it was loaded again."""
     await page.evaluate("window.stays = true")
 
 
@@ -47,7 +47,7 @@ async def test_a_running_job_is_cancelled(shop: Shop, sitting: Sitting) -> None:
     dialog = page.locator("dialog[open]")
     await dialog.get_by_label("Reason").fill("no longer needed")
     await dialog.get_by_role("button", name="Cancel the job").click()
-    await expect(page.locator(".said")).to_be_visible()
+    await expect(page.locator(".flash")).to_be_visible()
     await sitting.live(page)
     await never_reloads(page)
     await expect(page.locator(".job-head .state-cancelled")).to_be_visible()

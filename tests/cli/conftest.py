@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from carafe.cli import main
-from carafe.settings import Settings
+from carafe.settings.settings import Settings
 from tests.forked import CARAFE, run
 
 ROOT = Path(__file__).parent.parent.parent

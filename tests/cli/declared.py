@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import Field, SecretStr
 
-from carafe.jobs import Job
+from carafe import Job
 
 
 class Greet(Job, kind="cli.greet"):

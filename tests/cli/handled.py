@@ -2,7 +2,7 @@
 
 import asyncio
 
-from carafe.jobs import Context, handler
+from carafe import Context, handler
 from tests.cli.declared import Fail, Greet, Hold
 
 

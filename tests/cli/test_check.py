@@ -15,11 +15,11 @@ import asyncpg
 import pytest
 import redis
 
-from carafe.database import migrate
-from carafe.embedded import EmbeddedServers, start_embedded
-from carafe.jobs import Client, State
-from carafe.jobs.postgres_rights import grants
-from carafe.jobs.redis_rights import acl
+from carafe import Client, State
+from carafe.dev.embedded import EmbeddedServers, start_embedded
+from carafe.queue.redis_rights import acl
+from carafe.store.database import migrate
+from carafe.store.postgres_rights import grants
 from tests.cli.conftest import Command, application
 from tests.cli.declared import Greet
 from tests.engine.worker_process import WorkerProcess
@@ -133,7 +133,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer
 
 @dataclass
 class Case:
-    """One state, set up: the settings of whoever runs under it, and the owner's way to its database."""
+    """One state, set up: the settings of anyone who runs under it, and the owner's way to its database."""
 
     environment: dict[str, str]
     owner: str
@@ -293,5 +293,5 @@ async def test_states_of_redis_are_told_by_doctor_too(servers: EmbeddedServers, 
         finally:
             client.replicaof("NO", "ONE")
         client.set("default", "not a list")
-        await told("the key default is no list")
+        await told("the key default is not a list")
         client.delete("default")

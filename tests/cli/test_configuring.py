@@ -9,7 +9,7 @@ import argon2
 import pytest
 
 import carafe as library
-from carafe.settings import Settings, hash_token, load_settings
+from carafe.settings.settings import Settings, hash_token, load_settings
 from tests.cli.conftest import Answer, Command, application, process
 
 PASSWORD = "hunter2-the-password"
@@ -84,7 +84,7 @@ def test_a_module_that_cannot_be_imported_is_told_by_its_setting(carafe: Command
 
 def test_modules_are_found_in_the_current_folder(bare: Command, here: Path) -> None:
     (here / "corner_shop.py").write_text(
-        "from carafe.jobs import Job\nclass Sell(Job, kind='cli.corner-shop'):\n    amount: int\n"
+        "from carafe import Job\nclass Sell(Job, kind='cli.corner-shop'):\n    amount: int\n"
     )
     answer = bare("kinds", "--json", JOB_MODULES="corner_shop")
     assert "cli.corner-shop" in [kind["kind"] for kind in answer.json]

@@ -11,7 +11,7 @@ import httpx
 import psutil
 import pytest
 
-from carafe.development import announced
+from carafe.settings.local_servers import announced
 from tests.cli.conftest import process
 from tests.cli.running import Running, running
 from tests.waiting import eventually
@@ -95,7 +95,7 @@ async def test_jobs_survive_kill_and_restart(folder: Path) -> None:
         again.says(READY)
         jobs = json.loads(process("jobs", "list", "--json", folder=folder, **SETTINGS).out)["jobs"]
         assert {job["id"] for job in jobs} == {held, later}
-        assert process("jobs", "retry", later, folder=folder, **SETTINGS).code == 0
+        assert process("jobs", "run_now", later, folder=folder, **SETTINGS).code == 0
         assert process("jobs", "wait", later, "--timeout", "30", folder=folder, **SETTINGS).code == 0
         assert process("jobs", "cancel", held, folder=folder, **SETTINGS).code == 0
         assert process("jobs", "wait", held, "--timeout", "60", folder=folder, **SETTINGS).code == 7

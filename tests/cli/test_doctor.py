@@ -10,9 +10,14 @@ import asyncpg
 import pytest
 import redis
 
-from carafe.doctor import REDIS_ADVICE
-from carafe.embedded import EmbeddedValkey, free_port, start_embedded
-from carafe.jobs.redis_away import REFUSALS
+from carafe.cli.doctor import REDIS_ADVICE, _redis_findings, _statements
+from carafe.dev.embedded import EmbeddedValkey, free_port, start_embedded
+from carafe.engine import statements as of_engine
+from carafe.queue.redis_away import REFUSALS
+from carafe.steward import statements as of_steward
+from carafe.store import statements as of_store
+from carafe.store.actions import STATEMENTS
+from carafe.store.statement import Statement
 from tests.cli.conftest import Command
 from tests.waiting import eventually
 
@@ -43,7 +48,7 @@ def test_servers_that_are_not_durable_are_broken(carafe: Command) -> None:
     assert found["schema"] == [("ok", "current", "")]
     assert found["settings"][0][0] == "ok"
     assert not broken(found, "handlers")
-    assert "only its clock decides" in found["clock"][0][1]
+    assert "only Postgres's clock decides" in found["clock"][0][1]
 
 
 def test_everything_well_is_code_0(bare: Command, carafe: Command, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -98,6 +103,17 @@ def test_a_schema_of_an_older_release_is_broken(carafe: Command, database_url: s
     assert "carafe.migrations is at 0000" in broken(found, "schema")
 
 
+async def test_the_statements_of_each_folder_are_tried(database_url: str) -> None:
+    values = [value for module in (of_store, of_engine, of_steward) for value in vars(module).values()]
+    count = len([value for value in values if isinstance(value, Statement)]) + len(STATEMENTS)
+    connection = await asyncpg.connect(database_url)
+    try:
+        found, *_ = await _statements(connection)
+    finally:
+        await connection.close()
+    assert found.text.startswith(f"all {count} fit the schema")
+
+
 def test_modules_that_are_not_there_are_told_by_their_settings(carafe: Command) -> None:
     found = look(
         carafe,
@@ -125,7 +141,7 @@ def test_no_module_that_is_not_there_hides_another(carafe: Command) -> None:
 
 def test_a_hook_that_only_workers_would_know_is_broken(carafe: Command, here: Path) -> None:
     (here / "hidden_hook.py").write_text(
-        "from carafe.jobs import State, hook\n"
+        "from carafe import State, hook\n"
         "from tests.cli.declared import Greet\n"
         "@hook(Greet, State.DEAD)\n"
         "async def on_death(session, change): ...\n"
@@ -151,7 +167,7 @@ def test_people_read_what_to_do_under_each_finding(carafe: Command) -> None:
     at = next(number for number, line in enumerate(lines) if "fsync is off" in line)
     assert lines[at].split()[:2] == ["broken", "postgres"]
     assert lines[at + 1].strip() == "→ set fsync = on"
-    assert "findings must be mended" in answer.err
+    assert "findings must be fixed" in answer.err
 
 
 # Servers that answer and cannot be used: each with what to do about it.
@@ -179,7 +195,7 @@ async def test_who_locks_a_table_is_named(carafe: Command, database_url: str) ->
     assert "locks carafe.jobs: nothing can be written there" in said
     assert f"pg_terminate_backend({other.get_server_pid()})" in said
     assert "DATABASE_URL" not in broken(found, "postgres")
-    assert found["statements"] == [("note", "not tried while the lock is held", "")]
+    assert found["statements"] == [("note", "not checked while the lock is held", "")]
 
 
 async def test_who_waits_for_a_table_and_for_whom_is_named(carafe: Command, database_url: str) -> None:
@@ -249,7 +265,7 @@ async def test_a_read_only_postgres_is_told_once_and_no_worker_called_dead(caraf
             await owner.execute(f'alter database "{name}" reset default_transaction_read_only')
     assert broken(found, "postgres").count("nothing can be written") == 1
     [(_, text, _)] = found["workers"]
-    assert text.startswith("no worker is heard of: while Postgres cannot be written")
+    assert text.startswith("no worker is visible: while Postgres cannot be written")
 
 
 def test_a_key_that_is_not_ours_is_named_with_its_deletion(carafe: Command, redis_url: str) -> None:
@@ -260,7 +276,7 @@ def test_a_key_that_is_not_ours_is_named_with_its_deletion(carafe: Command, redi
                 said = broken(look(carafe, 1, **WELL), "redis")
             finally:
                 connection.delete(key)
-            assert f"the key {key} is no {what}" in said
+            assert f"the key {key} is not a {what}" in said
             assert f"DEL {key}" in said
             assert "password" not in said
 
@@ -275,6 +291,19 @@ def test_a_full_redis_is_no_matter_of_its_url(carafe: Command, redis_url: str) -
     assert "it is full" in said
     assert "→ raise maxmemory" in said
     assert "REDIS_URL" not in said
+
+
+def test_a_redis_that_is_nearly_full_is_warned_of() -> None:
+    for used, warned in ((89, False), (91, True)):
+        information = {"redis_version": "7.2.0", "maxmemory": 100, "used_memory": used}
+        found = list(_redis_findings("redis://redis:6379/0", information))
+        assert any(one.level == "warning" and f"{used}% of maxmemory is used" in one.text for one in found) is warned
+
+
+def test_a_misspelled_setting_is_a_finding(carafe: Command) -> None:
+    found = look(carafe, 1, JOB_RETRY_BSE="5", **WELL)
+    told = ("warning", "JOB_RETRY_BSE in the environment is not a setting, and is ignored", "did you mean JOB_RETRY_BASE?")
+    assert told in found["settings"]
 
 
 def test_a_url_without_the_password_says_so(carafe: Command, tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from uuid import uuid4
 
 import pytest
 
-from carafe.cli.commands import StateName
-from carafe.jobs import State
+from carafe import State
+from carafe.store.filter_words import WORDS
 from tests.cli.conftest import Command
 
 
@@ -33,6 +33,8 @@ def test_filters_and_pages(carafe: Command, job_id: str) -> None:
     assert ids("--state", "dead") == []
     assert job_id in ids("--since", "1h")
     assert ids("--since", "2100-01-01T00:00:00Z") == []
+    assert ids("--id", later, "--id", job_id, "--arg", "name=Ada") == [job_id]
+    assert ids("--until", "1h") == ids("--error-class", "Nothing") == ids("--text", "nothing") == ids("--resolved") == []
     page = carafe("jobs", "list", "--limit", "1", "--json").json
     assert [job["id"] for job in page["jobs"]] == [later]
     assert ids("--limit", "1", "--cursor", page["next_cursor"]) == [job_id]
@@ -49,6 +51,10 @@ def test_filters_and_pages(carafe: Command, job_id: str) -> None:
         ["--cursor", "nonsense"],
         ["--since", "yesterday"],
         ["--since", "999999999d"],
+        ["--arg", "name"],
+        ["--worker", "w"],
+        ["--id", "1"],
+        ["--since", "1h", "--until", "2h"],
     ],
     ids=" ".join,
 )
@@ -58,14 +64,19 @@ def test_bad_filters_are_code_2(carafe: Command, options: list[str]) -> None:
     assert "Traceback" not in answer.err
 
 
-def test_the_states_offered_are_those_of_the_table() -> None:
-    assert [state.value for state in StateName] == [state.value for state in State]
+@pytest.mark.parametrize("command", [["jobs", "list"], ["bulk", "start"]], ids=" ".join)
+def test_every_word_of_a_filter_is_an_option_and_every_state_is_offered(carafe: Command, command: list[str]) -> None:
+    text = carafe(*command, "--help").out
+    for word in WORDS:
+        assert f"--{word.name.replace('_', '-').removesuffix('s')}" in text
+    assert all(state.value in text for state in State)
 
 
 def test_show_tells_all_of_a_job(carafe: Command, job_id: str) -> None:
     shown = dict(line.split(maxsplit=1) for line in carafe("jobs", "show", job_id).out.splitlines())
     assert shown["id"] == job_id
-    assert shown["state"] == "queued, waiting: no worker is alive"
+    assert shown["state"] == "queued"
+    assert shown["note"] == "No workers are alive: start one with `carafe serve --worker`."
     assert shown["attempt"] == "0 of 4, 5 min each"
     assert '"name":"Ada"' in shown["args"]
 
@@ -108,9 +119,17 @@ def test_one_that_cannot_be_does_not_stop_the_others(carafe: Command, job_id: st
     ]
 
 
-def test_retry_runs_a_scheduled_job_now(carafe: Command) -> None:
+def test_every_refusal_is_printed_and_the_first_gives_the_code(carafe: Command, job_id: str) -> None:
+    missing = [str(uuid4()), str(uuid4())]
+    answer = carafe("jobs", "retry", missing[0], job_id, missing[1])
+    assert answer.code == 3
+    assert [line.split()[0] for line in answer.err.splitlines()] == ["error:"] * 3
+    assert all(one in answer.err for one in (*missing, job_id))
+
+
+def test_run_now_runs_a_scheduled_job_at_once(carafe: Command) -> None:
     job_id = carafe("enqueue", "cli.greet", "name=Ada", "--delay", "1h").out.strip()
-    assert carafe("jobs", "retry", job_id).out.split() == [job_id, "queued"]
+    assert carafe("jobs", "run_now", job_id).out.split() == [job_id, "queued"]
 
 
 def test_waiting_in_vain_is_code_8(carafe: Command, job_id: str) -> None:

@@ -1,4 +1,4 @@
-"""`carafe bulk`, `jobs discard`, `run-now` and `edit`, `workers`, `audit`: what operators do, from the command line."""
+"""`carafe bulk`, `jobs discard`, `run_now` and `edit`, `workers`, `audit`: what operators do, from the command line."""
 
 import asyncio
 import getpass
@@ -7,9 +7,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from carafe.database import Database, plain_dsn
-from carafe.jobs.queue import Queue
+from carafe.queue.queue import Queue
 from carafe.steward.bulk import BulkWorker
+from carafe.store.database import Database, plain_dsn
 from tests.cli.conftest import Command
 
 
@@ -69,11 +69,11 @@ def test_a_job_is_discarded_retried_and_run_now(carafe: Command, database_url: s
     assert (twice.code, "discarded again" in twice.err) == (4, True)
     assert carafe("jobs", "retry", job, "--reason", "it is back").out == f"{job}  queued\n"
     later = carafe("enqueue", "cli.greet", "name=Bob", "--delay", "1h").out.strip()
-    assert carafe("jobs", "run-now", later).out == f"{later}  queued\n"
+    assert carafe("jobs", "run_now", later).out == f"{later}  queued\n"
     assert carafe("jobs", "cancel", later, "--reason", "no need").code == 0
     assert [row[:3] for row in audited(database_url, later)] == [
         (ME, "cli", "enqueue"),
-        (ME, "cli", "run now"),
+        (ME, "cli", "run_now"),
         (ME, "cli", "cancel"),
     ]
     assert [row[2:] for row in audited(database_url, job)][1:] == [
@@ -125,6 +125,11 @@ def test_many_are_retried(carafe: Command, database_url: str, redis_url: str) ->
         (["retry", "--all", "--rate", "0"], "rate: must be from"),
         (["retry", "--arg", "name"], "--arg takes NAME=VALUE"),
         (["retry", "--since", "soon"], "--since takes"),
+        # A variable of a script that is not set must not widen the action to every job.
+        (["run_now", "--kind", "", "--since", "2h"], "kind: must not be empty"),
+        (["run_now", "--all", "--text", " "], "text: must not be empty"),
+        (["run_now", "--all", "--since", ""], "--since takes"),
+        (["run_now", "--all", "--arg", ""], "--arg takes NAME=VALUE"),
     ],
 )
 def test_what_is_wrong_is_said(carafe: Command, arguments: list[str], said: str) -> None:
@@ -150,6 +155,16 @@ def test_a_worker_is_listed_and_drained(carafe: Command, database_url: str) -> N
     assert audited(database_url, worker) == [(ME, "cli", "drain worker", "a bad node")]
     assert "asked to drain" in carafe("workers").out
     assert carafe("workers", "--json").json["live"][0]["id"] == worker
+
+
+def test_the_audit_reads_the_spelling_of_the_release_before(carafe: Command, database_url: str) -> None:
+    # In a rollout, processes of that release write it after migration 0006.
+    query(
+        database_url,
+        """insert into carafe.audit (id, actor, via, action, target)
+        values (gen_random_uuid(), 'ana', 'api', 'run now', 'old')""",
+    )
+    assert [row["action"] for row in carafe("audit", "--target", "old", "--json").json["rows"]] == ["run_now"]
 
 
 def test_the_audit_is_listed(carafe: Command, database_url: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from carafe.embedded import start_embedded
+from carafe.dev.embedded import start_embedded
 from tests.cli.conftest import Command, application
 from tests.cli.running import Running, running
 
@@ -55,6 +55,20 @@ def test_a_running_job_is_asked_to_stop(worker: Running, carafe: Command) -> Non
     worker.says(f"job started .*{job_id}")
     assert carafe("jobs", "cancel", job_id).code == 0
     assert carafe("jobs", "wait", job_id, "--timeout", "20").code == 7
+    assert "asked to stop" not in carafe("jobs", "show", job_id).out
+
+
+@pytest.mark.parametrize("command", [["serve", "--worker"], ["serve"], ["steward"]], ids=" ".join)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_signal_during_the_start_ends_the_process_with_code_0(
+    database_url: str, redis_url: str, tmp_path: Path, command: list[str], number: signal.Signals
+) -> None:
+    # What is imported while the process starts stands for a signal that comes at that moment.
+    (tmp_path / "signalled.py").write_text(f"import os\nos.kill(os.getpid(), {number.value})\nprint('goes on')\n")
+    settings = application(database_url, redis_url) | {"JOB_MODULES": "signalled", "WEB_APPLICATION": "signalled:app"}
+    with running(*command, folder=tmp_path, **settings) as process:
+        assert process.wait() == 0
+        assert "goes on" not in process.output
 
 
 def test_a_canary_sees_what_would_keep_a_worker_from_running(

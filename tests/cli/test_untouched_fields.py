@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import asyncpg
 
-from carafe.database import plain_dsn
+from carafe.store.database import plain_dsn
 from tests.cli.conftest import Command
 
 KINDS = {"JOB_MODULES": "tests.web.kinds_for_tests"}

@@ -5,7 +5,7 @@ import asyncio
 import asyncpg
 import pytest
 
-from carafe.database import plain_dsn
+from carafe.store.database import plain_dsn
 from tests.cli.conftest import Command
 
 
@@ -15,9 +15,19 @@ def test_a_queue_is_paused_and_resumed(carafe: Command) -> None:
     assert paused.code == 0
     assert paused.out.startswith("default  paused since ")
     assert "the webhook is down" in carafe("queues").out
+    again = carafe("queues", "pause", "--reason", "another")
+    assert (again.code, again.out.startswith("default  was paused already, since ")) == (0, True)
+    assert "the webhook is down" in again.out
+    assert "a pause keeps its first reason" in again.err
+    rows = carafe("audit", "--target", "default", "--json").json["rows"]
+    assert [(row["reason"], row["details"]) for row in rows[:2]] == [
+        ("another", {"unchanged": True}),
+        ("the webhook is down", {}),
+    ]
     assert "queue is paused since" in carafe("jobs", "show", job_id).out
     assert carafe("queues", "--json").json[0]["paused_reason"] == "the webhook is down"
     assert "resumed" in carafe("queues", "resume", "default").out
+    assert carafe("queues", "resume", "default").out.startswith("default  was not paused, ")
     assert carafe("queues", "--json").json[0]["paused_at"] is None
 
 

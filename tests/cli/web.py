@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI
 
-from carafe.settings import Settings
+from carafe.settings.settings import Settings
 from carafe.web.application import create_web_application
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from carafe.settings import hash_token
+from carafe.settings.settings import hash_token
 from tests.cluster.images import ROOT
 from tests.cluster.kubectl import Kubectl, KubectlFailed, Object, name_of, ready, restarts
 from tests.cluster.service import Service
@@ -286,7 +286,7 @@ class Deployment:
 
     @contextlib.contextmanager
     def paused_at(self, replicas: int) -> Iterator[None]:
-        """KEDA keeps so many workers while the block runs, whatever the queue says."""
+        """KEDA keeps this many workers while the block runs, whatever the queue says."""
         self.pause_at(replicas)
         try:
             yield
@@ -294,7 +294,7 @@ class Deployment:
             self.unpause()
 
     def pause_at(self, replicas: int, within: float = 180.0) -> None:
-        """Have KEDA keep so many workers, and wait until they are ready."""
+        """Have KEDA keep this many workers, and wait until they are ready."""
         scaled = name_of(self.scaled_object())
         self.kubectl("annotate", SCALED, scaled, f"{PAUSED}={replicas}", "--overwrite")
         until(f"{replicas} workers are ready", lambda: self._stands_at(replicas), within)

@@ -5,7 +5,7 @@ import os
 import socket
 import time
 
-from carafe.jobs import Context, SyncContext, handler
+from carafe import Context, SyncContext, handler
 from tests.cluster.jobs import Block, Fail, Hog, HogApart, Hold, Quick, Wait
 
 CHUNK = 16 << 20

@@ -1,6 +1,6 @@
 """Jobs whose length and end the tests decide (JOB_MODULES in the image of tests/cluster/Dockerfile)."""
 
-from carafe.jobs import Job
+from carafe import Job
 
 
 class Quick(Job, kind="cluster.quick"):

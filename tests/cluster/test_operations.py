@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from carafe.settings import hash_token
+from carafe.settings.settings import hash_token
 from tests.cluster.deployment import DEPLOY, SCALED, Deployment
 from tests.cluster.kubectl import Object, condition, name_of
 from tests.cluster.waiting import until, watch

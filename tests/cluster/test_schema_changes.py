@@ -13,12 +13,20 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from carafe.database import migrate, plain_dsn
+from carafe.store.database import migrate, plain_dsn
 from carafe.testing.databases import in_thread
 from carafe.testing.servers import Servers
 from tests.cluster.schema_changes import Schema, breaks, schema
 
-RETIRED: dict[str, tuple[str, ...]] = {}
+RETIRED: dict[str, tuple[str, ...]] = {
+    # The code refuses an action that it does not know before it writes one: no release has rested on the table's check.
+    "carafe.migrations 0006": (
+        (
+            "carafe.bulk_actions has lost a rule, which running processes may rest on: "
+            "CHECK ((action = ANY (ARRAY['retry'::text, 'cancel'::text, 'discard'::text, 'run_now'::text])))"
+        ),
+    ),
+}
 """What a revision may take away because no release that can still run uses it: "package revision" → `breaks`'s words."""
 
 PACKAGES = ("carafe.migrations", "briefings.migrations", "tests.cluster.next_release")

@@ -35,7 +35,7 @@ def until(what: str, check: Callable[[], T], within: float, *, every: float = IN
 
 
 def watch(seconds: float, look: Callable[[], T], *, every: float = 2.0) -> list[T]:
-    """What `look` saw again and again for so many seconds: for what must not happen in a while, or lasts so long."""
+    """What `look` saw again and again for this many seconds: for what must not happen in a while, or must last."""
     seen = [look()]
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

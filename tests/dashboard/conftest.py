@@ -9,13 +9,15 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from jinja2 import BytecodeCache
+from jinja2.bccache import Bucket
 
-from carafe.database import Database
-from carafe.jobs import Client
-from carafe.settings import Settings
-from carafe.web.dashboard import Dashboard, create_dashboard
-from carafe.web.dashboard.mounting import AddedPage
-from carafe.web.dashboard.passwords import hash_password
+from carafe import Client
+from carafe.dashboard import Dashboard, create_dashboard
+from carafe.dashboard.added_pages import AddedPage
+from carafe.dashboard.security.passwords import hash_password
+from carafe.settings.settings import Settings
+from carafe.store.database import Database
 from carafe.web.server import WebServer
 from tests.dashboard import desk
 from tests.dashboard.visiting import Visitor
@@ -35,7 +37,7 @@ class Served:
 
     def visitor(self, **headers: str) -> Visitor:
         """Somebody with a browser of their own."""
-        http = httpx.AsyncClient(base_url=self.web.url, timeout=30)
+        http = httpx.AsyncClient(base_url=self.web.url, timeout=30, verify=False)  # reading authorities' keys takes 40 ms
         self.visitors.append(http)
         return Visitor(http, **headers)
 
@@ -58,6 +60,23 @@ async def served(app: FastAPI, settings: Settings, port_setting: str = "DASHBOAR
 
 
 Open = Callable[..., AbstractAsyncContextManager[Served]]
+
+
+class Compiled(BytecodeCache):
+    """Templates that a dashboard of these tests has compiled, for those after it. One that changes is compiled again."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if bucket.key in self._kept:
+            bucket.bytecode_from_string(self._kept[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._kept[bucket.key] = bucket.bytecode_to_string()
+
+
+compiled = Compiled()
 
 
 @pytest.fixture(scope="session")
@@ -95,6 +114,7 @@ def opened(settings: Settings) -> Open:
         client = Client.from_settings(changed)
         pages = [AddedPage("Desk", desk.router, "/desk", templates=desk.TEMPLATES)]
         app = create_dashboard(changed, client, authenticate=authenticate, pages=pages)
+        app.state.dashboard.templates.bytecode_cache = compiled
         visitors: list[httpx.AsyncClient] = []
         try:
             async with served(app, changed) as web:

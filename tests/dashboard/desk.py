@@ -5,7 +5,7 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 
-from carafe.web.dashboard import FormOf, OperatorOf, ViewerOf, after, render
+from carafe.dashboard import FormOf, OperatorOf, ViewerOf, after, render
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -2,10 +2,10 @@
 
 from fastapi import FastAPI
 
-from carafe.jobs import Client
-from carafe.settings import load_settings
+from carafe import Client
+from carafe.dashboard import mount_dashboard
+from carafe.settings.settings import load_settings
 from carafe.web.application import carafe_lifespan
-from carafe.web.dashboard import mount_dashboard
 
 settings = load_settings()
 client = Client.from_settings(settings)

@@ -1,14 +1,14 @@
 """Jobs for the tests of the pages: one with arguments of every sort, and one that has died."""
 
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from carafe.database import Database
-from carafe.jobs import Client, Job
-from carafe.jobs.statements import FAIL
-from carafe.jobs.statistics import BOUNDS
+from carafe import Client, Job
+from carafe.store.database import Database
+from carafe.store.statements import SETTLE
+from carafe.telemetry.metrics import BOUNDS
 from tests.dashboard.kinds_of_pages import Every
-from tests.web.rows import claim
+from tests.web.rows import WORKER, claim
 
 
 def every(**changes: Any) -> Every:
@@ -28,7 +28,8 @@ async def die(
 ) -> None:
     """Let a claimed job die of an error of that class and fingerprint."""
     async with database.hooked() as transaction:
-        arguments = FAIL.arguments(
+        assert await SETTLE.fetch(
+            transaction.connection,
             ids=[row["id"]],
             fences=[row["fence"]],
             causes=["error"],
@@ -37,10 +38,10 @@ async def die(
             tracebacks=[f"Traceback of {error}"],
             fingerprints=[fingerprint],
             delays=[0.0],
-            finals=[True],
+            states=["dead"],
+            spends=["attempt"],
             traces=[None],
-            worker=uuid4(),
+            worker=WORKER,
             worker_name="by hand",
             bounds=BOUNDS,
         )
-        assert await transaction.connection.fetch(FAIL.positional, *arguments)

@@ -9,11 +9,11 @@ import pytest
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
-from carafe.settings import Settings
-from carafe.web.dashboard import DashboardOf, FormOf, OperatorOf, Refused, Viewer, access
-from carafe.web.dashboard.sessions import SESSION_LIFETIME, Keys, Session
+from carafe.dashboard import DashboardOf, FormOf, OperatorOf, Refused, Viewer, dependencies
+from carafe.dashboard.security.sessions import SESSION_LIFETIME, Keys, Session
+from carafe.settings.settings import Settings
 from tests.dashboard.conftest import KEY, PASSWORDS, Open
-from tests.dashboard.visiting import Visitor
+from tests.dashboard.visiting import TOKEN, Visitor
 from tests.waiting import eventually
 
 Acts = list[tuple[str, str]]
@@ -74,8 +74,9 @@ async def test_the_session_names_who_and_never_the_role_or_the_password(opened: 
     async with opened() as served:
         visitor = served.visitor()
         await visitor.sign_in("ana", PASSWORDS["ana"])
-        text = Keys([KEY]).read("session", visitor.cookie)
-        assert text is not None
+        found = Keys([KEY]).read("session", visitor.cookie, SESSION_LIFETIME)
+        assert found is not None
+        text = str(found)
         assert "ana" in text
         for hidden in ("operate", PASSWORDS["ana"], "argon2"):
             assert hidden not in text
@@ -132,7 +133,7 @@ async def test_what_was_said_is_for_the_session_it_was_said_to(opened: Open) -> 
         await operator.open("/desk")
         await operator.send("/desk", what="<b>good</b>")
         await other.sign_in("ana", PASSWORDS["ana"])
-        other.http.cookies.set("carafe_said", operator.http.cookies["carafe_said"])
+        other.http.cookies.set("carafe_flash", operator.http.cookies["carafe_flash"])
         assert "Did " not in (await other.open("/desk")).text
         shown = (await operator.open("/desk")).text
         assert "Did &lt;b&gt;good&lt;/b&gt;." in shown
@@ -282,7 +283,7 @@ def test_a_forged_or_broken_cookie_is_no_session() -> None:
     good = session.signed(keys)
     assert Session.read(good, keys) == session
     body, _, signature = good.rpartition(".")
-    other = keys.sign("said", "hello")
+    other = keys.sign("flash", ["ana", "ana", "f"], session.began)
     for forged in ("", ".", "x", good[:-1], f"{body}.", f".{signature}", f"{body}x.{signature}", "ü.ü", other, f"{good}.x"):
         assert Session.read(forged, keys) is None, forged
     assert Session.read(good, Keys(["z" * 40])) is None
@@ -313,6 +314,43 @@ async def test_a_name_from_the_proxy_counts_only_from_its_networks(opened: Open,
         await eve.open("/desk")
         assert (await eve.send("/desk", what="good")).status_code == 303
     assert acts == [("ana", "good"), ("eve", "good")]
+
+
+async def test_of_two_names_none_counts(opened: Open) -> None:
+    async with opened(
+        dashboard_user_header="X-User", dashboard_operators="ana", dashboard_users=(), dashboard_proxy_networks="127.0.0.1"
+    ) as served:
+        visitor = served.visitor()
+        # The first line is the browser's own where a proxy adds one instead of replacing it.
+        answer = await visitor.http.get("/desk", headers=[("x-user", "ana"), ("x-user", "eve")])
+        assert answer.status_code == 403
+        assert "came 2 times" in answer.text
+
+
+async def test_a_line_that_a_proxy_has_added_counts_before_the_browsers_own(opened: Open) -> None:
+    async with opened(dashboard_proxy_networks="127.0.0.1") as served:
+        visitor = served.visitor()
+        lines = [
+            *(("x-forwarded-proto", said) for said in ("http", "https")),
+            *(("x-forwarded-host", said) for said in ("evil.example", "ops.example.org")),
+        ]
+        form = await visitor.http.get("/login", headers=lines)
+        assert form.headers["set-cookie"].startswith("__Host-carafe_dashboard=")
+        token = TOKEN.search(form.text)
+        assert token is not None
+        fields = {"name": "ana", "password": "wrong", "token": token[1]}
+        cookie = ("cookie", form.headers["set-cookie"].partition(";")[0])
+        statuses = []
+        for number in range(6):
+            headers = [
+                *lines,
+                cookie,
+                ("origin", "https://ops.example.org"),
+                *(("x-forwarded-for", said) for said in (f"10.0.0.{number}", "192.0.2.1")),
+            ]
+            statuses.append((await visitor.http.post("/login", data=fields, headers=headers)).status_code)
+        assert statuses[:3] == [401] * 3
+        assert 429 in statuses, "another address for each try would be another count for each"
 
 
 async def test_who_does_not_come_through_the_proxy_may_sign_in(opened: Open) -> None:
@@ -575,7 +613,7 @@ async def test_a_form_of_nobody_is_small(opened: Open) -> None:
 
 
 def test_which_methods_are_safe() -> None:
-    assert {"GET", "HEAD", "OPTIONS"} == access.SAFE_METHODS
+    assert {"GET", "HEAD", "OPTIONS"} == dependencies.SAFE_METHODS
 
 
 async def test_a_user_of_the_wrong_case_or_with_spaces_is_another(opened: Open) -> None:

@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from carafe.dashboard.view.charts import Charts, Line, Panel, draw
+from carafe.dashboard.view.rendering import environment
 from carafe.readmodel.records import Marker, Point, Range, Series
-from carafe.web.dashboard.charts import Charts, Line, Panel, draw
-from carafe.web.dashboard.rendering import environment
 
 SINCE = datetime(2026, 11, 25, 14, 0, tzinfo=UTC)
 STEP = 30.0

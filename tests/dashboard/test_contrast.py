@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from carafe.web.dashboard.rendering import STATIC
+from carafe.dashboard.view.rendering import STATIC
 
 SHEET = (STATIC / "dashboard.css").read_text()
 TOKENS = {

@@ -1,4 +1,4 @@
-"""Guessing a password gets slower and slower, for whoever guesses and for nobody else; and nobody is ever locked out."""
+"""Guessing a password gets slower and slower, for anyone who guesses and for nobody else; and nobody is ever locked out."""
 
 import asyncio
 import re
@@ -9,11 +9,21 @@ from typing import Any
 import argon2
 import pytest
 
-from carafe.database import Database
-from carafe.setting_types import DashboardUser
-from carafe.web.dashboard.failed_logins import BUCKETS, FREE, LONGEST, SHARES, FailedLogins, bucket_of, network_of, share_of
-from carafe.web.dashboard.passwords import WAITING_OF_ONE, Passwords, hash_password
-from carafe.web.dashboard.refusals import Refused
+from carafe.dashboard.security import passwords as passwords_module
+from carafe.dashboard.security.failed_logins import (
+    BUCKETS,
+    FREE,
+    LONGEST,
+    SHARES,
+    FailedLogins,
+    bucket_of,
+    network_of,
+    share_of,
+)
+from carafe.dashboard.security.passwords import WAITING_OF_ONE, Passwords, hash_password
+from carafe.dashboard.security.refusals import Refused
+from carafe.settings.types import DashboardUser
+from carafe.store.database import Database
 from tests.dashboard.conftest import PASSWORDS, Open
 from tests.waiting import eventually
 
@@ -138,6 +148,20 @@ async def test_guessing_slows_down_the_guesser_and_not_the_owner(opened: Open, d
             assert await connection.fetchval("select count(*) from carafe.failed_logins") == 0
 
 
+async def test_who_must_wait_costs_no_hash(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[str] = []
+
+    async def check(_: Passwords, name: str, password: str) -> None:
+        checked.append(name)
+
+    monkeypatch.setattr(Passwords, "check", check)
+    async with opened() as served:
+        visitor = served.visitor()
+        statuses = [(await visitor.sign_in("ana", "wrong")).status_code for _ in range(FREE + 3)]
+    assert statuses.count(401) == len(checked)
+    assert statuses[FREE] == 429
+
+
 async def test_an_address_is_believed_of_the_proxy_alone(opened: Open, database: Database) -> None:
     async with opened(dashboard_proxy_networks="10.0.0.0/8") as served:
         for number in range(FREE):
@@ -223,7 +247,7 @@ async def test_eighty_who_make_up_names_keep_nobody_out(opened: Open, database: 
             elsewhere, there = await asyncio.gather(gets_in("ana", "2001:db8:0:2::1"), gets_in("vic", "2001:db8:0:1::ffff"))
             await flood
         assert elsewhere <= {"Postgres cannot"}  # a machine that is too busy; nobody there is ever told to wait
-        assert there <= {"Postgres cannot", "Too many tries", "Too many sign in at once from where you are"}
+        assert there <= {"Postgres cannot", "Too many tries", "Too many people are signing in at once from your IP address"}
         assert answers.total() == 240
         assert answers[429] > 80
         async with database.connection() as connection:
@@ -254,3 +278,15 @@ async def test_one_address_has_one_turn_at_a_time() -> None:
     await asyncio.gather(*held)
     async with passwords.turn("203.0.113.9"):
         assert await passwords.check("ana", "wrong") is None
+
+
+async def test_so_many_addresses_wait_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passwords_module, "WAITING", 2)
+    passwords = Passwords([])
+    async with passwords.turn("203.0.113.1"), passwords.turn("203.0.113.2"):
+        with pytest.raises(Refused) as refused:
+            async with passwords.turn("203.0.113.3"):
+                raise AssertionError("unreachable")
+    assert (refused.value.status, refused.value.headers) == (503, {"Retry-After": "2"})
+    async with passwords.turn("203.0.113.3"):
+        pass

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from carafe.dashboard.view import formatting
 from carafe.jobs.records import Count
-from carafe.web.dashboard import formatting
 
 NOW = datetime(2026, 11, 25, 14, 2, 11, 123_000, UTC)
 

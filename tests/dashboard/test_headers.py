@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from carafe.web.dashboard.headers import HEADERS
-from carafe.web.dashboard.rendering import STATIC, TEMPLATES
+from carafe.dashboard.security.headers import HEADERS
+from carafe.dashboard.view.rendering import STATIC, TEMPLATES
 from tests.dashboard.conftest import PASSWORDS, Open
 
 PAGES = (

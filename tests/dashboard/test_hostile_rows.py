@@ -6,13 +6,14 @@ from uuid import UUID
 import httpx
 import pytest
 
-from carafe.jobs import State
-from carafe.settings import Settings
+from carafe import State
+from carafe.settings.settings import Settings
 from carafe.web.application import create_web_application
 from tests import hostile_rows
 from tests.dashboard.conftest import Served, served
 from tests.dashboard.streaming import following
 from tests.dashboard.visiting import Visitor
+from tests.web import kinds_for_tests  # noqa: F401  declares the kinds of the rows
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ async def made(database_url: str) -> list[UUID]:
 async def api(settings: Settings, made: list[UUID]) -> AsyncIterator[httpx.AsyncClient]:
     async with (
         served(create_web_application(settings), settings, "PORT") as web,
-        httpx.AsyncClient(base_url=web.url, timeout=60) as http,
+        httpx.AsyncClient(base_url=web.url, timeout=60, verify=False) as http,
     ):
         yield http
 

@@ -13,10 +13,10 @@ import httpx
 import pytest
 from fastapi import FastAPI, Request
 
-from carafe.jobs import Client
-from carafe.settings import Settings
+from carafe import Client
+from carafe.dashboard import Dashboard, Viewer, add_page, mount_dashboard
+from carafe.settings.settings import Settings
 from carafe.web.application import carafe_lifespan, mount_jobs_api
-from carafe.web.dashboard import Dashboard, Viewer, add_page, mount_dashboard
 from tests.cli.conftest import ROOT, bare_environment
 from tests.dashboard import desk
 from tests.dashboard.conftest import PASSWORDS, served
@@ -46,7 +46,7 @@ async def another(settings: Settings, *, own_users: bool = False) -> AsyncIterat
     async def own() -> str:
         return "somebody else's"
 
-    async with served(app, settings, "PORT") as web, httpx.AsyncClient(base_url=web.url, timeout=30) as http:
+    async with served(app, settings, "PORT") as web, httpx.AsyncClient(base_url=web.url, timeout=30, verify=False) as http:
         yield Visitor(http), dashboard, app
 
 
@@ -133,7 +133,7 @@ def test_under_plain_uvicorn_five_open_pages_do_not_hold_the_exit_up(
     async def five_pages() -> None:
         found = await eventually(lambda: re.search(r"running on (http://\S+)", log.read_text()), within=40)
         assert found is not None
-        async with httpx.AsyncClient(base_url=found[1], timeout=30) as http, AsyncExitStack() as stack:
+        async with httpx.AsyncClient(base_url=found[1], timeout=30, verify=False) as http, AsyncExitStack() as stack:
             for _ in range(5):
                 reader = await stack.enter_async_context(following(http, "overview", PATH))
                 await reader.until("state")

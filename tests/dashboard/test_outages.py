@@ -4,7 +4,9 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import uuid4
 
+from carafe.postgres_url import connect
 from tests.dashboard.conftest import PASSWORDS, Open
 from tests.dashboard.streaming import following
 from tests.dashboard.visiting import Visitor
@@ -38,7 +40,7 @@ async def test_pages_say_that_postgres_is_away_and_recover(opened: Open, databas
             assert page.status_code == 503, path
             assert "Postgres cannot be reached" in page.text
             assert page.headers["retry-after"]
-            # Whoever was signed in is so still: the session is in the cookie.
+            # Anyone who was signed in is so still: the session is in the cookie.
             assert "Sign out" in page.text
         # The frame works, and what it stands on is said there.
         assert "Postgres cannot be reached since" in (await visitor.open("/desk")).text
@@ -61,6 +63,23 @@ async def test_pages_say_that_postgres_is_away_and_recover(opened: Open, databas
 
         # What acts has connections of its own, which find their way back by themselves.
         await eventually(lets_in, within=20)
+
+
+async def test_a_locked_table_is_told_as_what_it_is(opened: Open, database_url: str) -> None:
+    other = await connect(database_url)
+    async with opened() as served:
+        visitor = served.visitor()
+        await visitor.sign_in("ana", PASSWORDS["ana"])
+        async with other.transaction():
+            await other.execute("lock table carafe.jobs in access exclusive mode")
+            for path in ("/jobs", f"/jobs/{uuid4()}"):
+                page = await visitor.open(path)
+                assert page.status_code == 503, path
+                assert "Postgres is busy" in page.text
+                assert "try again in a moment" in page.text
+                assert page.headers["retry-after"]
+        assert await status(visitor, "/jobs") == 200
+    await other.close()
 
 
 async def test_a_postgres_that_falls_silent_is_told_within_seconds(opened: Open, database_url: str) -> None:

@@ -7,9 +7,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from carafe.database import Database
-from carafe.jobs.filters import JobFilter
 from carafe.jobs.states import State
+from carafe.store.database import Database
+from carafe.store.filters import JobFilter
 from tests.dashboard.conftest import PASSWORDS, Open, Served
 from tests.dashboard.visiting import Visitor
 from tests.waiting import eventually

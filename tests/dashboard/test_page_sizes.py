@@ -6,8 +6,8 @@ from uuid import UUID
 import orjson
 import pytest
 
-from carafe.database import Database
-from carafe.jobs import Client
+from carafe import Client
+from carafe.store.database import Database
 from tests.dashboard.ended import dead, every
 from tests.dashboard.kinds_of_pages import Secretive
 from tests.dashboard.visiting import Visitor

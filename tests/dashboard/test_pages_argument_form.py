@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carafe.jobs import InvalidArguments
+from carafe import InvalidArguments
+from carafe.dashboard.pages.argument_form import JSON as JSON_AREA
+from carafe.dashboard.pages.argument_form import ArgumentForm, Filled, with_faults
 from carafe.jobs.definition import REDACTED, build, dump, redact
-from carafe.web.dashboard.pages.argument_form import ALL, ArgumentForm, Filled, with_faults
 from tests.dashboard.kinds_of_pages import Every, Old, Secretive
 
 
@@ -18,17 +19,12 @@ def sent(filled: tuple[Filled, ...]) -> list[tuple[str, str]]:
     pairs: list[tuple[str, str]] = []
     for one in filled:
         name, control = one.field.name, one.field.control
-        if name == ALL:
-            pairs.append((ALL, typed(one.value, "\r\n")))
+        if name == JSON_AREA:
+            pairs.append((JSON_AREA, typed(one.value, "\r\n")))
             continue
-        if control == "json":
-            pairs.append((f"json.{name}", "yes"))
         if control == "secret" and one.keepable:
             pairs.append((f"secret.{name}", "keep" if one.kept else "replace"))
-        many = control in ("area", "json")
-        pairs.append((("utc." if control == "moment" else "args.") + name, typed(one.value, "\r\n" if many else "")))
-        if len(one.field.empties) > 1:
-            pairs.append((f"empty.{name}", one.empty))
+        pairs.append((("utc." if control == "moment" else "args.") + name, typed(one.value, "")))
     return pairs
 
 
@@ -58,36 +54,40 @@ def test_scalars_enumerations_and_dates_are_fields() -> None:
         "day": "date",
         "moment": "moment",
         "local": "moment",
-        "items": "json",
-        "anything": "json",
     }
+    assert ArgumentForm(Every).blank()[-1].field.hint.startswith("One JSON object, by name: items, anything; and ")
     assert fields()["count"].attributes == {"step": "1", "min": "1", "max": "10"}
     assert fields()["count"].hint == "How often."
     assert fields()["size"].choices == (('"small"', "small"), ('"large"', "large"))
-    assert [key for key, _ in fields()["note"].empties] == ["default", "null", "text"]
+    assert (fields()["text"].empty, fields()["note"].empty) == ("", 'the default, "none yet"')
 
 
 def test_what_is_left_empty_is_left_out() -> None:
     form = ArgumentForm(Every)
-    reading = form.read([("args.text", "hello"), ("args.count", "3"), ("args.share", " "), ("args.items", "")])
+    reading = form.read([("args.text", "hello"), ("args.count", "3"), ("args.share", " "), (JSON_AREA, "")])
     assert reading.arguments == {"text": "hello", "count": 3}
     assert not reading.faults
 
 
-def test_empty_means_what_was_chosen() -> None:
-    for meaning, value in (("null", None), ("text", "")):
-        reading = ArgumentForm(Every).read([("args.text", ""), ("args.note", ""), ("empty.note", meaning)])
-        assert reading.arguments == {"text": "", "note": value}
+def test_null_and_an_empty_text_are_given_as_json() -> None:
+    reading = ArgumentForm(Every).read([("args.text", ""), ("args.note", ""), (JSON_AREA, '{"text": "", "note": null}')])
+    assert reading.arguments == {"text": "", "note": None}
+    assert not reading.faults
+
+
+def test_an_argument_is_given_once() -> None:
+    reading = ArgumentForm(Every).read([("args.text", "one"), (JSON_AREA, '{"text": "two"}')])
+    assert [fault.path for fault in reading.faults] == ["text"]
 
 
 def test_what_cannot_be_read_stands_at_its_field() -> None:
     form = ArgumentForm(Every)
-    reading = form.read([("args.text", "hello"), ("args.items", "[1,"), ("args.count", "three")])
+    reading = form.read([("args.text", "hello"), (JSON_AREA, '{"items": [1,'), ("args.count", "three")])
     assert reading.arguments["count"] == "three"  # for the model, which says what is wrong with it
     shown, others = with_faults(reading.filled, reading.faults)
-    (items,) = [one for one in shown if one.field.name == "items"]
-    assert items.errors[0].startswith("is not JSON")
-    assert items.value == "[1,"
+    (nested,) = [one for one in shown if one.field.name == JSON_AREA]
+    assert nested.errors[0].startswith("is not JSON")
+    assert nested.value == '{"items": [1,'
     assert others == ()
 
 
@@ -175,10 +175,10 @@ def test_asterisks_do_not_become_a_secret() -> None:
     arguments, secrets = secretive()
     form = ArgumentForm(Secretive)
     pairs = dict(sent(form.stored(arguments, secrets)))
-    moved = f'[{{"pet": "{REDACTED}", "other": "{REDACTED}"}}]'
-    reading = form.read((pairs | {"args.hints": moved}).items(), secrets)
+    moved = f'{{"hints": [{{"pet": "{REDACTED}", "other": "{REDACTED}"}}]}}'
+    reading = form.read((pairs | {JSON_AREA: moved}).items(), secrets)
     assert [fault.path for fault in reading.faults] == ["hints.0.other"]
-    fewer = form.read((pairs | {"args.hints": "[]"}).items(), secrets)
+    fewer = form.read((pairs | {JSON_AREA: '{"hints": []}'}).items(), secrets)
     assert fewer.keep == ("/password",)
     blank = form.read([("args.user", "ana"), ("args.password", REDACTED)])
     assert [fault.path for fault in blank.faults] == ["password"]
@@ -186,7 +186,7 @@ def test_asterisks_do_not_become_a_secret() -> None:
 
 @pytest.mark.parametrize("text", ["[", "1", "null", '"text"', "{} {}", "NaN", "[" * 100_000])
 def test_arguments_in_one_piece_must_be_an_object(text: str) -> None:
-    reading = ArgumentForm(Old, whole=True).read([(ALL, text)])
+    reading = ArgumentForm(Old, whole=True).read([(JSON_AREA, text)])
     assert len(reading.faults) == 1
 
 

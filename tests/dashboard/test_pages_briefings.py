@@ -8,11 +8,11 @@ from uuid import UUID, uuid4
 import pytest
 
 from app.main import create_app
-from carafe.database import Database
-from carafe.jobs import Client
-from carafe.settings import Settings
-from carafe.web.dashboard import create_dashboard
-from carafe.web.dashboard.mounting import pages_of
+from carafe import Client
+from carafe.dashboard import create_dashboard
+from carafe.dashboard.added_pages import pages_of
+from carafe.settings.settings import Settings
+from carafe.store.database import Database
 from tests.dashboard.conftest import PASSWORDS, served
 from tests.dashboard.visiting import Visitor
 from tests.web.rows import claim, fail, succeed
@@ -30,7 +30,7 @@ async def visitors(settings: Settings) -> AsyncIterator[dict[str, Visitor]]:
     app = create_dashboard(settings, client, pages=pages_of(application))
     try:
         async with served(app, settings) as web:
-            found = {name: Visitor(httpx.AsyncClient(base_url=web.url, timeout=30)) for name in PASSWORDS}
+            found = {name: Visitor(httpx.AsyncClient(base_url=web.url, timeout=30, verify=False)) for name in PASSWORDS}
             for name, visitor in found.items():
                 await visitor.sign_in(name, PASSWORDS[name])
             yield found

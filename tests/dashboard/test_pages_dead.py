@@ -7,9 +7,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from carafe.database import Database
-from carafe.jobs import Client, State
-from carafe.jobs.filters import JobFilter
+from carafe import Actor, Client, InvalidOption, State
+from carafe.store.bulk import FASTEST, SLOWEST
+from carafe.store.database import Database
+from carafe.store.filters import JobFilter
 from tests.dashboard.conftest import Served
 from tests.dashboard.ended import dead, die, every
 from tests.dashboard.visiting import Visitor
@@ -44,7 +45,7 @@ async def test_groups_are_listed_by_kind_and_error(ana: Visitor, client: Client,
 async def test_many_groups_are_shown_when_asked_for(
     ana: Visitor, client: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("carafe.web.dashboard.pages.dead.SHOWN", 2)
+    monkeypatch.setattr("carafe.dashboard.pages.dead.SHOWN", 2)
     for number in range(4):
         await dead(client, database, every(), fingerprint=f"one of many {number}")
 
@@ -74,16 +75,16 @@ async def test_a_probe_shows_its_outcome_in_place(ana: Visitor, client: Client, 
     page = await ana.open(path)
     assert f"job:{probe}" in page.text  # followed live
     row = await claim(database, probe, "pages.every")
-    assert "It runs." in (await ana.open(path)).text
+    assert "It is running." in (await ana.open(path)).text
     await die(database, row, error="it broke again", fingerprint="probed")
-    assert "It died again of the same error: Broken: it broke again" in (await ana.open(path)).text
+    assert "It is dead again with the same error: Broken: it broke again" in (await ana.open(path)).text
     answer = await ana.send("/dead/group/probe", kind="pages.every", fingerprint="probed", id=str(probe))
     await die(database, await claim(database, probe, "pages.every"), error="new", fingerprint="another")
-    assert "It died of another error now" in (await ana.open(path)).text
+    assert "It is dead with a different error" in (await ana.open(path)).text
     answer = await ana.send("/dead/group/probe", kind="pages.every", fingerprint="probed", id=str(sorted(ids - {probe})[0]))
     path = answer.headers["location"]
     await succeed(database, await claim(database, query_of(path)["probe"], "pages.every"), "null")
-    assert "It worked." in (await ana.open(path)).text
+    assert "It succeeded." in (await ana.open(path)).text
 
 
 async def test_a_group_is_replayed_at_a_rate_and_steered_in_place(ana: Visitor, client: Client, database: Database) -> None:
@@ -175,11 +176,37 @@ async def test_all_that_match_are_taken_by_their_filter(ana: Visitor, client: Cl
     assert (await ana.open(f"/bulk/{uuid4()}")).status_code == 404
 
 
+async def test_a_rate_that_the_field_takes_is_one_that_the_action_takes(
+    ana: Visitor, client: Client, database: Database
+) -> None:
+    await dead(client, database, every(), fingerprint="rated")
+    for path in ("/bulk/new?action=retry&fingerprint=rated", group_of("rated")):
+        field = re.search(r'<input[^>]* name="rate"[^>]*>', (await ana.open(path)).text)
+        assert field
+        bounds = [float(re.search(rf' {name}="([^"]+)"', field[0])[1]) for name in ("min", "max")]  # type: ignore[index]
+        assert bounds == [SLOWEST, FASTEST]
+
+
 async def test_a_bulk_form_that_is_wrong_comes_back_as_it_was(ana: Visitor) -> None:
     await ana.open("/jobs")
     page = await ana.send("/bulk", action="discard", kind="pages.every", reason="", rate="7")
     assert page.status_code == 422
     assert "reason: must be given" in page.text
+
+
+async def test_an_empty_condition_never_widens_an_action(ana: Visitor, client: Client, database: Database) -> None:
+    await dead(client, database, every(), fingerprint="not widened")
+    before = len(await client.bulks(500))
+    for empty in ({"kind": ""}, {"text": " "}, {"id": ""}):
+        page = await ana.open(f"/bulk/new?{urlencode({'action': 'retry', 'all': '1'} | empty)}")
+        assert (page.status_code, "must not be empty" in page.text) == (422, True), empty
+        page = await ana.send("/bulk", action="retry", **empty)
+        assert (page.status_code, "must not be empty" in page.text) == (422, True), empty
+    assert (await ana.open("/bulk/new?action=retry&selecting=1&selected=")).status_code == 422
+    assert (await ana.send("/dead/group/discard", kind="pages.every", fingerprint=" ", reason="all?")).status_code == 422
+    with pytest.raises(InvalidOption, match=r"^kind: must not be empty"):
+        await client.start_bulk("retry", JobFilter(kind=""), by=Actor("ana", "api"))
+    assert len(await client.bulks(500)) == before
 
 
 # -- workers
@@ -208,7 +235,7 @@ async def test_a_worker_is_shown_and_asked_to_drain(
     assert (await vic.send(f"/workers/{worker}/drain")).status_code == 403
     answer = await ana.send(f"/workers/{worker}/drain")
     assert answer.status_code == 303
-    assert "drain asked" in (await ana.open("/workers")).text
+    assert "drain requested" in (await ana.open("/workers")).text
     assert "drain worker" in (await ana.open(f"/audit?target={worker}")).text
     assert (await ana.send(f"/workers/{uuid4()}/drain")).status_code == 404
     listed = await ana.open(f"/jobs?worker={worker}")
@@ -216,6 +243,6 @@ async def test_a_worker_is_shown_and_asked_to_drain(
 
 
 def test_a_group_filter_is_of_the_unresolved_dead() -> None:
-    from carafe.web.dashboard.pages.dead import _wanted
+    from carafe.dashboard.pages.dead import _wanted
 
     assert _wanted("k", "f") == JobFilter(frozenset({State.DEAD}), "k", fingerprint="f", resolved=False)

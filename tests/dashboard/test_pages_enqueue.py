@@ -5,9 +5,9 @@ from uuid import UUID
 
 import pytest
 
-from carafe.database import Database
-from carafe.jobs import Client, State
+from carafe import Client, State
 from carafe.jobs.definition import REDACTED
+from carafe.store.database import Database
 from tests.dashboard.ended import every
 from tests.dashboard.kinds_of_pages import LATER, Secretive
 from tests.dashboard.visiting import Visitor
@@ -42,15 +42,13 @@ async def test_kinds_are_offered_and_one_is_filled_in(ana: Visitor, client: Clie
         "kind": "pages.every",
         "args.text": "hello",
         "args.note": "",
-        "empty.note": "null",
         "args.count": "3",
         "args.size": '"large"',
         "args.loud": "true",
         "args.day": "2026-01-31",
         "utc.moment": "2026-01-31T06:00",
         "utc.local": "2026-01-31T07:00",
-        "json.items": "yes",
-        "args.items": '[{"name": "a",\r\n "amount": 2}]',
+        "json-args": '{"items": [{"name": "a",\r\n "amount": 2}], "note": null}',
         "run_at": "2031-01-01T06:00",
         "unique_key": "one of a kind",
     }
@@ -81,16 +79,16 @@ async def test_faults_stand_at_their_fields_by_path(ana: Visitor, database: Data
     page = await ana.send(
         "/enqueue",
         kind="pages.every",
-        **{"args.text": "<kept>", "args.count": "11", "args.items": '[{"name": "a", "amount": 0}, {"amount": 1}]'},
+        **{"args.text": "<kept>", "args.count": "11", "json-args": '{"items": [{"name": "a", "amount": 0}, {"amount": 1}]}'},
     )
     assert page.status_code == 422
     text = unescape(page.text)
     assert "Input should be less than or equal to 10" in text
     assert "items.0.amount: Input should be greater than or equal to 1" in text
     assert "items.1.name: Field required" in text
-    assert 'id="error-args.items"' in page.text
+    assert 'id="error-json-args"' in page.text
     assert 'value="&lt;kept&gt;"' in page.text
-    page = await ana.send("/enqueue", kind="pages.every", **{"args.count": "1", "args.anything": "{", "run_at": "soon"})
+    page = await ana.send("/enqueue", kind="pages.every", **{"args.count": "1", "json-args": "{", "run_at": "soon"})
     assert page.status_code == 422
     page = await ana.send(
         "/enqueue", kind="pages.every", **{"args.text": "x", "args.count": "1", "run_at": "1999-13-01T00:00"}
@@ -103,7 +101,7 @@ async def test_faults_stand_at_their_fields_by_path(ana: Visitor, database: Data
 async def test_a_secret_that_was_typed_does_not_come_back(ana: Visitor, client: Client, database: Database) -> None:
     page = await ana.open("/enqueue?kind=pages.secretive")
     assert 'type="password" name="args.password"' in page.text
-    page = await ana.send("/enqueue", kind="pages.secretive", **{"args.password": SECRET, "args.hints": "[1]"})
+    page = await ana.send("/enqueue", kind="pages.secretive", **{"args.password": SECRET, "json-args": '{"hints": [1]}'})
     assert page.status_code == 422
     assert SECRET not in page.text
     answer = await ana.send("/enqueue", kind="pages.secretive", **{"args.user": "ana", "args.password": SECRET})
@@ -122,7 +120,7 @@ async def test_edit_and_run_makes_a_new_job_that_knows_its_origin(ana: Visitor, 
     old = (await client.enqueue(every(text='say "hi" & <go>', note=None, moment="2026-01-01T00:00:00Z"))).id
     page = await ana.open(f"/jobs/{old}/edit")
     assert 'value="say &#34;hi&#34; &amp; &lt;go&gt;"' in page.text
-    fields = {"args.text": "changed", "args.count": "4", "args.note": "", "empty.note": "null", "run_at": "2031-01-01T06:00"}
+    fields = {"args.text": "changed", "args.count": "4", "json-args": '{"note": null}', "run_at": "2031-01-01T06:00"}
     answer = await ana.send(f"/jobs/{old}/edit", **fields)
     new = job_at(answer.headers["location"])
     assert new != old
@@ -141,8 +139,8 @@ async def test_edit_keeps_or_replaces_secrets(ana: Visitor, client: Client, data
     page = await ana.open(f"/jobs/{old}/edit")
     assert SECRET not in page.text
     assert "keep stored value" in page.text
-    hints = f'[{{"pet": "{REDACTED}"}}]'
-    kept = {"args.user": "ben", "secret.password": "keep", "args.password": "", "json.hints": "yes", "args.hints": hints}
+    hints = f'{{"hints": [{{"pet": "{REDACTED}"}}]}}'
+    kept = {"args.user": "ben", "secret.password": "keep", "args.password": "", "json-args": hints}
     answer = await ana.send(f"/jobs/{old}/edit", **kept)
     assert (await stored(database, job_at(answer.headers["location"]))).count(SECRET) == 2
     answer = await ana.send(f"/jobs/{old}/edit", **(kept | {"secret.password": "replace", "args.password": "another"}))
@@ -161,8 +159,8 @@ async def test_editing_an_older_version_is_brought_to_today(ana: Visitor, client
             "update carafe.jobs set kind = 'pages.old', version = 1, args = '{\"old_name\": 1}' where id = $1", job_id
         )
     page = await ana.open(f"/jobs/{job_id}/edit")
-    assert 'name="all-args"' in page.text
-    answer = await ana.send(f"/jobs/{job_id}/edit", **{"all-args": '{"old_name": 5}'})
+    assert 'name="json-args"' in page.text
+    answer = await ana.send(f"/jobs/{job_id}/edit", **{"json-args": '{"old_name": 5}'})
     assert (await client.get(job_at(answer.headers["location"]))).args == {"new_name": 5}
-    assert (await ana.send(f"/jobs/{job_id}/edit", **{"all-args": "{"})).status_code == 422
-    assert (await ana.send(f"/jobs/{job_id}/edit", **{"all-args": '{"other": 5}'})).status_code == 422
+    assert (await ana.send(f"/jobs/{job_id}/edit", **{"json-args": "{"})).status_code == 422
+    assert (await ana.send(f"/jobs/{job_id}/edit", **{"json-args": '{"other": 5}'})).status_code == 422

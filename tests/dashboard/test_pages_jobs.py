@@ -9,9 +9,9 @@ from uuid import UUID, uuid4
 import orjson
 import pytest
 
-from carafe.database import Database
-from carafe.jobs import Client, State
+from carafe import Client, State
 from carafe.jobs.definition import REDACTED
+from carafe.store.database import Database
 from tests.dashboard.conftest import PASSWORDS, Open
 from tests.dashboard.ended import dead, every
 from tests.dashboard.kinds_of_pages import LATER, Marked, Secretive
@@ -70,6 +70,23 @@ async def test_what_a_form_leaves_empty_does_not_stand_in_the_address(ana: Visit
     assert answer.status_code == 303
     query = parse_qs(urlsplit(answer.headers["location"]).query)
     assert query == {"kind": ["pages.every"], "since": ["2026-01-01T00:00:00Z"]}
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["args.tag=", "q=args.tag:", "args.tag=+&kind=", "args.a:b=&q=", "q=+&search=", "cursor=", "nothing=", "kind=&args.=x"],
+)
+async def test_a_redirect_of_the_list_ends_at_the_address_it_leads_to(ana: Visitor, query: str) -> None:
+    answer = await ana.open(f"/jobs?{query}")
+    if answer.status_code == 303:
+        answer = await ana.open(answer.headers["location"])
+    assert answer.status_code in (200, 422)
+
+
+async def test_an_argument_is_searched_for_by_its_empty_value(ana: Visitor, client: Client) -> None:
+    empty, full = [(await client.enqueue(every(text=text))).id for text in ("", "full")]
+    page = await ana.open("/jobs?state=queued&args.text=")
+    assert (str(empty) in page.text, str(full) in page.text) == (True, False)
 
 
 async def test_searching_for_an_id_opens_the_job(ana: Visitor, client: Client) -> None:
@@ -150,7 +167,7 @@ async def test_retry_cancel_run_now_and_discard(ana: Visitor, client: Client, da
     assert await state_of(client, job_id) is State.CANCELLED
     later = (await client.enqueue(every(), run_at=LATER)).id
     await ana.open(f"/jobs/{later}")
-    await ana.send(f"/jobs/{later}/run-now")
+    await ana.send(f"/jobs/{later}/run_now")
     assert await state_of(client, later) is State.QUEUED
     audit = await ana.open(f"/audit?target={job_id}")
     assert "given up" in audit.text

@@ -13,9 +13,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from carafe.jobs import Client
-from carafe.settings import Settings, SettingsError, load_settings
-from carafe.web.dashboard.beside import dashboard_alone
+from carafe import Client
+from carafe.dashboard.standalone import dashboard_alone
+from carafe.settings.settings import Settings, SettingsError, load_settings
 from tests.dashboard.conftest import PASSWORDS, served
 from tests.dashboard.ended import dead, every
 from tests.dashboard.streaming import following
@@ -48,9 +48,9 @@ async def proxied(settings: Settings, **changes: object) -> AsyncIterator[Visito
     changed = Settings.model_validate(values | {"dashboard_root_path": PATH} | changes)
     async with (
         served(dashboard_alone(None, changed), changed) as web,
-        httpx.AsyncClient(base_url=web.url, timeout=30) as target,
+        httpx.AsyncClient(base_url=web.url, timeout=30, verify=False) as target,
         served(stripping(target), changed) as proxy,  # type: ignore[arg-type]
-        httpx.AsyncClient(base_url=proxy.url, timeout=30) as http,
+        httpx.AsyncClient(base_url=proxy.url, timeout=30, verify=False) as http,
     ):
         yield Visitor(http)
 

@@ -5,15 +5,18 @@ import json
 import signal
 from contextlib import AsyncExitStack
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
-from carafe.jobs import Client
-from carafe.web.dashboard import Viewer, streams
-from carafe.web.dashboard.refusals import Refused
-from carafe.web.dashboard.sessions import SESSION_LIFETIME
-from carafe.web.dashboard.streams import MAX_TOPICS, parsed, server_stops
+from carafe import Client
+from carafe.dashboard import Viewer
+from carafe.dashboard.live import streams
+from carafe.dashboard.live.streams import Stream, Streams, _Seen, server_stops
+from carafe.dashboard.pages import events
+from carafe.dashboard.pages.events import MAX_TOPICS, parsed
+from carafe.dashboard.security.refusals import Refused
+from carafe.dashboard.security.sessions import SESSION_LIFETIME
 from tests.dashboard.conftest import PASSWORDS, Open
 from tests.dashboard.streaming import Reader, following
 from tests.dashboard.visiting import Visitor
@@ -93,6 +96,56 @@ async def test_no_address_takes_all_of_them(opened: Open) -> None:
                 assert reader.answer.status_code == (200 if number < 25 else 429)
 
 
+async def test_pages_that_follow_thousands_of_jobs_keep_nobody_from_what_changed(opened: Open) -> None:
+    async with opened(**NOBODY) as served:
+        client: Client = served.dashboard.client
+        job = await client.enqueue(Anything(value=1))
+        for _ in range(25):
+            served.dashboard.streams.enter(parsed(",".join(f"job:{uuid4()}" for _ in range(MAX_TOPICS))), "203.0.113.1")
+        async with following(served.visitor().http, f"jobs,job:{job.id}") as reader:
+            await reader.until("changed", f"job:{job.id}")
+            await client.cancel(job.id)
+            await reader.until("changed", f"job:{job.id}")
+
+
+class SlowModel:
+    """Says when it is asked for versions, and answers when it is told."""
+
+    def __init__(self) -> None:
+        self.asked, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def versions(self, ids: list[UUID]) -> dict[UUID, str]:
+        self.asked.set()
+        await self.go_on.wait()
+        return dict.fromkeys(ids, "the same")
+
+
+class NothingNew:
+    """A snapshot that nobody looks into."""
+
+    async def fresh(self) -> object:
+        return self
+
+    def trouble(self) -> dict[str, str | None]:
+        return {}
+
+
+async def test_a_page_that_opens_during_a_look_is_of_the_next_one() -> None:
+    model: Any = SlowModel()
+    snapshots: Any = NothingNew()
+    followed = Streams(model, snapshots, 10)
+    early, late = (Stream(frozenset({f"job:{uuid4()}"})) for _ in range(2))
+    followed._open.add(early)
+    looking = asyncio.create_task(followed._look(_Seen()))
+    await model.asked.wait()
+    followed._open.add(late)
+    model.go_on.set()
+    await looking
+    assert (early.new, early.take()) == (False, [*early.topics, "state"])
+    # Nobody has seen its job yet: reported now, its later changes would go unreported until the next look.
+    assert (late.new, late.take()) == (True, [])
+
+
 async def test_a_peer_that_left_before_the_first_event_leaves_its_place(opened: Open) -> None:
     async with opened(**NOBODY) as served:
         app = served.dashboard.application
@@ -133,7 +186,7 @@ async def test_topics_are_names_or_jobs() -> None:
 
 
 async def test_a_session_that_ends_ends_its_stream(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "RECHECK", 0.2)
+    monkeypatch.setattr(events, "RECHECK", 0.2)
     async with opened() as served:
         now = 2_000_000_000.0
         served.dashboard.clock = lambda: now
@@ -147,7 +200,7 @@ async def test_a_session_that_ends_ends_its_stream(opened: Open, monkeypatch: py
 
 
 async def test_what_an_application_says_of_who_looks_is_asked_again(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "RECHECK", 0.2)
+    monkeypatch.setattr(events, "RECHECK", 0.2)
     allowed = True
     async with (
         opened(authenticate=lambda request: Viewer("ana") if allowed else None) as served,

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from jinja2 import nodes
 
+from carafe.dashboard.pages.overview import of_now
+from carafe.dashboard.view.rendering import TEMPLATES, environment
 from carafe.jobs.records import Count
 from carafe.jobs.states import State
 from carafe.readmodel.records import Attention, Rates, Snapshot
-from carafe.web.dashboard.pages.overview import of_now
-from carafe.web.dashboard.rendering import TEMPLATES, environment
 
 NOW = datetime(2026, 11, 25, 14, 2, 11, tzinfo=UTC)
 EVIL = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7 * 7 }}"
@@ -45,7 +45,7 @@ def render(source: str, **context: Any) -> str:
         "static": lambda path: f"/static/{path}",
         "snapshot": None,
         "trouble": {"postgres": EVIL, "redis": EVIL, "paused": EVIL},
-        "said": EVIL,
+        "flash": EVIL,
         "now": NOW,
         "version": "1",
     }
@@ -174,8 +174,8 @@ def test_json_of_any_depth_and_length_ends() -> None:
     for _ in range(300):
         deep = {"in": deep}
     text = render(SHOW + "{{ show.json_tree(value) }}", value={"deep": deep, "long": list(range(1_000))})
-    assert "… deeper, in the raw text" in text
-    assert "… 800 more, in the raw text" in text
+    assert "… nested deeper: see the raw text" in text
+    assert "… 800 more: see the raw text" in text
     assert text.count("<li>") < 250
 
 

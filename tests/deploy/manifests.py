@@ -19,6 +19,9 @@ OVERLAYS = ("dev", "production")
 
 Object = dict[str, Any]
 
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The loader in C, where PyYAML has it: all of this is read whenever tests are collected."""
+
 
 class Manifest(NamedTuple):
     """One object of one file."""
@@ -54,7 +57,7 @@ def manifests(*folders: Path) -> list[Manifest]:
         Manifest(path, found)
         for folder in folders
         for path in sorted(folder.rglob("*.yaml"))
-        for found in yaml.safe_load_all(path.read_text())
+        for found in yaml.load_all(path.read_text(), _Loader)
         if found and "kind" in found  # not a configuration of another tool
     ]
 
@@ -87,4 +90,4 @@ def rendered(folder: Path) -> list[Manifest]:
         pytest.skip("kubectl, which renders kustomizations, is not on the PATH")
     done = subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return [Manifest(folder, found) for found in yaml.safe_load_all(done.stdout) if found]
+    return [Manifest(folder, found) for found in yaml.load_all(done.stdout, _Loader) if found]

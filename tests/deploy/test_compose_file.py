@@ -8,7 +8,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from dotenv import dotenv_values
 
-from carafe.settings import Settings
+from carafe.settings.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ("migrate", "web", "worker")

@@ -1,4 +1,4 @@
-"""What enters the image, and what it promises to whoever runs it. Needs no Docker: the files themselves are read."""
+"""What enters the image, and what it promises to anyone who runs it. Needs no Docker: the files themselves are read."""
 
 import re
 import tomllib

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from carafe.probes import ProbeServer
+from carafe.telemetry.probes import ProbeServer
 from tests.deploy.manifests import DEPLOY, KUSTOMIZE, OVERLAYS, Manifest, Object, containers, manifests, rendered, the
 
 WORKLOADS = [item for item in manifests(KUSTOMIZE) if item.pod]

@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
-from carafe.engine import engine, scaling
+from carafe.engine import scaling
+from carafe.engine.arrivals import CLAIMS
 from carafe.engine.handler_connections import SPARE, pool_size
-from carafe.jobs import hints, redis_rights
-from carafe.settings import Settings, hash_token, require_api_settings, require_dashboard_settings
+from carafe.engine.writer import WRITES
+from carafe.jobs.queue_name import QUEUE
+from carafe.queue import redis_rights
+from carafe.settings.settings import Settings, hash_token, require_api_settings, require_dashboard_settings
 from tests.deploy.manifests import DEPLOY, KUSTOMIZE, OVERLAYS, ROOT, Object, manifests, settings_of, the
 
 BASE = KUSTOMIZE / "base"
@@ -49,7 +52,7 @@ def test_the_dashboard_knows_how_many_workers_keda_starts_at_most(overlay: str) 
 
 
 def test_keda_asks_for_the_keys_that_carafe_writes_and_its_user_may_read_no_other() -> None:
-    keys = {"queued": hints.QUEUE, "running": redis_rights.RUNNING, "busy": redis_rights.BUSY}
+    keys = {"queued": QUEUE, "running": redis_rights.RUNNING, "busy": redis_rights.BUSY}
     assert {name: trigger["metadata"]["listName"] for name, trigger in triggers().items()} == keys
     assert set(keys) <= set(re.findall(r"\w+", scaled_object()["advanced"]["scalingModifiers"]["formula"]))
     assert {rule[1:] for rule in redis_users()["keda"] if rule.startswith("~")} == set(keys.values())
@@ -57,7 +60,7 @@ def test_keda_asks_for_the_keys_that_carafe_writes_and_its_user_may_read_no_othe
 
 def test_keda_waits_until_what_a_worker_has_said_is_no_longer_counted() -> None:
     # An outage of Redis for a minute, and what it takes until KEDA counts again.
-    assert scaled_object()["cooldownPeriod"] >= 120 > scaling.COUNTS_FOR
+    assert scaled_object()["cooldownPeriod"] >= 120 > redis_rights.COUNTS_FOR
     behavior = scaled_object()["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
     assert behavior["scaleDown"]["stabilizationWindowSeconds"] >= 120
     assert scaled_object()["pollingInterval"] <= scaling.INTERVAL
@@ -83,7 +86,7 @@ def test_the_drain_ends_within_the_grace_period(overlay: str, name: str) -> None
     assert before + drain + 5 <= pod["terminationGracePeriodSeconds"]
 
 
-OF_A_WORKER = 2 * (engine.CLAIMS + engine.WRITES + 2) + 1 + 4
+OF_A_WORKER = 2 * (CLAIMS + WRITES + 2) + 1 + 4
 """Connections of a worker's own at most: for statements and as many for sessions, the heartbeat's, the steward's two and
 two."""
 

@@ -10,10 +10,10 @@ import pytest
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError
 
-from carafe.jobs import Client, State
-from carafe.jobs.hints import QUEUE
-from carafe.jobs.postgres_rights import grants
-from carafe.jobs.redis_rights import BUSY, RUNNING, acl
+from carafe import Client, State
+from carafe.jobs.queue_name import QUEUE
+from carafe.queue.redis_rights import BUSY, RUNNING, acl
+from carafe.store.postgres_rights import grants
 from tests.deploy.manifests import KUSTOMIZE, the
 from tests.engine.conftest import workers
 from tests.engine.jobs import AsyncDo, NoOp

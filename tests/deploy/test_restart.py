@@ -1,4 +1,4 @@
-"""The first process of the containers under `tilt up`: it starts the command anew at SIGHUP, and is else not there."""
+"""The first process of the containers under `tilt up`: it starts the command again at SIGHUP, and is else not there."""
 
 import signal
 import subprocess

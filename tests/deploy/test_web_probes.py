@@ -3,7 +3,7 @@
 import httpx
 
 from app.main import create_app
-from carafe.settings import Settings
+from carafe.settings.settings import Settings
 from tests.deploy.manifests import KUSTOMIZE, the
 from tests.web.test_problems import closed_port
 

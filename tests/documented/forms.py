@@ -1,12 +1,14 @@
 """What is done with each documented command: run in its smallest form, or left out for a reason that stands here.
 
-A form is the first of `FORMS` whose pattern the whole command matches. What no form knows fails its test: whoever documents
-a command says here how it is run, or why it cannot be.
+A form is the first of `FORMS` whose pattern the whole command matches. What no form knows fails its test: add a form for
+a new command here, which says how to run it or why it cannot run.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from tests.documented.commands import ROOT
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +80,14 @@ FORMS: Sequence[tuple[str, Form]] = (
     # The Makefile.
     (r"make dev", Shell("true")),  # the very process that the other commands are run beside
     (r"make test", Recipe("it is what runs this")),
+    (r"make servers", Recipe("tests/test_servers.py runs what it starts")),
+    (r"\.venv/bin/python -m pytest (?P<arguments>.*)", Shell(f"cd {ROOT} && python -m pytest {{arguments}}", "1 passed")),
     (r"make bench( .*)?", RunBy("test_make_bench")),
     (r"make chaos( .*)?", RunBy("test_make_chaos")),
     (r"make soak( .*)?", RunBy("test_make_soak")),
     (r"make (image|deploy|test-cluster)( .*)?", Recipe("it needs Docker or a cluster")),
+    (r"\.venv/bin/pre-commit install", Elsewhere("it changes .git; tests/test_pre_commit.py runs the hooks")),
+    (r"git (tag|push) .*", Elsewhere("it makes a release")),
     (r"python -m benchmarks( .*)?", RunBy("test_make_bench")),
     (r"python -m chaos --broken .*", Parsed("tests/test_chaos.py runs a broken build")),
     (r"python -m chaos\.scenarios", Parsed("minutes; tests/test_nothing_spilled.py runs its scenarios")),

@@ -16,13 +16,14 @@ import httpx
 import psutil
 import pytest
 
-from carafe.development import announced
-from carafe.settings import Settings
+from carafe.settings.local_servers import announced
+from carafe.settings.settings import Settings
 from tests import test_smallest_rounds
 from tests.cli.conftest import bare_environment
 from tests.cli.running import Running, running, started
 from tests.documented.commands import ROOT, Command, documented, unmarked
 from tests.documented.forms import FORMS, Assignment, Elsewhere, Parsed, Recipe, RunBy, Serves, Shell, form_of
+from tests.forked import warm
 
 pytestmark = pytest.mark.process
 
@@ -72,12 +73,24 @@ class Stack:
         )
 
 
+CARAFE = """
+case "$1" in
+    dev|serve) exec {python} -m carafe "$@" ;;
+    *) exec {warm} "$@" ;;
+esac
+"""
+
+
 def programs(folder: Path) -> Path:
     """A folder like .venv/bin, whose `carafe` and `python` are those of this very test."""
     bin_ = folder / ".venv" / "bin"
     bin_.mkdir(parents=True)
-    for name, arguments in (("carafe", " -m carafe"), ("python", "")):
-        (bin_ / name).write_text(f'#!/bin/sh\nexec "{sys.executable}"{arguments} "$@"\n')
+    python = shlex.quote(sys.executable)
+    for name, line in (
+        ("carafe", CARAFE.format(python=python, warm=shlex.join(warm()))),
+        ("python", f'exec {python} "$@"'),
+    ):
+        (bin_ / name).write_text(f"#!/bin/sh\n{line}\n")
         (bin_ / name).chmod(0o755)
     return bin_
 
@@ -162,7 +175,7 @@ def test_it_runs(command: Command, stack: Stack, tmp_path: Path) -> None:
             assert callable(getattr(test_smallest_rounds, form.test))
         case Assignment():
             name = command.text.partition("=")[0]
-            assert name.islower() or name.lower() in Settings.model_fields, f"{name} is no setting: {command}"
+            assert name.islower() or name.lower() in Settings.model_fields, f"{name} is not a setting: {command}"
         case Elsewhere():
             named = re.findall(r"(?<!\S)(?:deploy/kustomize/|docs/|tests/)[^\s:|,;]+", f"{command.text} {form.why}")
             assert [path for path in named if not (ROOT / path).exists()] == []

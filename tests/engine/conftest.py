@@ -15,8 +15,8 @@ import pytest
 import redis
 from celery import Celery
 
-from carafe.jobs import Client, State
-from carafe.jobs.enqueueing import Limits
+from carafe import Client, State
+from carafe.jobs.new_job import Limits
 from carafe.jobs.records import JobRecord
 from carafe.steward.steward import Steward
 from tests.engine.redis_keys import undocumented

@@ -1,4 +1,4 @@
-"""Faults of ours that nobody foresaw, on demand: a test pushes a name to the list ``faults`` in Redis.
+"""Unexpected faults of ours, on demand: a test pushes a name to the list ``faults`` in Redis.
 
 Named in HANDLER_MODULES by the test that wants them.
 """
@@ -14,6 +14,7 @@ from redis import Redis
 from carafe.engine import engine as engine_module
 from carafe.engine import worker
 from carafe.engine.engine import Engine
+from carafe.jobs.queue_name import QUEUE
 
 TIMES = 2
 
@@ -36,18 +37,19 @@ def _raise(error: BaseException) -> Any:
 
 
 def heartbeat_stumbles(engine: Any) -> None:
-    """Two beats fail for no foreseen reason."""
-    engine.held = _times(lambda: _raise(KeyError("a fault of ours")), engine.held, lambda: engine.__dict__.pop("held"))
+    """Two beats fail with an unexpected error."""
+    truth = engine.reconciliation
+    truth.held = _times(lambda: _raise(KeyError("a fault of ours")), truth.held, lambda: truth.__dict__.pop("held"))
 
 
 def heartbeat_dies(engine: Any) -> None:
     """Its thread ends; that is seen sooner than by default."""
     worker.STALE = 1.5
-    engine.held = lambda since: _raise(SystemExit("a fault of ours"))
+    engine.reconciliation.held = lambda since: _raise(SystemExit("a fault of ours"))
 
 
 def scaling_stumbles(engine: Any) -> None:
-    """Two rounds fail for no foreseen reason."""
+    """Two rounds fail with an unexpected error."""
     scaling = engine.scaling
     scaling._say = _times(lambda: _raise(KeyError("a fault of ours")), scaling._say, lambda: scaling.__dict__.pop("_say"))
 
@@ -58,7 +60,7 @@ def slot_dies(engine: Any) -> None:
     engine.runner.revive = lambda: None
     ended: Future[None] = Future()
     ended.set_result(None)
-    for slot in engine.slots:
+    for slot in engine.runner.slots:
         if slot.claim is not None:
             slot.claim.task = ended
 
@@ -70,13 +72,26 @@ def engine_ends(engine: Any) -> None:
 
 
 def loop_is_blocked(engine: Any) -> None:
-    """What blocks the loop is told of sooner than by default."""
+    """What blocks the loop is reported sooner than by default."""
     worker.STALE = 1.5
+
+
+def consumer_leaves(engine: Any) -> None:
+    """Celery's consumer has left the queue, and the rest of the worker is well."""
+    engine.consumer.channel._active_queues.remove(QUEUE)
 
 
 FAULTS = {
     fault.__name__: fault
-    for fault in (heartbeat_stumbles, heartbeat_dies, scaling_stumbles, slot_dies, engine_ends, loop_is_blocked)
+    for fault in (
+        heartbeat_stumbles,
+        heartbeat_dies,
+        scaling_stumbles,
+        slot_dies,
+        engine_ends,
+        loop_is_blocked,
+        consumer_leaves,
+    )
 }
 
 

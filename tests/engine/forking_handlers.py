@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from carafe.jobs import Context, SyncContext, handler
+from carafe import Context, SyncContext, handler
 from tests.engine.forking_jobs import Forking, InLoop, InProcess, InThread
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]

@@ -1,6 +1,6 @@
 """Jobs whose handlers start processes (JOB_MODULES)."""
 
-from carafe.jobs import Job
+from carafe import Job
 
 
 class Forking(Job):

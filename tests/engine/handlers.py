@@ -6,14 +6,12 @@ import hashlib
 import os
 import threading
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
-import psycopg
 from pydantic import BaseModel
-from redis.asyncio import Redis
 
-from carafe.jobs import Cancel, Context, Discard, Retry, Snooze, SyncContext, handler
+from carafe import Cancel, Context, Discard, Retry, Snooze, SyncContext, handler
 from tests.engine.jobs import (
     AsyncDo,
     Commit,
@@ -29,6 +27,9 @@ from tests.engine.jobs import (
     ThreadDo,
     Versioned,
 )
+
+if TYPE_CHECKING:
+    import psycopg
 
 
 class Model(BaseModel):
@@ -94,9 +95,16 @@ def act(job: Do, ctx: Context | SyncContext) -> Any:
     return RESULTS[job.what]
 
 
+def connected() -> "psycopg.Connection":
+    """A connection of a plain function's own."""
+    import psycopg  # here: a child process that makes no connection is spared a fifth of its start
+
+    return psycopg.connect(os.environ["DATABASE_URL"], autocommit=True)
+
+
 def pass_gate(gate: int) -> None:
     """Wait until nobody holds the advisory lock."""
-    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
+    with connected() as connection:
         connection.execute("select pg_advisory_lock_shared(%s)", (gate,))
 
 
@@ -111,7 +119,7 @@ async def pass_gate_async(gate: int) -> None:
 
 def runs(ctx: SyncContext, word: str = "run") -> int:
     """Record an effect; how many this job has left by now."""
-    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
+    with connected() as connection:
         connection.execute("insert into effects (job_id, word) values (%s, %s)", (ctx.job_id, word))
         found = connection.execute("select count(*) from effects where job_id = %s", (ctx.job_id,)).fetchone()
         assert found is not None
@@ -264,6 +272,8 @@ async def commit_within(job: CommitWithin, ctx: Context) -> None:
 
 @handler(OnRedis)
 async def on_redis(job: OnRedis, ctx: Context) -> str:
+    from redis.asyncio import Redis  # here, since each child process imports this module
+
     redis = Redis.from_url(os.environ["REDIS_URL"], socket_timeout=None)  # it waits for as long as the test wants
     try:
         await redis.blpop([job.gate], timeout=0)

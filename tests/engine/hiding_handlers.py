@@ -3,11 +3,13 @@
 import asyncio
 import logging
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import structlog
 
-from carafe.jobs import Cancel, Context, Discard, Retry, SyncContext, handler
+from carafe import Cancel, Context, Discard, Retry, SyncContext, handler
 from tests.engine.hiding_jobs import AsyncLetting, Letting, ProcessLetting, ThreadLetting
 
 
@@ -17,6 +19,17 @@ def let_out(job: Letting, ctx: Context | SyncContext) -> Any:
     logging.getLogger("letting").warning("plain %s", said)
     structlog.stdlib.get_logger("letting").warning("structured", key=key, within={"password": [password]})
     match job.how:
+        case "threads":
+            say = logging.getLogger("threads").warning
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(say, "from a pool %s", said).result()
+            thread = threading.Thread(target=say, args=("from a thread %s", said), kwargs={"extra": {f"name {key}": key}})
+            thread.start()
+            thread.join()
+            return None
+        case "names":
+            structlog.stdlib.get_logger("letting").warning("names", **{key: key, f"of {password}": 1})
+            return None
         case "error":
             try:
                 raise ValueError(said)
@@ -28,6 +41,8 @@ def let_out(job: Letting, ctx: Context | SyncContext) -> Any:
             except ValueError:
                 logging.getLogger("letting").exception("failed")
             return None
+        case "class":
+            raise type(f"Refused_{key}", (ValueError,), {"__module__": key})(said)
         case "retry":
             raise Retry(said)
         case "discard":
@@ -56,6 +71,12 @@ async def in_a_task(job: AsyncLetting, ctx: Context) -> Any:
     if job.how == "progress":
         await progress(ctx, job)
         await asyncio.Event().wait()
+    if job.how == "threads":
+        say = logging.getLogger("threads").warning
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, say, "from an executor %s", job.key.get_secret_value())
+        with ThreadPoolExecutor(1) as pool:
+            await loop.run_in_executor(pool, say, "from its own executor %s", job.key.get_secret_value())
     return let_out(job, ctx)
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, PlainSerializer, SecretStr
 
-from carafe.jobs import Job
+from carafe import Job
 
 FORBIDDEN = "not-in-this-house-1"
 

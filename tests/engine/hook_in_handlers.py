@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from carafe.jobs import Change, State, hook
+from carafe import Change, State, hook
 from tests.engine.jobs import NoOp
 
 if TYPE_CHECKING:

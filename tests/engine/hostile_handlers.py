@@ -22,9 +22,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from redis.asyncio import Redis
-
-from carafe.jobs import Cancel, Context, Discard, Retry, Snooze, SyncContext, handler
+from carafe import Cancel, Context, Discard, Retry, Snooze, SyncContext, handler
 from tests.engine.hostile_jobs import (
     HostileAsync,
     HostileProcess,
@@ -92,7 +90,7 @@ class SaysItIsRetry(Exception):
 
 
 class NoModule(Exception):
-    """Its module is no text."""
+    """Its module is not a text."""
 
     __module__ = 5  # type: ignore[assignment]
 
@@ -136,7 +134,7 @@ class BadResult:
 
 
 def throws(error: BaseException) -> Callable[[], Any]:
-    """Raise it anew."""
+    """Raise it again."""
 
     def run() -> Any:
         raise error.with_traceback(None)
@@ -291,7 +289,7 @@ def swallows() -> int:
 ACTS: dict[str, Act] = {
     # By its own class: a BaseExceptionGroup of errors is an ExceptionGroup.
     **{f"raises {name}": Act(throws(error), type(error).__name__) for name, error in EACH.items()},
-    "raises CancelledError": Act(throws(asyncio.CancelledError("mine")), "CancelledError"),
+    "raises CancelledError": Act(throws(asyncio.CancelledError("mine")), "CancelledError the handler was cancelled"),
     "raises an exception without text": Act(throws(NoText()), "NoText, whose text cannot be made: RuntimeError"),
     "raises one whose text is None": Act(throws(NoneForText()), "NoneForText, whose text cannot be made: TypeError"),
     "raises one whose text exits": Act(throws(ExitsForText()), "ExitsForText, whose text cannot be made: SystemExit"),
@@ -507,6 +505,8 @@ def ordinary_in_thread(job: OrdinaryThread, ctx: SyncContext) -> list[Any]:
 
 @handler(Waits)
 async def waits(job: Waits, ctx: Context) -> str:
+    from redis.asyncio import Redis  # here, since each child process imports this module
+
     redis = Redis.from_url(os.environ["REDIS_URL"], socket_timeout=None)
     try:
         await redis.blpop([job.gate], timeout=0)

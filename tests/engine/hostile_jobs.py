@@ -1,6 +1,6 @@
 """The kinds of the hostile handlers (JOB_MODULES). `what` names one of `tests.engine.hostile_handlers`'s acts."""
 
-from carafe.jobs import Job
+from carafe import Job
 
 
 class Hostile(Job):

@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from carafe.jobs import Context, handler
+from carafe import Context, handler
 from tests.engine.leaking_jobs import Followed, Leak, Together
 
 kept: list[Any] = []

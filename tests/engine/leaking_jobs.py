@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from carafe.jobs import Change, Job, State, hook
+from carafe import Change, Job, State, hook
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession

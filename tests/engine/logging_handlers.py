@@ -8,7 +8,7 @@ import threading
 
 import structlog
 
-from carafe.jobs import Context, SyncContext, handler
+from carafe import Context, SyncContext, handler
 from tests.engine.handlers import pass_gate, pass_gate_async
 from tests.engine.logging_jobs import AsyncSay, ProcessSay, Say, ThreadSay
 

@@ -1,6 +1,6 @@
 """Jobs whose handlers log (JOB_MODULES of test_job_logs.py)."""
 
-from carafe.jobs import Job
+from carafe import Job
 
 
 class Say(Job):

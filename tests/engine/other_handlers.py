@@ -1,6 +1,6 @@
 """Handlers that only some workers have: a rollout mixes releases."""
 
-from carafe.jobs import Context, handler
+from carafe import Context, handler
 from tests.engine.handlers import runs_async
 from tests.engine.jobs import Elsewhere
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from carafe.engine.application import application_of
-from carafe.settings import Settings
+from carafe.settings.settings import Settings
 
 
 def given(port: int) -> Settings:

@@ -11,10 +11,10 @@ from uuid import UUID
 
 import pytest
 
-from carafe.database import Database
-from carafe.jobs import Client, State
-from carafe.jobs.queue import Queue
+from carafe import Client, State
+from carafe.queue.queue import Queue
 from carafe.steward.steward import Steward
+from carafe.store.database import Database
 from tests.engine.conftest import States, Words
 from tests.engine.jobs import Effect, NoOp, OnRedis
 from tests.engine.worker_process import WorkerProcess

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,9 +10,10 @@ from typing import Any
 import pytest
 from celery.exceptions import ImproperlyConfigured
 
+from carafe import Client, State
 from carafe.engine.application import Application
-from carafe.jobs import Client, State
-from carafe.settings import SecretUrl, Settings
+from carafe.settings.settings import SecretUrl, Settings
+from tests import forked
 from tests.engine.conftest import Gates, States
 from tests.engine.jobs import DO, AsyncDo, NoOp
 from tests.engine.worker_process import WorkerProcess, bare_environment
@@ -27,17 +27,9 @@ def celery(environment: dict[str, str], tmp_path: Path) -> Any:
     """Runs `celery -A worker …`; exit code and output."""
 
     def run(*arguments: str) -> tuple[int, str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "celery", "-A", "worker", *arguments],
-            cwd=tmp_path,
-            env=bare_environment() | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        return done.returncode, done.stdout
+        command = [sys.executable, "-m", "celery", "-A", "worker", *arguments]
+        code, output, errors = forked.run(command, folder=tmp_path, environment=bare_environment() | environment, within=60)
+        return code, errors + output
 
     return run
 

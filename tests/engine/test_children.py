@@ -59,10 +59,18 @@ def test_a_child_whose_parent_died_while_it_started_begins_nothing(parent: str, 
     os.close(reading)
 
 
+def test_what_a_job_may_never_need_is_not_imported() -> None:
+    """Half of the time that a child took to start."""
+    unneeded = {"asyncpg", "carafe.settings.settings", "celery", "colorama", "redis", "rich", "sqlalchemy"}
+    code = f"import sys, carafe.engine.child, carafe.telemetry.logging; print(sorted({unneeded} & set(sys.modules)))"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
 async def test_whoever_kills_never_waits_for_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """As of a process that the kernel takes long to end."""
     monkeypatch.setattr(children, "GRACE", 0.0)
-    child = Child(orjson.dumps([["tests.engine.jobs"], [], [], []]).decode())
+    child = Child(orjson.dumps([["tests.engine.jobs"], [], [], []]).decode(), os.environ, os.getcwd())
     held = []
     with monkeypatch.context() as patched:
         patched.setattr(os, "killpg", lambda *arguments: held.append(arguments))

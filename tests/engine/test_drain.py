@@ -1,4 +1,4 @@
-"""SIGTERM loses nothing and costs nothing (DESIGN.md rule 6). Each test ends a worker of its own."""
+"""SIGTERM loses nothing and costs nothing (docs/design rule 6). Each test ends a worker of its own."""
 
 import signal
 from collections.abc import AsyncIterator
@@ -8,8 +8,8 @@ from uuid import UUID
 import psutil
 import pytest
 
-from carafe.jobs import Client, State
-from carafe.jobs.audit import Actor
+from carafe import Client, State
+from carafe.store.audit import Actor
 from tests.engine.conftest import Gates, StartWorker, States, Words, workers
 from tests.engine.jobs import DO, AsyncDo, NoOp, ProcessDo, ThreadDo
 from tests.engine.worker_process import WorkerProcess
@@ -146,7 +146,7 @@ async def test_a_handler_that_blocks_the_loop_does_not_hold_up_the_end(
     await eventually(lambda: _begun(effects, job.id))
     worker.signal()
     assert await worker.ended() == 0, worker.log
-    assert worker.events("ending while a handler holds the event loop: the worker's jobs are left to the rescue")
+    assert worker.events("ending while a handler holds the event loop: the steward will rescue the worker's jobs")
     # It has said goodbye all the same, so that its jobs are rescued at once.
     assert await state_of(worker, database) == "stopped"
 
@@ -219,6 +219,11 @@ async def test_an_operator_drains_one_worker_and_the_others_go_on(
         await client.drain_worker(worker_id, by=Actor("ana", "api"))
         await worker.drains()
         assert await state_of(other, database) == "running"
+        # The node goes too: its first signal does not count as a second one, and the job still has its time.
+        await client.drain_worker(worker_id, by=Actor("ana", "api"))
+        worker.signal()
+        await eventually(lambda: bool(worker.events_like("asked to end while an operator's drain")))
+        assert not worker.events("asked again to drain")
     assert await worker.ended() == 0
     record = await client.get(job.id)
     assert (record.state, record.attempt, record.result) == (State.SUCCEEDED, 1, "held")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from carafe.jobs import Client, State
+from carafe import Client, State
 from tests.engine.conftest import ClientWith, StartWorker, States
 from tests.engine.forking_jobs import Forking, InLoop, InProcess, InThread
 from tests.engine.worker_process import WorkerProcess

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from carafe.jobs import Client, State
+from carafe import Client, State
 from carafe.steward import rescuer
 from carafe.steward.steward import Steward
 from tests.engine.conftest import Gates, StartWorker, Words

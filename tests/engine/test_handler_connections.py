@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from carafe.jobs import Client, State
+from carafe import Client, State
 from tests.engine.conftest import ClientWith, Gates, Words
 from tests.engine.leaking_jobs import Followed, Leak, Together
 from tests.engine.worker_process import WorkerProcess

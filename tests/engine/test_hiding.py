@@ -1,18 +1,19 @@
 """The values of secret fields stand in nothing that an attempt leaves, however it ends and wherever it runs."""
 
 import random
+from functools import partial
 from typing import Any
 
 import orjson
 import pytest
 from pydantic import SecretStr
 
+from carafe import Client, State
 from carafe.engine.hiding import SHORTEST, Hiding, overlap
-from carafe.jobs import Client, State
-from carafe.jobs.job_logs import read
 from carafe.jobs.records import JobRecord
 from carafe.jobs.secret_fields import REDACTED
-from carafe.settings import Settings
+from carafe.settings.settings import Settings
+from carafe.store.job_logs import read
 from tests.engine.conftest import ClientWith
 from tests.engine.hiding_jobs import FORBIDDEN, AsyncLetting, Letting, Login, ProcessLetting, ThreadLetting
 from tests.engine.worker_process import WorkerProcess
@@ -26,7 +27,7 @@ MODES: dict[str, type[Letting]] = {"async": AsyncLetting, "thread": ThreadLettin
 
 
 def test_a_value_is_replaced_however_it_is_written() -> None:
-    hiding = Hiding.of([PASSWORD, "short", b"\xff\x00bytes-of-it", 123_456_789, {"inner": ["deep-inside"]}])
+    hiding = Hiding.of([PASSWORD, "short", b"\xff\x00bytes-of-it", 123_456_789, {"inner": ["deep-inside"]}, "a b/c d/e"])
     assert hiding is not None
     for written in (
         PASSWORD,
@@ -36,6 +37,7 @@ def test_a_value_is_replaced_however_it_is_written() -> None:
         "deep-inside",
         "123456789",
         "https://user:s%C3%A9same-%22quoted%22-%5Cback@host",
+        *("a%20b%2Fc%20d%2Fe", "a%20b/c%20d/e", "a+b%2Fc+d%2Fe"),
     ):
         hidden = hiding.text(f"before {written} after")
         assert REDACTED in hidden, written
@@ -46,6 +48,16 @@ def test_a_value_is_replaced_however_it_is_written() -> None:
     assert hiding.text("cut within deep-in…") == f"cut within {REDACTED}…"
     assert hiding.text("nside, and its end") == "nside, and its end"
     assert hiding.text("inside, and its end") == f"{REDACTED}, and its end"
+
+
+def test_the_keys_of_a_secret_dictionary_are_secret_unless_they_are_names() -> None:
+    names = {"password": "one-of-them", "Content-Type": "another-one", "AWS_ACCESS_KEY_ID": "and-another"}
+    keys = {"KeySecret77": 1, "ann@example.org": 2, 7_654_321: 3, ("inside-a", b"tuple-of-keys"): 4, "x" * 33: 5}
+    hiding = Hiding.of([names | keys])
+    assert hiding is not None
+    assert hiding.text(" ".join(names)) == " ".join(names)
+    for text in ("KeySecret77", "ann@example.org", "7654321", "inside-a", "tuple-of-keys", "x" * 33, *names.values()):
+        assert hiding.text(f"with {text}.") == f"with {REDACTED}."
 
 
 def test_json_stays_json() -> None:
@@ -158,7 +170,7 @@ KEPT = {
     "TRACE_URL_TEMPLATE",
 }
 """Settings with a secret in them that handlers may need (they enqueue, open sessions, call webhooks, send spans), or that
-whoever reads a page knows."""
+anyone who reads a page knows."""
 
 
 def test_every_secret_setting_is_withheld_from_child_processes_or_known_to_be_needed() -> None:
@@ -172,12 +184,12 @@ def test_every_secret_setting_is_withheld_from_child_processes_or_known_to_be_ne
 
 @pytest.mark.process
 async def test_a_child_process_does_not_get_the_web_processs_secrets(worker: WorkerProcess, client: Client) -> None:
-    threads, childs = [
+    threads, children = [
         await client.wait((await client.enqueue(letting(mode, "environment"))).id, timeout=40)
         for mode in ("thread", "process")
     ]
-    assert {"DATABASE_URL", "REDIS_URL", "PASSWORD_OF_THE_APPLICATION"} <= set(childs.result)
-    assert not set(WEBS) & set(childs.result)
+    assert {"DATABASE_URL", "REDIS_URL", "PASSWORD_OF_THE_APPLICATION"} <= set(children.result)
+    assert not set(WEBS) & set(children.result)
     assert set(WEBS) <= set(threads.result)
 
 
@@ -198,11 +210,14 @@ async def stored(database: Any, job_id: Any) -> str:
 HOW: dict[str, State] = {
     "error": State.DEAD,
     "logged error": State.SUCCEEDED,
+    "class": State.DEAD,
     "retry": State.DEAD,
     "discard": State.DEAD,
     "cancel": State.CANCELLED,
     "cut": State.DEAD,
     "result": State.SUCCEEDED,
+    "threads": State.SUCCEEDED,
+    "names": State.SUCCEEDED,
 }
 
 
@@ -218,6 +233,7 @@ async def test_nothing_that_an_attempt_leaves_shows_a_secret(
     assert {how: record.state for how, record in records.items()} == HOW
     assert records["result"].result == {"key": REDACTED, REDACTED: 1, "text": f"{{{REDACTED}}}", "number": 42}
     assert records["error"].error == f"{{'key': '{REDACTED}', 'password': '{REDACTED}'}}"
+    assert records["class"].error_class == f"{REDACTED}.Refused_{REDACTED}"
     assert records["cut"].error is not None
     assert KEY[:6] not in records["cut"].error
     assert records["cut"].error.endswith("*…")
@@ -227,6 +243,16 @@ async def test_nothing_that_an_attempt_leaves_shows_a_secret(
         everything = "\n".join([*lines, await stored(database, job.id), repr(records[how])])
         assert not [secret for secret in SECRETS if secret in everything], (how, everything)
     await eventually(lambda: len(worker.events("structured")) > 0)
+    hidden = f"as ann with '{REDACTED}' and {REDACTED}"
+    for where in ("a pool", "a thread"):
+        await eventually(partial(worker.events, f"from {where} {hidden}"))
+    await eventually(
+        lambda: any(line.get(REDACTED) == REDACTED and f"of {REDACTED}" in line for line in worker.events("names"))
+    )
+    if mode == "async":
+        assert {f"from an executor {REDACTED}", f"from its own executor {REDACTED}"} <= set(
+            await logged(client, jobs["threads"].id)
+        )
     assert not [secret for secret in SECRETS if secret in worker.log], worker.log
 
 

@@ -7,8 +7,8 @@ import orjson
 import pytest
 from celery import Celery
 
-from carafe.jobs import Client, State
-from carafe.jobs.hints import Hint, encode
+from carafe import Client, State
+from carafe.queue.hints import Hint, encode
 from tests.engine.conftest import Counts, Gates, StartWorker, States, Words
 from tests.engine.jobs import AsyncDo, Effect, Elsewhere, NoOp, Versioned
 from tests.engine.worker_process import WorkerProcess
@@ -40,7 +40,7 @@ MALFORMED = {
     "headers that are a list": b'{"headers": []}',
     "no id": hint(id=None),
     "an id that is a number": hint(id=5),
-    "an id that is no UUID": hint(id="five"),
+    "an id that is not an UUID": hint(id="five"),
     "no kind": hint(shadow=None),
     "a kind that is a list": hint(shadow=["engine.no_op"]),
 }
@@ -58,7 +58,7 @@ async def test_malformed_hints_are_dropped_and_counted_and_good_ones_between_the
         assert (await client.wait(job.id, timeout=20)).state is State.SUCCEEDED
     await eventually(lambda: counts().get("hints malformed", 0) == before + len(MALFORMED))
     assert worker.probe("/livez")[0] == 200
-    assert worker.events("dropped messages that are no hints")
+    assert worker.events("dropped messages that are not hints")
 
 
 async def test_tasks_of_other_celery_applications_are_refused_in_words(
@@ -126,7 +126,10 @@ async def test_a_kind_that_no_worker_knows_waits_says_so_and_runs_when_one_comes
     await eventually(deferred)
     record = await client.get(job.id)
     assert (record.state, record.attempt) == (State.QUEUED, 0)
-    assert record.note == "waiting: no live worker has a handler for the kind 'engine.elsewhere'"
+    assert record.note == (
+        "The only live worker has no handler for the kind 'engine.elsewhere': HANDLER_MODULES must name the module with"
+        " its handler."
+    )
     after = await client.enqueue(NoOp())
     assert (await client.wait(after.id, timeout=20)).state is State.SUCCEEDED
     assert counts()["hints of foreign kinds"] >= 1
@@ -152,6 +155,10 @@ async def test_arguments_of_a_newer_release_wait_for_its_workers(
     await eventually(deferred)
     record = await client.get(job.id)
     assert (record.state, record.attempt, record.releases) == (State.QUEUED, 0, 0)
+    assert record.note == (
+        "The only live worker does not know version 2 of the arguments of 'engine.versioned', only up to 1:"
+        " it waits for workers of the release that enqueued it."
+    )
     async with gate() as number:
         # With its slots taken, the older worker leaves the hint to the newer one.
         for busy in await client.enqueue_many([NoOp(gate=number) for _ in range(5)]):

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from carafe.jobs import Client, State
+from carafe import Client, State
 from tests.engine.conftest import ClientWith, Gates, States, Words
 from tests.engine.jobs import Hooked
 from tests.engine.worker_process import WorkerProcess

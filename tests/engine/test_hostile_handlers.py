@@ -1,4 +1,4 @@
-"""A handler can do nothing to its worker but end its own job (DESIGN.md rule 10).
+"""A handler can do nothing to its worker but end its own job (docs/design rule 10).
 
 One worker bears everything below. Each hostile job ends once, with words that name its cause, and an ordinary job after it
 runs as ever; at the end the worker has as many slots, threads, descriptors, children and connections as before.
@@ -12,8 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
-from carafe.engine.engine import CLAIMS, WRITES
-from carafe.jobs import Client, State
+from carafe import Client, State
+from carafe.engine.arrivals import CLAIMS
+from carafe.engine.writer import WRITES
 from carafe.jobs.records import JobRecord
 from tests.engine.conftest import ClientWith, StartWorker, States
 from tests.engine.hostile_handlers import ACTS, BUILTINS, IN_A_THREAD_OF_OURS, ON_THE_LOOP, Act
@@ -27,30 +28,12 @@ DONE = ["done", "", 28]
 """What an ordinary job returns: its context is clean, and the precision of decimal numbers Python's own."""
 
 IN_PROCESSES = (
-    "raises KeyboardInterrupt",
-    "raises SystemExit",
-    "raises StopIteration",
-    "raises GeneratorExit",
-    "raises CancelledError",
-    "raises an exception without text",
-    "raises one whose text exits",
-    "raises a chain of 20,000",
-    "raises a deep group",
-    "raises Discard of None",
-    "snoozes for 30,000 years",
-    "returns NaN",
-    "returns an integer beyond 64 bits",
-    "returns a coroutine",
-    "exits",
-    "logs hostile values",
-    "sets a context variable",
-    "changes the folder",
-    "lowers the recursion limit",
-    "raises a retry of its own",
-    "raises one whose class exits",
-    "returns what cannot be looked at",
+    *(what for what in ACTS if what.removeprefix("raises ") not in BUILTINS),
+    *(f"raises {name}" for name in ("KeyboardInterrupt", "SystemExit", "StopIteration", "GeneratorExit", "MemoryError")),
+    *(f"raises {name}" for name in ("ExceptionGroup", "SystemError", "UnicodeDecodeError", "TimeoutError")),
 )
-"""What a child process does: one of each sort, since each costs the start of a Python."""
+"""What child processes do: everything but most of Python's own exceptions, which are of one sort, since each costs the start
+of a Python."""
 
 DEATHS = {
     "ends its process": "ChildDied the job's process exited with code 13",
@@ -123,8 +106,7 @@ def ended_once(record: JobRecord, words: str | None) -> None:
 async def as_ever(worker: WorkerProcess, before: Belongings, once: Client) -> AsyncIterator[None]:
     """After the test an ordinary job of each sort runs, and the worker is well."""
     yield
-    for kind in (Ordinary, OrdinaryThread):
-        job = await once.enqueue(kind())
+    for job in await once.enqueue_many([Ordinary(), OrdinaryThread()]):
         record = await once.wait(job.id, timeout=20)
         assert (record.state, record.result, record.attempt) == (State.SUCCEEDED, DONE, 1), said(record)
     assert worker.probe("/livez") == (200, "ok")
@@ -159,6 +141,7 @@ async def test_in_processes(once: Client) -> None:
 
 def test_there_are_enough_of_them() -> None:
     assert len(ACTS) + len(ON_THE_LOOP) - len(BUILTINS) >= 60
+    assert len(IN_PROCESSES) + len(DEATHS) >= 60
 
 
 @pytest.mark.usefixtures("as_ever")

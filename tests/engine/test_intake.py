@@ -1,25 +1,17 @@
 """How much a worker takes: what it has judged to fit is not pushed back again."""
 
 from collections import Counter
+from collections.abc import Callable
 from uuid import uuid4
 
 import pytest
 
 from carafe.engine.intake import MAX_POP, Intake
 from carafe.engine.ledger import Hinted
-from carafe.engine.pace import FLOOR, HORIZON, Pace
+from carafe.engine.runtimes import FLOOR, HORIZON, Pace
 from carafe.engine.slot import Slot
 
 SLOTS = 5
-
-
-class Load:
-    """A worker whose slots are free and whose ends are all written."""
-
-    def __init__(self) -> None:
-        self.slots = [Slot(index) for index in range(SLOTS)]
-        self.unwritten = 0
-        self.without_postgres = False
 
 
 def known_pace(seconds: float) -> Pace:
@@ -31,13 +23,19 @@ def known_pace(seconds: float) -> Pace:
 
 
 def hints(count: int) -> list[Hinted]:
-    """So many hints."""
+    """This many hints."""
     return [Hinted(uuid4(), "noop", b"") for _ in range(count)]
 
 
 def opened(pace: Pace) -> Intake:
     """An intake that takes."""
-    intake = Intake(Load(), pace, ["noop"], Counter(), lambda: None)
+    return with_postgres(pace, lambda: False)
+
+
+def with_postgres(pace: Pace, away: Callable[[], bool]) -> Intake:
+    """An intake that takes while Postgres is not `away`, of a worker whose slots are free and whose ends are all written."""
+    slots = [Slot(index) for index in range(SLOTS)]
+    intake = Intake(slots, pace, ["noop"], Counter(), unwritten=lambda: 0, without_postgres=away, wake=lambda: None)
     intake.closed = False
     return intake
 
@@ -75,11 +73,10 @@ def test_a_much_longer_run_counts_at_once() -> None:
 
 
 def test_nothing_is_taken_that_postgres_could_not_be_asked_for() -> None:
-    load = Load()
-    intake = Intake(load, known_pace(0.001), ["noop"], Counter(), lambda: None)
-    intake.closed = False
+    away = False
+    intake = with_postgres(known_pace(0.001), lambda: away)
     assert intake.room() > 0
-    load.without_postgres = True
+    away = True
     assert intake.room() == 0
     # Nor kept, when a pop that was under way brings it.
     assert len(intake.take(hints(3))) == 3

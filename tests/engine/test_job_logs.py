@@ -7,8 +7,8 @@ from uuid import UUID
 
 import pytest
 
-from carafe.jobs import Client, State
-from carafe.jobs.job_logs import MAX_BYTES, MAX_LINES, LogLine, read, were_cut
+from carafe import Client, State
+from carafe.store.job_logs import MAX_BYTES, MAX_LINES, LogLine, read, were_cut
 from tests.engine.conftest import ClientWith, Gates
 from tests.engine.logging_jobs import SAY, AsyncSay, ProcessSay, ThreadSay
 from tests.engine.worker_process import WorkerProcess
@@ -33,7 +33,7 @@ def worker_settings() -> dict[str, str]:
 
 @pytest.fixture
 def logged(client: Client) -> Logged:
-    """Waits until a job has logged so many lines; all of them."""
+    """Waits until a job has logged this many lines; all of them."""
 
     async def wait(job_id: UUID, lines: int, within: float = 60.0) -> list[LogLine]:
         found: list[LogLine] = []

@@ -6,8 +6,8 @@ from uuid import UUID
 
 import pytest
 
-from carafe.jobs import Client, State
-from carafe.jobs.job_logs import LogLine, read
+from carafe import Client, State
+from carafe.store.job_logs import LogLine, read
 from tests.engine.conftest import Gates, StartWorker
 from tests.engine.logging_jobs import SAY, AsyncSay
 from tests.waiting import eventually

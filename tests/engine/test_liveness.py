@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from carafe.jobs import Client, State
-from carafe.jobs.redis_rights import RUNNING
+from carafe import Client, State
+from carafe.queue.redis_rights import RUNNING
 from tests.engine.conftest import Gates, StartWorker
 from tests.engine.jobs import AsyncDo, NoOp
 from tests.engine.worker_process import WorkerProcess
@@ -36,14 +36,14 @@ async def test_an_error_that_nobody_foresaw_ends_neither_the_heartbeat_nor_the_t
     worker = await start_worker()
     await happens(redis_connection, "heartbeat_stumbles")
     await eventually(lambda: worker.events("heartbeat goes on"), 30)
-    (told,) = worker.events("heartbeat failed for no foreseen reason, trying again")
+    (told,) = worker.events("heartbeat failed: unexpected error, trying again")
     assert "a fault of ours" in str(told)
 
     await happens(redis_connection, "scaling_stumbles")
     async with gate() as closed:
         job = await client.enqueue(AsyncDo(what="hold", gate=closed))
         await eventually(lambda: redis_connection.zscore(RUNNING, str(job.id)) is not None, 30)
-    assert len(worker.events("the autoscaler is not told what runs, for no foreseen reason; trying again")) == 1
+    assert len(worker.events("what runs was not published for the autoscaler: unexpected error, trying again")) == 1
     assert (await client.wait(job.id, timeout=20)).state is State.SUCCEEDED
     assert worker.probe("/livez") == (200, "ok")
     await worker.stop()
@@ -64,7 +64,7 @@ async def test_a_dead_slot_is_seen(client: Client, start_worker: StartWorker, re
         # Claimed is not yet begun.
         await eventually(lambda: worker.events("job started", job_id=str(job.id)))
         await happens(redis_connection, "slot_dies")
-        await eventually(lambda: says(worker, "1 of 2 slots have ended under their jobs"), 30)
+        await eventually(lambda: says(worker, "1 of 2 slots are dead: their jobs' tasks or threads have ended"), 30)
     # Its handler was not dead after all.
     assert (await client.wait(job.id, timeout=20)).state is State.SUCCEEDED
     await eventually(lambda: worker.probe("/livez") == (200, "ok"))
@@ -91,3 +91,14 @@ async def test_the_job_that_blocks_the_loop_is_named(
     other = await client.enqueue(NoOp())
     assert (await client.wait(other.id, timeout=20)).state is State.SUCCEEDED
     await worker.stop()
+
+
+async def test_a_worker_whose_consumer_has_left_the_queue_is_alive_and_not_ready(
+    client: Client, start_worker: StartWorker, redis_connection: Any
+) -> None:
+    worker = await start_worker()
+    assert (await client.wait((await client.enqueue(NoOp())).id, timeout=30)).state is State.SUCCEEDED
+    await happens(redis_connection, "consumer_leaves")
+    status, said = worker.probe("/readyz")
+    assert (status, worker.probe("/livez")) == (503, (200, "ok"))
+    assert "Celery's consumer has left the queue 'default'" in said

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from carafe.jobs import Client
+from carafe import Client
 from tests.engine.conftest import Gates, StartWorker
 from tests.engine.jobs import Effect, NoOp
 from tests.waiting import eventually

@@ -8,11 +8,11 @@ from uuid import UUID
 
 import pytest
 
-from carafe.database import migrate
-from carafe.embedded import EmbeddedPostgres, EmbeddedServers, EmbeddedValkey, free_port
-from carafe.jobs import Client, State
+from carafe import Client, State
+from carafe.dev.embedded import EmbeddedPostgres, EmbeddedServers, EmbeddedValkey, free_port
 from carafe.jobs.errors import Unavailable
 from carafe.jobs.records import JobRecord
+from carafe.store.database import migrate
 from tests.engine.conftest import States, Words
 from tests.engine.jobs import Effect, OnRedis
 from tests.engine.worker_process import WorkerProcess

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from carafe.jobs import Client, State
+from carafe import Client, State
 from tests.engine.conftest import Gates, States, Words
 from tests.engine.jobs import DO
 from tests.engine.worker_process import WorkerProcess
@@ -150,7 +150,7 @@ async def test_arguments_that_no_longer_validate_end_dead_at_once_without_their_
         """update carafe.jobs set args = '{"what": "none", "gate": "hunter2", "number": ["sesame"]}' where id = $1""",
         job.id,
     )
-    await client.retry(job.id)
+    await client.run_now(job.id)
     record = await becomes(job.id, State.DEAD)
     (failed,) = record.attempts
     assert failed.cause == "validation"

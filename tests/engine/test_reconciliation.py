@@ -1,4 +1,4 @@
-"""The worker and the truth are reconciled both ways, and a suspect runs in a process of its own (DESIGN.md rules 7 and 9).
+"""The worker and the truth are reconciled both ways, and a suspect runs in a process of its own (docs/design rules 7 and 9).
 
 A lost reply, a rescue and a death are made here by what they leave in Postgres, as seen by the worker.
 """
@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from carafe.jobs import Client, Job, State
-from carafe.jobs.statements import CLAIM
+from carafe import Client, Job, State
+from carafe.store.statements import CLAIM
 from tests.engine.conftest import Gates, States, Words
 from tests.engine.jobs import AsyncDo, Commit, ThreadDo
 from tests.engine.worker_process import WorkerProcess
@@ -31,9 +31,7 @@ async def _without_a_hint(client: Client, database: Any, job: Job) -> UUID:
 async def test_a_claim_whose_reply_was_lost_comes_back(client: Client, database: Any, worker: WorkerProcess) -> None:
     worker_id = await database.fetchval("select id from carafe.workers where pid = $1", worker.pid)
     job_id = await _without_a_hint(client, database, AsyncDo(what="none"))
-    claimed = await database.fetch(
-        CLAIM.positional, *CLAIM.arguments(ids=[job_id], worker=worker_id, kinds=["engine.async"])
-    )
+    claimed = await CLAIM.fetch(database, ids=[job_id], worker=worker_id, kinds=["engine.async"])
     assert [row["id"] for row in claimed] == [job_id]
     record = await client.wait(job_id, timeout=20)
     assert (record.state, record.attempt, record.attempts) == (State.SUCCEEDED, 1, ())
@@ -90,5 +88,5 @@ async def _suspect(client: Client, database: Any, job: Job) -> UUID:
     """A job whose last worker died under it: it is due, and known as a suspect."""
     accepted = await client.enqueue(job, delay=3600)
     await database.execute("update carafe.jobs set suspect = true where id = $1", accepted.id)
-    await client.retry(accepted.id)
+    await client.run_now(accepted.id)
     return accepted.id

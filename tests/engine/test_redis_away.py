@@ -10,10 +10,10 @@ import psutil
 import pytest
 import redis
 
-from carafe.embedded import EmbeddedValkey, free_port
-from carafe.jobs import Client, State
-from carafe.jobs.hints import QUEUE
-from carafe.jobs.queue import Queue
+from carafe import Client, State
+from carafe.dev.embedded import EmbeddedValkey, free_port
+from carafe.jobs.queue_name import QUEUE
+from carafe.queue.queue import Queue
 from tests.engine.conftest import StartWorker, States
 from tests.engine.jobs import NoOp
 from tests.engine.refusing import refusing
@@ -206,7 +206,7 @@ async def test_a_worker_waits_for_a_server_that_answers_nobody(
 async def test_a_worker_waits_for_a_server_that_loads_or_is_a_cluster(
     client: Client, redis_url: str, start_worker: StartWorker, becomes: States
 ) -> None:
-    """A stand-in says it: this server has loaded its data before anybody could ask, and is no part of a cluster."""
+    """A stand-in says it: this server has loaded its data before anybody could ask, and is not a part of a cluster."""
     async with refusing(redis_url) as front:
         worker = await start_worker(REDIS_URL=front.url)
         queue = Queue(front.url, timeout=2)

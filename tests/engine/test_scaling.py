@@ -5,9 +5,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from carafe.engine.scaling import COUNTS_FOR
-from carafe.jobs import Client
-from carafe.jobs.redis_rights import BUSY, RUNNING
+from carafe import Client
+from carafe.queue.redis_rights import BUSY, COUNTS_FOR, RUNNING
 from tests.engine.conftest import Gates, StartWorker
 from tests.engine.jobs import AsyncDo, NoOp
 from tests.waiting import eventually
@@ -38,7 +37,7 @@ async def test_what_runs_and_who_is_busy_is_told_and_taken_back(
             assert 0 < int(redis_connection.ttl(key)) <= COUNTS_FOR
         # A wipe heals by itself, and what a worker that died has left is dropped by the others.
         redis_connection.flushall()
-        redis_connection.zadd(RUNNING, {"of a worker that died": 1})
+        redis_connection.zadd(RUNNING, {"of a worker that died": 1, "of no worker at all": 9e15})
         await told(redis_connection, BUSY, {name})
         await told(redis_connection, RUNNING, {str(job_id) for job_id in long})
 

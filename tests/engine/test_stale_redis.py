@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from carafe.jobs import Client, State
-from carafe.jobs.hints import QUEUE
+from carafe import Client, State
+from carafe.jobs.queue_name import QUEUE
 from carafe.steward.steward import Steward
 from chaos.servers import Valkey
 from tests.engine.conftest import StartWorker, Words

@@ -7,7 +7,7 @@ from typing import Any
 import psutil
 import pytest
 
-from carafe.jobs import Client, State
+from carafe import Client, State
 from tests.engine.conftest import ClientWith, Gates, StartWorker, States, Words
 from tests.engine.jobs import DO, AsyncDo, NoOp, ProcessDo, Small, ThreadDo
 from tests.engine.worker_process import WorkerProcess

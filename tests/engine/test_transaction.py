@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from carafe.jobs import Client, State
-from carafe.jobs.hints import Hint, stamp_of
+from carafe import Client, State
+from carafe.queue.hints import Hint, stamp_of
+from carafe.store.job_logs import read
 from tests.engine.conftest import ClientWith, Counts, Gates, Words
 from tests.engine.jobs import Commit, CommitApart, CommitWithin
 from tests.engine.worker_process import WorkerProcess
@@ -83,6 +84,14 @@ async def test_what_follows_the_transaction_runs_though_beats_find_the_row_gone(
 
     await eventually(afterwards)
     await eventually(lambda: worker.events("job completed", job_id=str(job.id)))
+    (told,) = worker.events("nothing changes a job that ctx.transaction() has ended", job_id=str(job.id))
+    assert told["what"].startswith("it returned a value that is not the job's result")
+
+    async def in_the_jobs_log() -> bool:
+        async with client.database.connection() as connection:
+            return [line.level for line in await read(connection, job.id) if told["event"] in line.text] == ["warning"]
+
+    await eventually(in_the_jobs_log)
     assert worker.events("a running job is no longer ours, stopping it", job_id=str(job.id)) == []
 
 

@@ -1,4 +1,4 @@
-"""An error that nobody foresaw while ends are written: no end is thrown away, and none holds up the others."""
+"""An error that is unexpected while ends are written: no end is thrown away, and none holds up the others."""
 
 import asyncio
 from typing import Any
@@ -7,12 +7,12 @@ import asyncpg
 import psutil
 import pytest
 
-from carafe.engine.ends import Succeeded
+from carafe import Client, State
+from carafe.engine.claim import Claim
+from carafe.engine.completions import Succeeded
 from carafe.engine.engine import Engine
-from carafe.engine.slot import Claim
-from carafe.jobs import Client, State
 from carafe.jobs.identifiers import uuid7
-from carafe.settings import Settings
+from carafe.settings.settings import Settings
 from tests.engine.conftest import StartWorker, States
 from tests.engine.jobs import Effect, OnRedis, ProcessDo, ThreadDo
 from tests.waiting import eventually
@@ -80,7 +80,7 @@ async def test_a_worker_without_threads_leaves_jobs_to_others_and_loses_no_slot(
 async def test_ends_whose_writing_is_cancelled_are_kept(database_url: str, redis_url: str) -> None:
     settings = Settings(database_url=database_url, redis_url=redis_url, _env_file=None)
     engine = Engine(settings, name="tests")
-    engine._writes, engine._late_event = asyncio.Semaphore(0), asyncio.Event()
+    writer = engine.writer
     begun = asyncio.Event()
 
     async def never(batch: Any) -> Any:
@@ -90,10 +90,10 @@ async def test_ends_whose_writing_is_cancelled_are_kept(database_url: str, redis
     engine.ledger.write = never  # type: ignore[method-assign, assignment]
     row = {"id": uuid7(), "kind": "engine.effect", "fence": 1, "attempt": 0, "suspect": False}
     end = Succeeded(Claim(row, b"", 0.0), 0.1, None)
-    task = asyncio.create_task(engine._write([end]))
+    task = asyncio.create_task(writer._write([end]))
     await begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert engine._late == [end]
-    assert engine._late_event.is_set()
+    assert writer._late == [end]
+    assert writer._fallen_behind.is_set()

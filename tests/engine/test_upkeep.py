@@ -2,7 +2,7 @@
 
 import pytest
 
-from carafe.jobs import Client, State
+from carafe import Client, State
 from tests.engine.conftest import StartWorker
 from tests.engine.jobs import AsyncDo
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 import pytest
 import redis
 
-from carafe.embedded import free_port
-from carafe.jobs import Client, State
-from carafe.jobs.hints import QUEUE
+from carafe import Client, State
+from carafe.dev.embedded import free_port
+from carafe.jobs.queue_name import QUEUE
 from tests.engine.conftest import StartWorker
 from tests.engine.jobs import NoOp
 from tests.engine.worker_process import WorkerProcess

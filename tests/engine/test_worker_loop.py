@@ -15,8 +15,8 @@ from structlog.testing import capture_logs
 
 import carafe
 from carafe.engine.captured_logs import running
+from carafe.engine.claim import Claim
 from carafe.engine.loop_watch import NOBODY, LoopWatch
-from carafe.engine.slot import Claim
 from carafe.engine.threads import Threads
 from carafe.engine.worker_loop import GuardedTask, SharedLoop, WorkerLoop, shown
 from carafe.jobs.identifiers import uuid7

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from carafe.settings import Settings
+from carafe.settings.settings import Settings
 from tests.forked import CARAFE, start
 from tests.waiting import eventually
 
@@ -32,6 +32,7 @@ class WorkerProcess:
         with open(self._log, "wb") as log:
             self.process = start(command, folder=folder, environment={**bare_environment(), **environment}, output=log)
         self._port: int | None = None
+        self._read, self._lines = 0, list[dict[str, Any]]()
 
     @property
     def pid(self) -> int:
@@ -44,27 +45,25 @@ class WorkerProcess:
 
     def events(self, event: str, **fields: object) -> list[dict[str, Any]]:
         """The log lines of this event whose fields have these values."""
-        lines = []
-        for line in self.log.splitlines():
-            try:
-                found = json.loads(line)
-            except ValueError:
-                continue
-            if found.get("event") == event and all(found.get(name) == value for name, value in fields.items()):
-                lines.append(found)
-        return lines
+        wanted = {"event": event, **fields}
+        return [line for line in self._all() if all(line.get(name) == value for name, value in wanted.items())]
 
     def events_like(self, words: str) -> list[dict[str, Any]]:
         """The log lines whose event begins with these words."""
-        lines = []
-        for line in self.log.splitlines():
+        return [line for line in self._all() if str(line.get("event")).startswith(words)]
+
+    def _all(self) -> list[dict[str, Any]]:
+        """Every line of the log that is JSON. Each is read once: who waits for one asks again and again."""
+        with open(self._log, "rb") as log:
+            log.seek(self._read)
+            whole, newline, _ = log.read().rpartition(b"\n")
+        self._read += len(whole + newline)
+        for text in whole.decode(errors="replace").splitlines():
             try:
-                found = json.loads(line)
+                self._lines.append(json.loads(text))
             except ValueError:
                 continue
-            if str(found.get("event")).startswith(words):
-                lines.append(found)
-        return lines
+        return self._lines
 
     async def ready(self, within: float = 30.0) -> "WorkerProcess":
         """Wait until it says that it takes jobs. Returns itself."""

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from carafe.database import Database
-from carafe.engine.ends import Cancelled, Failed, Released, Snoozed, Succeeded
+from carafe.engine.claim import Claim
+from carafe.engine.completions import Cancelled, Failed, Released, Snoozed, Succeeded
 from carafe.engine.ledger import Hinted, Ledger
-from carafe.engine.slot import Claim
 from carafe.jobs.definition import kinds
 from carafe.jobs.identifiers import uuid7
-from carafe.jobs.statements import Statement
+from carafe.store.database import Database
+from carafe.store.statement import Statement
 
 
 class ByHand:
@@ -50,7 +50,7 @@ class ByHand:
 async def run(database: Database, statement: Statement, **values: Any) -> Sequence[Mapping[str, Any]]:
     """Execute one of the system's statements."""
     async with database.connection() as connection:
-        rows: Sequence[Mapping[str, Any]] = await connection.fetch(statement.positional, *statement.arguments(**values))
+        rows: Sequence[Mapping[str, Any]] = await statement.fetch(connection, **values)
     return rows
 
 

@@ -7,8 +7,9 @@ import orjson
 import pytest
 from redis import Redis
 
-from carafe.jobs import Client
-from carafe.jobs.hints import QUEUE, decode
+from carafe import Client
+from carafe.jobs.queue_name import QUEUE
+from carafe.queue.hints import decode
 from tests.jobs.by_hand import ByHand
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from carafe.jobs import Cancel, Context, Discard, Job, Retry, Snooze, SyncContext, handler
+from carafe import Cancel, Context, Discard, Job, Retry, Snooze, SyncContext, handler
 
 
 class Greet(Job, kind="tests.greet"):

@@ -7,14 +7,14 @@ import asyncpg
 import httpx
 import pytest
 
-from carafe import metrics
-from carafe.database import Database
-from carafe.jobs import Client, Unavailable
-from carafe.jobs import acceptance as module
+from carafe import Client, Unavailable
 from carafe.postgres_url import connect
+from carafe.process.metrics import vitals
 from carafe.readmodel.model import ReadModel
-from carafe.settings import Settings
-from carafe.vitals import vitals
+from carafe.settings.settings import Settings
+from carafe.store import acceptance as module
+from carafe.store.database import Database
+from carafe.telemetry import metrics
 from carafe.web.application import create_web_application
 from tests.jobs.kinds import Greet
 from tests.waiting import eventually
@@ -58,7 +58,7 @@ async def seen(client: Client, http: httpx.AsyncClient) -> tuple[str | None, str
 async def test_a_full_disk_is_said_everywhere(
     carafe_client: Client, other: "asyncpg.Connection[asyncpg.Record]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("carafe.vitals.INTERVAL", 0.02)
+    monkeypatch.setattr("carafe.process.metrics.INTERVAL", 0.02)
     monkeypatch.setattr("carafe.web.health.KEPT", 0.0)
     full = "is full: no space is left on its disk"
     async with (
@@ -73,7 +73,7 @@ async def test_a_full_disk_is_said_everywhere(
         await eventually(lambda: metrics.POSTGRES_UP.read() == {(): 0})
         reason, attention, _ = await seen(carafe_client, http)
         assert reason == full
-        assert attention == f"no job can be accepted, and none can end: Postgres {full}"
+        assert attention == f"jobs can be neither accepted nor finished: Postgres {full}"
         await other.execute(NOT_FULL)
         await carafe_client.enqueue(Greet(name="room again"))
         await eventually(lambda: metrics.POSTGRES_UP.read() == {(): 1})
@@ -81,10 +81,22 @@ async def test_a_full_disk_is_said_everywhere(
     assert [job.args["name"] for job in (await carafe_client.find()).jobs] == ["room again"]
 
 
+@pytest.mark.parametrize("code", ["25006", "53100", "53200", "53300", "57P01", "57P02", "57P03", "57P04", "57P05", "58030"])
+async def test_a_server_that_says_it_cannot_is_away(
+    carafe_client: Client, other: "asyncpg.Connection[asyncpg.Record]", code: str
+) -> None:
+    await other.execute(FULL.replace("53100", code))
+    with pytest.raises(Unavailable):
+        await carafe_client.enqueue(Greet(name="refused"))
+    await other.execute(NOT_FULL)
+    await eventually(lambda: not carafe_client.database.away)
+    await carafe_client.enqueue(Greet(name="taken again"))
+
+
 async def test_a_locked_table_is_said_and_what_is_tried_leaves_nothing(
     carafe_client: Client, other: "asyncpg.Connection[asyncpg.Record]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("carafe.vitals.INTERVAL", 0.02)
+    monkeypatch.setattr("carafe.process.metrics.INTERVAL", 0.02)
     monkeypatch.setattr(module, "LOCKED", 0.1)
     async with vitals(carafe_client.database, carafe_client.queue), health_of(carafe_client) as http:
         await eventually(lambda: metrics.POSTGRES_UP.read() == {(): 1})
@@ -103,7 +115,7 @@ async def test_a_locked_table_is_said_and_what_is_tried_leaves_nothing(
 async def test_an_enqueue_behind_a_lock_is_told_so_and_its_outcome_is_known(
     carafe_client: Client, other: "asyncpg.Connection[asyncpg.Record]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("carafe.jobs.client.LOCK_TIMEOUT", 0.1)
+    monkeypatch.setattr("carafe.client.client.LOCK_TIMEOUT", 0.1)
     given = {"database_url": carafe_client.database.url, "redis_url": "redis://127.0.0.1:1/0"}
     async with Client.from_settings(Settings.model_validate(given)) as client, other.transaction():
         await other.execute("lock table carafe.jobs in access exclusive mode")

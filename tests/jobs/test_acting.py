@@ -1,17 +1,21 @@
 """What an operator does to one job, and that the audit says so in the same transaction."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import psycopg
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from carafe.jobs import (
+from carafe import (
     Change,
     Client,
     InvalidArguments,
@@ -24,16 +28,17 @@ from carafe.jobs import (
     SyncClient,
     hook,
 )
-from carafe.jobs.audit import Actor
-from carafe.jobs.bulk import BulkActionRecord
 from carafe.jobs.definition import REDACTED
 from carafe.jobs.errors import WorkerNotFound
-from carafe.jobs.filters import JobFilter
 from carafe.jobs.identifiers import uuid7
-from carafe.jobs.moves import HookFailed
-from carafe.jobs.statements import WORKER_START, WORKER_STOP
+from carafe.store.audit import Actor
+from carafe.store.bulk import BulkActionRecord
+from carafe.store.filters import JobFilter
+from carafe.store.statements import GET, WORKER_START, WORKER_STOP
+from carafe.store.transitions import HookFailed
 from tests.jobs.by_hand import ByHand, row_of, run
 from tests.jobs.kinds import Greet, Login
+from tests.waiting import eventually
 
 ANA = Actor("ana", "dashboard")
 ODD_TIMES = ("infinity", "-infinity", "30000-01-01 00:00+00")
@@ -97,12 +102,63 @@ async def test_each_action_is_written_down(carafe_client: Client, worker: ByHand
     assert await audited(client) == [
         ("ana", "dashboard", "discard", str(job), "the feed is gone"),
         ("bob", "api", "retry", str(job), None),
-        ("eve", "cli", "run now", str(later), "now"),
+        ("eve", "cli", "run_now", str(later), "now"),
         ("ana", "dashboard", "cancel", str(other), "not needed"),
         ("bob", "api", "pause", "default", "stop"),
         ("eve", "cli", "resume", "default", None),
         ("ana", "dashboard", "enqueue", str(put_in.id), None),
     ]
+
+
+@contextmanager
+def no_job_is_read() -> Iterator[None]:
+    sound = GET.numbered
+    object.__setattr__(GET, "numbered", "select 1 / 0")
+    try:
+        yield
+    finally:
+        object.__setattr__(GET, "numbered", sound)
+
+
+async def test_an_action_answers_with_the_row_of_its_own_statement(carafe_client: Client, worker: ByHand) -> None:
+    client = carafe_client
+    discarded, retried = [await dead(client, worker, Login(user="ada", password=SecretStr("hunter2"))) for _ in range(2)]
+    later, other, running = [(await client.enqueue(Greet(name="2"), delay=delay)).id for delay in (60, 60, 0)]
+    await worker.claim(running)
+    with no_job_is_read():
+        answers = [
+            await client.discard(discarded, reason="gone", by=ANA),
+            await client.retry(retried),
+            await client.run_now(later),
+            await client.cancel(other),
+            await client.cancel(running),
+        ]
+    assert [answer.state for answer in answers] == ["dead", "queued", "queued", "cancelled", "running"]
+    for answer in answers:
+        assert replace(answer, note=None) == replace(await client.get(answer.id), note=None)
+
+
+async def test_a_job_that_is_claimed_meanwhile_is_asked_to_stop(carafe_client: Client, worker: ByHand) -> None:
+    client = carafe_client
+    job = await client.enqueue(Greet(name="1"))
+    other = await asyncpg.connect(client.database.url)
+    try:
+        async with other.transaction():
+            claimed = "update carafe.jobs set state = 'running', fence = fence + 1, worker = $1, started_at = now()"
+            await other.execute(claimed, worker.id)
+            acting = asyncio.ensure_future(client.cancel(job.id, by=ANA))
+
+            async def waits_for_it() -> bool:
+                async with client.database.connection() as connection:
+                    waiting = "select count(*) from pg_stat_activity where $1 = any(pg_blocking_pids(pid))"
+                    return bool(await connection.fetchval(waiting, other.get_server_pid()))
+
+            await eventually(waits_for_it)
+        record = await acting
+    finally:
+        await other.close()
+    assert (record.state, record.cancel_requested_at is not None) == (State.RUNNING, True)
+    assert [row[2] for row in await audited(client)] == ["cancel"]
 
 
 async def test_without_a_name_nothing_is_written_down(carafe_client: Client, worker: ByHand) -> None:
@@ -202,6 +258,8 @@ async def test_a_discarded_job_can_be_found_and_retried(carafe_client: Client, w
     assert (await client.queues())[0].dead == 0
     with pytest.raises(NotAllowedInState, match="discarded again: ana did"):
         await client.discard(job, reason="twice", by=ANA)
+    with pytest.raises(NotAllowedInState, match=r"possible for this one: retry\)$"):
+        await client.cancel(job, by=ANA)
     retried = await client.retry(job, by=ANA)
     assert (retried.state, retried.resolved_at) == (State.QUEUED, None)
     with pytest.raises(NotAllowedInState, match="is queued: it cannot be discarded"):
@@ -244,7 +302,7 @@ async def test_editing_says_what_is_wrong(carafe_client: Client, worker: ByHand)
         await client.edit_and_run(old, {"user": 1, "password": REDACTED, "more": 2}, ["/password"], by=ANA)
     assert [fault.path for fault in caught.value.faults] == ["user", "more"]
     assert "hunter2" not in str(caught.value)
-    with pytest.raises(InvalidOption, match="keep_secrets: '/user' is no secret"):
+    with pytest.raises(InvalidOption, match="keep_secrets: '/user' is not a secret"):
         await client.edit_and_run(old, {"user": "x", "password": "y"}, ["/user"], by=ANA)
     with pytest.raises(JobNotFound):
         await client.edit_and_run(uuid7(), {}, by=ANA)
@@ -293,6 +351,7 @@ async def announced(client: Client, worker: ByHand) -> None:
         "pod": "",
         "version": "0",
         "kinds": [],
+        "versions": [],
         "concurrency": 1,
     }
     await run(client.database, WORKER_START, id=worker.id, **values)

@@ -7,11 +7,11 @@ from typing import Any
 import asyncpg
 import pytest
 
-from carafe.database import CONFLICTS, retried
-from carafe.jobs import Client, OutcomeUnknown, State
-from carafe.jobs.audit import Actor
-from carafe.jobs.filters import JobFilter
-from carafe.jobs.queue import Queue
+from carafe import Client, OutcomeUnknown, State
+from carafe.queue.queue import Queue
+from carafe.store.audit import Actor
+from carafe.store.database import CONFLICTS, retried
+from carafe.store.filters import JobFilter
 from carafe.web.transactions import transaction
 from tests.jobs.by_hand import ByHand, row_of
 from tests.jobs.kinds import Greet
@@ -22,7 +22,7 @@ OPS = Actor("ops", "api")
 
 
 class BrokenQueue(Queue):
-    """Fails in a way that nobody foresaw, wherever it is used."""
+    """Fails in a way that is unexpected, wherever it is used."""
 
     async def push(self, hints: Any) -> bool:
         raise RuntimeError("a fault of ours")
@@ -142,8 +142,8 @@ async def test_a_conflict_is_tried_again(
 
         return await retried(once)
 
-    for module in ("client", "actions"):
-        monkeypatch.setattr(f"carafe.jobs.{module}.retried", watched)
+    for module in ("client.client", "store.actions"):
+        monkeypatch.setattr(f"carafe.{module}.retried", watched)
     theirs, act = TRANSACTIONS[what]
     url = f"{carafe_database_url}?options=-c%20default_transaction_isolation%3Dserializable"
     async with Client.connect(database_url=url, redis_url=carafe_redis_url) as client:

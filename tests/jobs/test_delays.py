@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
-import carafe.jobs
-from carafe.jobs import Client, InvalidOption, NewJob, Retry, Snooze, State
+import carafe
+from carafe import Client, InvalidOption, NewJob, Retry, Snooze, State
+from carafe.engine.progress import progress_values
 from carafe.jobs.delays import MAX_DELAY, checked_delay, checked_moment
 from carafe.jobs.identifiers import uuid7
-from carafe.jobs.statements import CLAIM, FAIL, SNOOZE
-from carafe.jobs.statistics import BOUNDS
+from carafe.store.statements import CLAIM, SETTLE
+from carafe.telemetry.metrics import BOUNDS
 from tests.jobs.kinds import Add
 
-SQL = Path(carafe.jobs.__file__).parent / "sql"
+SQL = Path(carafe.__file__).parent
 
 DELAYS: list[Any] = [
     float("nan"),
@@ -73,6 +74,10 @@ NO_NUMBERS: list[Any] = [
     Decimal("sNaN"),
     "nan",
     "-nan",
+    "5",
+    b"5",
+    True,
+    None,
     float("inf"),
     Decimal("inf"),
     "inf",
@@ -80,14 +85,36 @@ NO_NUMBERS: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("value", NO_NUMBERS, ids=lambda value: f"{type(value).__name__} {value}"[:20])
+@pytest.mark.parametrize("value", NO_NUMBERS, ids=lambda value: f"{type(value).__name__} {value!s:.14}")
 def test_what_is_no_number_is_none_whatever_type_says_it(value: Any) -> None:
     with pytest.raises(InvalidOption, match=r"Snooze\(\): must be a number of seconds up to ten years"):
         Snooze(value)
-    with pytest.raises(InvalidOption, match=r"Retry\(after=\): must be a number of seconds up to ten years"):
-        Retry(after=value)
+    if value is not None:
+        with pytest.raises(InvalidOption, match=r"Retry\(after=\): must be a number of seconds up to ten years"):
+            Retry(after=value)
     with pytest.raises(InvalidOption, match="delay: must be from 0 seconds to ten years"):
         checked_delay(value)
+
+
+def test_a_refused_number_is_shown_as_it_was_given() -> None:
+    given: Any = None
+    with pytest.raises(InvalidOption, match=r"\(got None\)"):
+        Snooze(given)
+    with pytest.raises(InvalidOption, match=r"\(got '5'\)"):
+        checked_delay("5")
+
+
+async def test_a_wait_takes_a_number_too(carafe_client: Client) -> None:
+    client: Any = carafe_client
+    for timeout in ("5", True, b"5"):
+        with pytest.raises(InvalidOption, match="timeout: must be seconds: a number or a timedelta"):
+            await client.wait(uuid7(), timeout=timeout)
+
+
+@pytest.mark.parametrize("fraction", ["0.5", None, True, float("nan"), 1.5])
+def test_progress_is_a_number(fraction: Any) -> None:
+    with pytest.raises(InvalidOption, match=r"fraction: must be a number from 0 to 1 \(got "):
+        progress_values(fraction, "")
 
 
 def test_what_is_past_is_now() -> None:
@@ -96,8 +123,14 @@ def test_what_is_past_is_now() -> None:
 
 
 def test_the_bound_is_the_same_where_a_statement_adds_a_delay() -> None:
-    adding = [path for path in SQL.glob("*.sql") if re.search(r"\bdue_at\b.*\+|\+ .*\bdelay\b", path.read_text())]
-    assert {path.name for path in adding} >= {"enqueue.sql", "fail.sql", "snooze.sql"}
+    adding = [
+        path
+        for folder in ("store", "steward", "engine")
+        for path in (SQL / folder / "sql").glob("*.sql")
+        if re.search(r"\bdue_at\b.*\+|\+ .*\bdelay\b", text := path.read_text())
+        and re.search(r"(insert into|update) carafe\.jobs\b", text)
+    ]
+    assert {path.name for path in adding} >= {"enqueue.sql", "settle.sql"}
     for path in adding:
         assert f"{MAX_DELAY:.0f}) * interval" in " ".join(path.read_text().replace("\n", " ").split()), path.name
 
@@ -110,24 +143,27 @@ async def test_no_statement_stores_a_time_beyond_whatever_it_is_given(carafe_cli
     async with carafe_client.database.connection() as connection:
         await connection.execute("update carafe.jobs set timeout = 'infinity' where id = any($1)", ids)
         worker = uuid7()
-        claim = CLAIM.arguments(worker=worker, ids=ids, kinds=[Add.job_options.kind])
-        fences = [row["fence"] for row in await connection.fetch(CLAIM.positional, *claim)]
+        fences = [
+            row["fence"] for row in await CLAIM.fetch(connection, worker=worker, ids=ids, kinds=[Add.job_options.kind])
+        ]
         assert fences == [1, 1]
-        failed = {"causes": "error", "error_classes": "X", "errors": "x", "tracebacks": None, "fingerprints": "x"}
-        fail = FAIL.arguments(
-            **{name: [value] for name, value in failed.items()},
-            ids=ids[:1],
-            fences=fences[:1],
-            delays=[given],
-            finals=[False],
-            traces=none[:1],
+        await SETTLE.fetch(
+            connection,
+            ids=ids,
+            fences=fences,
+            states=["retrying", "scheduled"],
+            spends=["attempt", "snooze"],
+            causes=["error", None],
+            error_classes=["X", None],
+            errors=["x", None],
+            tracebacks=none,
+            fingerprints=["x", None],
+            delays=[given, given],
+            traces=none,
             worker=worker,
             worker_name="x",
             bounds=BOUNDS,
         )
-        await connection.fetch(FAIL.positional, *fail)
-        snooze = SNOOZE.arguments(ids=ids[1:], fences=fences[1:], delays=[given], traces=none[1:])
-        await connection.fetch(SNOOZE.positional, *snooze)
     for job, state in zip(jobs, (State.RETRYING, State.SCHEDULED), strict=True):
         record = await carafe_client.get(job.id)
         assert record.state is state

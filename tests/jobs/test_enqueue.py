@@ -7,8 +7,8 @@ from uuid import UUID
 
 import pytest
 
-from carafe.jobs import BulkInvalid, Client, InvalidOption, Job, Limits, NewJob, PayloadTooLarge, State
-from carafe.jobs.enqueueing import prepare
+from carafe import BulkInvalid, Client, InvalidOption, Job, Limits, NewJob, PayloadTooLarge, State
+from carafe.store.enqueueing import prepare
 from tests.jobs.by_hand import ByHand, count, row_of
 from tests.jobs.kinds import Fail, Greet, Unhandled
 
@@ -162,7 +162,7 @@ async def test_bulks_that_share_unique_keys_do_not_deadlock(carafe_client: Clien
     answers = await asyncio.gather(*map(carafe_client.enqueue_many, bulks))
 
     holders = [
-        {new.unique_key: answer.id for new, answer in zip(bulk, answered, strict=True)}
+        {new.options["unique_key"]: answer.id for new, answer in zip(bulk, answered, strict=True)}
         for bulk, answered in zip(bulks, answers, strict=True)
     ]
     assert all(found == holders[0] for found in holders)

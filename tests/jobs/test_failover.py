@@ -1,4 +1,4 @@
-"""A Postgres that answers and may not be written, on a server of this module's own that is demoted and promoted."""
+"""A Postgres that answers but does not accept writes, on a server of this module's own that is demoted and promoted."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -11,11 +11,11 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from carafe.database import Database, migrate
-from carafe.embedded import EmbeddedPostgres
-from carafe.jobs import Client, State, Unavailable
+from carafe import Client, State, Unavailable
+from carafe.dev.embedded import EmbeddedPostgres
 from carafe.postgres_url import NotWritable, connect
-from carafe.settings import Settings
+from carafe.settings.settings import Settings
+from carafe.store.database import Database, migrate
 from carafe.web.application import create_web_application
 from carafe.web.transactions import transaction
 from chaos.failover import demote, promote, recover
@@ -53,7 +53,7 @@ async def accepted(client: Client) -> bool:
 
 
 async def held(database: Database, number: int) -> None:
-    """Fill the pool with so many open connections."""
+    """Fill the pool with this many open connections."""
     gate = asyncio.Event()
 
     async def hold() -> None:
@@ -86,8 +86,8 @@ async def test_every_action_on_a_demoted_server_is_unavailable_and_the_client_fi
             await act()
         refused.append(str(raised.value))
     # In words, and what was refused is not stored, which the server has said itself.
-    assert all("nothing was changed" in words and "may not be written" in words for words in refused), refused
-    # Nobody is let through to what may not be written.
+    assert all("nothing was changed" in words and "does not accept writes" in words for words in refused), refused
+    # Nobody is let through to a server that does not accept writes.
     await eventually(lambda: _known_to_be_away(client))
 
     await promote(url)
@@ -157,13 +157,13 @@ async def test_health_and_the_api_say_that_it_may_not_be_written(
         assert health.status_code == 503
         assert health.json()["checks"]["postgres"] == {
             "status": "down",
-            "reason": "may not be written: a standby, or read-only",
+            "reason": "does not accept writes: it is a standby, or read-only",
         }
         for _ in range(2):  # by the server's own word, and by the probe's
             answer = await http.post("/api/v1/queues/default/pause")
             assert answer.status_code == 503, answer.text
             assert answer.headers["retry-after"]
-            assert "may not be written" in answer.json()["detail"]
+            assert "does not accept writes" in answer.json()["detail"]
             await eventually(lambda: _known_to_be_away(client))
 
 
@@ -201,7 +201,7 @@ async def test_of_several_hosts_the_writable_one_is_taken(url: str, tmp_path: Pa
         await demote(url)
         assert await port() == other.port
         await demote(second)
-        with pytest.raises(NotWritable, match="may not be written"):
+        with pytest.raises(NotWritable, match="does not accept writes"):
             await port()
         assert await port(writable=False, server_settings={"default_transaction_read_only": "on"})
         await recover(url)

@@ -1,6 +1,7 @@
 """The one filter of lists, counts and bulk actions: what a query string, JSON and SQL say is the same."""
 
-from dataclasses import replace
+import pickle
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -9,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carafe.jobs.errors import InvalidOption
-from carafe.jobs.filters import SIDES, JobFilter, Side
+from carafe.jobs.errors import InvalidFilter, InvalidOption
 from carafe.jobs.states import State
+from carafe.store.filter_words import WORDS
+from carafe.store.filters import ANY_ID, SIDES, JobFilter, Side
 
 JOB = UUID("0192f2b4-0000-7000-8000-000000000001")
 
@@ -28,7 +30,7 @@ filters = st.builds(
     text=st.none() | words,
     argument=st.none() | st.tuples(words.filter(lambda name: ":" not in name), words),
     resolved=st.none() | st.booleans(),
-    ids=st.lists(st.uuids(), unique=True, max_size=3).map(tuple),
+    ids=st.just(ANY_ID) | st.lists(st.uuids(), unique=True, min_size=1, max_size=3).map(tuple),
 )
 
 
@@ -74,8 +76,37 @@ def test_what_cannot_be_read_is_refused_by_the_name_of_its_field(pairs: list[tup
         JobFilter.from_query(pairs)
 
 
+def test_all_that_cannot_be_read_is_told_at_once() -> None:
+    with pytest.raises(InvalidFilter) as refused:
+        JobFilter.from_query([("state", "asleep"), ("worker", "w"), ("since", "yesterday")])
+    assert [fault.option for fault in refused.value.faults] == ["state", "worker", "since"]
+    assert "state: must be one of" in str(refused.value)
+    assert "since: must be a time" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("kind", " "), ("colour", "red"), ("search", "x"), ("since", "2026-01-31T12:00"), ("args", "x")]
+)
+def test_a_program_is_told_of_what_a_page_lets_pass(name: str, value: str) -> None:
+    JobFilter.from_query([(name, value)])
+    with pytest.raises(InvalidOption, match=f"^{name}: "):
+        JobFilter.from_query([(name, value)], strict=True)
+
+
+@pytest.mark.parametrize("none", [(), [], frozenset()])
+def test_an_empty_selection_is_refused_and_does_not_mean_all_jobs(none: Any) -> None:
+    with pytest.raises(InvalidOption, match=r"^id: must not be empty"):
+        JobFilter(ids=none)
+    everything = replace(JobFilter(ids=(JOB,)), ids=JobFilter().ids)
+    assert replace(everything, kind="a") == pickle.loads(pickle.dumps(JobFilter(kind="a"))) == JobFilter(kind="a")
+
+
+def test_every_field_has_its_word() -> None:
+    assert {word.field for word in WORDS} == {field.name for field in fields(JobFilter)}
+
+
 def test_json_with_a_field_that_there_is_not_is_refused() -> None:
-    with pytest.raises(InvalidOption, match=r"^kinds: is no field"):
+    with pytest.raises(InvalidOption, match=r"^kinds: is not a field"):
         JobFilter.from_json({"kinds": "a"})
     with pytest.raises(InvalidOption, match=r"^states: "):
         JobFilter.from_json({"states": "dead"})

@@ -2,7 +2,7 @@
 
 import pytest
 
-from carafe.jobs.fingerprint import fingerprint, normalized
+from carafe.store.fingerprint import fingerprint, normalized
 
 
 @pytest.mark.parametrize(

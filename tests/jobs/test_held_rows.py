@@ -6,8 +6,8 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from carafe.database import Database
-from carafe.jobs import Client, State
+from carafe import Client, State
+from carafe.store.database import Database
 from tests.jobs.by_hand import ByHand
 from tests.jobs.kinds import Greet
 from tests.waiting import eventually

@@ -1,25 +1,30 @@
 """What an application hangs on a job's changes of state is part of the same transaction."""
 
+import asyncio
 from typing import Any
 
 import psycopg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
+from structlog.testing import capture_logs
 
-from carafe import testing
-from carafe.engine.ends import Succeeded
-from carafe.jobs import Change, Client, Context, Job, State, handler, hook
+from carafe import Cancel, Change, Client, Context, Job, State, handler, hook, testing
+from carafe.engine.completions import Succeeded
 from carafe.jobs.hooks import seal
-from carafe.jobs.moves import HookFailed
+from carafe.steward import Steward
+from carafe.store.transitions import HookFailed
 from tests.jobs.by_hand import ByHand
+from tests.steward.conftest import announce
 
 
 class Watched(Job, kind="tests.watched", max_retries=0):
     """Writes down each state it enters; `refuses` makes the hook of that state fail after its row."""
 
     refuses: str = ""
+    freezes: str = ""
     fails: bool = False
+    cancels: bool = False
 
 
 @handler(Watched)
@@ -27,6 +32,8 @@ async def watch(job: Watched, ctx: Context) -> dict[str, int]:
     """Succeeds or fails."""
     if job.fails:
         raise ValueError("the handler's own words")
+    if job.cancels:
+        raise Cancel("not wanted any more")
     return {"answer": 42}
 
 
@@ -37,8 +44,26 @@ async def note(session: AsyncSession, change: Change) -> None:
         text("insert into watched (job_id, state, said) values (:id, :state, :said)"),
         {"id": change.job_id, "state": change.state, "said": change.error or str(change.result)},
     )
+    if change.arguments["freezes"] == change.state:
+        frozen(60)
+        await session.execute(text("select 1"))
     if change.arguments["refuses"] == change.state:
         raise RuntimeError("the hook's own words")
+
+
+class WatchedAgain(Watched, kind="tests.watched_again", max_retries=1):
+    """Watched, with a second attempt."""
+
+
+handler(WatchedAgain)(watch)
+hook(WatchedAgain, State.RETRYING)(note)
+
+
+def frozen(seconds: float) -> None:
+    """As if this process had stood still: the loop's clock has gone on."""
+    loop = asyncio.get_running_loop()
+    now = loop.time
+    loop.time = lambda: now() + seconds  # type: ignore[method-assign]
 
 
 @pytest.fixture
@@ -66,6 +91,14 @@ async def test_a_failure_is_seen_with_its_error(carafe_client: Client) -> None:
         await carafe_client.enqueue(Watched(fails=True))
 
     assert await seen(carafe_client) == [("running", "None"), ("dead", "the handler's own words")]
+
+
+async def test_a_hook_does_not_pay_for_a_process_that_stood_still(carafe_client: Client) -> None:
+    async with testing.inline(carafe_client):
+        accepted = await carafe_client.enqueue(Watched(freezes="succeeded"))
+
+    assert (await carafe_client.get(accepted.id)).state is State.SUCCEEDED
+    assert [state for state, _ in await seen(carafe_client)] == ["running", "succeeded"]
 
 
 async def test_a_hook_that_refuses_a_success_fails_the_attempt(carafe_client: Client) -> None:
@@ -96,6 +129,73 @@ async def test_an_end_that_has_nowhere_else_to_go_is_written_without_its_hook(ca
     assert "the handler's own words" in str(record.error)
     assert "its hook failed" in str(record.error)
     assert [state for state, _ in await seen(carafe_client)] == ["running"]
+
+
+async def test_a_cancellation_whose_hook_fails_says_so(carafe_client: Client, worker: ByHand) -> None:
+    async with testing.inline(carafe_client):
+        own = await carafe_client.enqueue(Watched(cancels=True, refuses="cancelled"))
+    by_operator = await carafe_client.enqueue_many([Watched(refuses="cancelled")] * 3)
+    cancelled, released, snoozed = await worker.claim(*(job.id for job in by_operator))
+    for job in by_operator:
+        await carafe_client.cancel(job.id)
+    # However the attempt of a job ends that is to be cancelled.
+    await worker.cancel(cancelled)
+    await worker.release(released)
+    await worker.snooze(snoozed)
+
+    words = ["not wanted any more", *["cancelled by an operator"] * 3]
+    for job, begin in zip([own, *by_operator], words, strict=True):
+        record = await carafe_client.get(job.id)
+        assert record.state is State.CANCELLED
+        assert str(record.error).startswith(f"{begin}\n(and its hook failed: ")
+        assert "the hook's own words" in str(record.error)
+    assert {state for state, _ in await seen(carafe_client)} == {"running"}
+
+
+async def test_the_end_of_a_lost_workers_job_whose_hook_fails_says_so(carafe_client: Client, worker: ByHand) -> None:
+    steward = Steward(carafe_client.database, carafe_client.queue, name="by hand")
+    await announce(worker)
+    jobs = [
+        await carafe_client.enqueue(Watched(refuses="dead")),
+        await carafe_client.enqueue(Watched(refuses="cancelled")),
+        await carafe_client.enqueue(Watched()),
+    ]
+    for job in jobs:
+        await worker.claim(job.id)
+        if job is not jobs[0]:
+            await carafe_client.cancel(job.id)
+        async with carafe_client.database.connection() as connection:
+            await connection.execute("update carafe.workers set state = 'lost', stopped_at = now() where id = $1", worker.id)
+        await steward.rescuer.round()
+
+    dead, cancelled, watched = [await carafe_client.get(job.id) for job in jobs]
+    assert [dead.state, cancelled.state, watched.state] == [State.DEAD, State.CANCELLED, State.CANCELLED]
+    for record in (dead, cancelled):
+        assert str(record.error).startswith("worker lost: by hand: ")
+        assert "\n(and its hook failed: " in str(record.error)
+        assert "the hook's own words" in str(record.error)
+    assert "hook" not in str(watched.error)
+
+
+async def test_a_snooze_whose_hook_fails_is_written_and_the_log_says_so(carafe_client: Client, worker: ByHand) -> None:
+    job = await carafe_client.enqueue(Watched(refuses="scheduled"))
+    [claim] = await worker.claim(job.id)
+    with capture_logs() as lines:
+        await worker.snooze(claim)
+
+    record = await carafe_client.get(job.id)
+    assert (record.state, record.error, record.attempts) == (State.SCHEDULED, None, ())
+    [line] = [line for line in lines if line["event"] == "hook failed, the end is written without it"]
+    assert "the hook's own words" in line["error"]
+
+
+async def test_a_retry_whose_hook_fails_says_so_in_its_attempt(carafe_client: Client) -> None:
+    async with testing.inline(carafe_client):
+        job = await carafe_client.enqueue(WatchedAgain(fails=True, refuses="retrying"))
+
+    record = await carafe_client.get(job.id)
+    assert record.state is State.RETRYING
+    assert record.attempts[0].error.startswith("the handler's own words\n(and its hook failed: ")
 
 
 async def test_one_bad_hook_does_not_hold_up_the_batch(carafe_client: Client, worker: ByHand) -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from carafe.jobs import Client, IdempotencyConflict
+from carafe import Client, IdempotencyConflict
 from tests.jobs.by_hand import ByHand, count
 from tests.jobs.kinds import Greet
 

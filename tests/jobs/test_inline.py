@@ -1,6 +1,8 @@
 """Testing inline: a job runs as soon as its enqueue has committed."""
 
+import contextlib
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -9,8 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from structlog.testing import capture_logs
 
-from carafe import testing
-from carafe.jobs import Client, Context, Job, JobNotFound, State, SyncClient, handler
+from carafe import Client, Context, Discard, Job, JobNotFound, State, SyncClient, handler, testing
 from tests.jobs.kinds import Add, Fail, Greet, Note, Say, Stall, Unhandled
 
 
@@ -18,6 +19,56 @@ class Chain(Job, kind="tests.chain"):
     """Enqueues the next link."""
 
     links: int
+
+
+class Book(Job, kind="tests.book", max_retries=0):
+    """Ends in a transaction, and says `what` in it or after it."""
+
+    what: str
+
+
+@handler(Book)
+async def book(job: Book, ctx: Context) -> object:
+    """Succeeds in its transaction unless it raises there."""
+    ctx.result = "before"
+    async with ctx.transaction():
+        ctx.result = {"booked": 1}
+        match job.what:
+            case "raises Discard inside":
+                raise Discard("no room")
+            case "returns Discard inside":
+                return Discard("no room")
+    match job.what:
+        case "fails after it":
+            raise LookupError("no room")
+        case "returns Discard after it":
+            return Discard("no room")
+        case "returns a value after it":
+            return {"booked": 2}
+        case "sets the result after it":
+            ctx.result = {"booked": 3}
+        case "returns the result after it":
+            return {"booked": 1}
+    return None
+
+
+class Weigh(Job, kind="tests.weigh", max_retries=0):
+    """Sets its result."""
+
+    returns: int | None = None
+    undone: bool = False
+
+
+@handler(Weigh)
+async def weigh(job: Weigh, ctx: Context) -> int | None:
+    """A result without a transaction, or after one that was rolled back."""
+    ctx.result = 1
+    if job.undone:
+        with contextlib.suppress(LookupError):
+            async with ctx.transaction():
+                ctx.result = 3
+                raise LookupError
+    return job.returns
 
 
 chained: list[Client] = []
@@ -117,6 +168,47 @@ async def test_a_job_that_ends_in_its_own_transaction_does_so_here(carafe_client
     assert (await carafe_client.get(lost.id)).state is State.DEAD
 
 
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("says nothing", None),
+        ("returns the result after it", None),
+        ("returns Discard inside", "it asked for carafe.jobs.outcomes.Discard: raise that inside the block"),
+        ("returns Discard after it", "it asked for carafe.jobs.outcomes.Discard: raise that inside the block"),
+        ("fails after it", "it failed with LookupError: raise that inside the block"),
+        ("returns a value after it", "it returned a value that is not the job's result: set ctx.result before"),
+        ("sets the result after it", "it set ctx.result after the block: set ctx.result before"),
+    ],
+)
+async def test_what_a_handler_says_after_its_commit_is_logged(carafe_client: Client, what: str, words: str | None) -> None:
+    with capture_logs() as lines:
+        async with testing.inline(carafe_client):
+            accepted = await carafe_client.enqueue(Book(what=what))
+
+    record = await carafe_client.get(accepted.id)
+    assert (record.state, record.result) == (State.SUCCEEDED, {"booked": 1})
+    told = [line for line in lines if line["event"] == "nothing changes a job that ctx.transaction() has ended"]
+    assert len(told) == (words is not None)
+    if words is not None:
+        assert told[0]["what"].startswith(words)
+        assert (told[0]["log_level"], told[0]["job_id"], told[0]["kind"]) == ("warning", str(accepted.id), "tests.book")
+
+
+async def test_an_outcome_that_is_raised_in_the_transaction_undoes_it(carafe_client: Client) -> None:
+    async with testing.inline(carafe_client):
+        accepted = await carafe_client.enqueue(Book(what="raises Discard inside"))
+
+    record = await carafe_client.get(accepted.id)
+    assert (record.state, record.error, record.result) == (State.DEAD, "no room", None)
+
+
+async def test_the_result_of_the_context_counts_where_nothing_is_returned(carafe_client: Client) -> None:
+    async with testing.inline(carafe_client):
+        jobs = await carafe_client.enqueue_many([Weigh(), Weigh(returns=2), Weigh(undone=True)])
+
+    assert [(await carafe_client.get(job.id)).result for job in jobs] == [1, 2, 1]
+
+
 async def test_jobs_for_later_and_jobs_without_a_handler_stay(carafe_client: Client) -> None:
     with capture_logs() as lines:
         async with testing.inline(carafe_client):
@@ -138,3 +230,9 @@ def test_it_works_for_the_synchronous_client(carafe_sync_client: SyncClient, car
         session.commit()
         assert carafe_sync_client.get(accepted.id).result == 3
     engine.dispose()
+
+
+@pytest.mark.parametrize("mode", [testing.inline, testing.manual])
+def test_a_mode_is_for_a_client(mode: Any) -> None:
+    with pytest.raises(TypeError, match=r"takes a Client or a SyncClient \(got None\)"):
+        mode(None)

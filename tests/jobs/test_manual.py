@@ -7,8 +7,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from carafe import testing
-from carafe.jobs import Client, Context, Job, State, SyncClient, handler
+from carafe import Client, Context, Job, State, SyncClient, handler, testing
 from carafe.testing.executor import NoHandler
 from tests.jobs.by_hand import make_due
 from tests.jobs.kinds import Add, Fail, Greet, Login, Say, Unhandled

@@ -7,10 +7,11 @@ from uuid import UUID
 import pytest
 from asyncpg import ConnectionDoesNotExistError
 
-from carafe.database import migrate
-from carafe.embedded import EmbeddedPostgres
-from carafe.jobs import Client, OutcomeUnknown, State, Unavailable
+from carafe import Client, OutcomeUnknown, State, Unavailable
+from carafe.dev.embedded import EmbeddedPostgres
+from carafe.settings.settings import Settings
 from carafe.steward.repairer import Repairer
+from carafe.store.database import migrate
 from tests.jobs.by_hand import count
 from tests.jobs.kinds import Greet
 from tests.proxy import Proxy, proxy_to
@@ -186,3 +187,39 @@ async def test_the_breaker_closes_again(client: Client, redis: Proxy, hinted: Ca
     accepted = await client.enqueue(Greet(name="after"))
 
     assert hinted()[-1] == accepted.id
+
+
+async def test_what_was_open_before_an_outage_is_given_to_nobody(
+    carafe_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A connection that was idle has noticed nothing, and its server may be gone without a word.
+    database = carafe_client.database
+
+    async def backend() -> int:
+        async with database.connection() as connection:
+            found: int = await connection.fetchval("select pg_backend_pid()")
+            return found
+
+    before = await backend()
+    assert await backend() == before
+
+    async def refuses(*_: object, **__: object) -> None:
+        raise ConnectionRefusedError
+
+    with monkeypatch.context() as outage:
+        outage.setattr(database, "_connect", refuses)
+        database.mark_suspect(ConnectionRefusedError())
+        await eventually(lambda: database.away)
+    await eventually(lambda: not database.away)
+    assert await backend() != before
+
+
+async def test_every_use_of_the_pool_plans_by_index(carafe_database_url: str) -> None:
+    # asyncpg resets a connection that is given back: the second use is the one that tells.
+    async with Client.from_settings(
+        Settings.model_validate({"database_url": carafe_database_url, "redis_url": "redis://127.0.0.1:1/0"})
+    ) as client:
+        for _ in range(2):
+            async with client.database.connection() as connection:
+                found = [await connection.fetchval(f"show enable_{way}") for way in ("seqscan", "bitmapscan")]
+            assert found == ["off", "off"]

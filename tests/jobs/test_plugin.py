@@ -14,7 +14,7 @@ TESTS = """
     import pytest
 
     from carafe import testing
-    from carafe.jobs import Client, Job, SyncClient
+    from carafe import Client, Job, SyncClient
     from mine import Double
 
 
@@ -56,14 +56,14 @@ TESTS = """
 """
 
 MINE = """
-    from carafe.jobs import Context, Job, handler
+    from carafe import Context, Job, handler
 
     class Double(Job, kind="mine.double"):
         n: int
 """
 
 HANDLERS = """
-    from carafe.jobs import Context, handler
+    from carafe import Context, handler
     from mine import Double
 
     @handler(Double)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from carafe.database import Database
-from carafe.jobs import Unavailable
+from carafe import Unavailable
 from carafe.postgres_url import UrlFault, connect, read
-from carafe.settings import Settings, SettingsError, load_settings
+from carafe.settings.settings import Settings, SettingsError, load_settings
+from carafe.store.database import Database
 
 
 @pytest.mark.parametrize(
@@ -70,8 +70,8 @@ def test_what_the_server_is_told() -> None:
         ("connect_timeout=soon", "connect_timeout: must be whole seconds"),
         ("connection_limit=5", "connection_limit: is not understood here; remove it; DATABASE_POOL_SIZE"),
         ("service=x", "service: is not understood here"),
-        ("sslmod=require", "sslmod: is no parameter of a Postgres URL: did you mean sslmode?"),
-        ("work_mem=8MB", "work_mem: is no parameter of a Postgres URL; remove it, or if it is a setting of the server"),
+        ("sslmod=require", "sslmod: is not a parameter of a Postgres URL: did you mean sslmode?"),
+        ("work_mem=8MB", "work_mem: is not a parameter of a Postgres URL; remove it, or if it is a server setting"),
         ("options=-c%20default_transaction_read_only%3Don", "options: default_transaction_read_only forbids"),
         ("options=--default-transaction-read-only=on", "options: default_transaction_read_only forbids"),
         ("sslmode=require&sslmode=disable", "sslmode: is given twice"),

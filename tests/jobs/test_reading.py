@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from carafe.jobs import Client, InvalidOption, JobNotFound, State
+from carafe import Client, InvalidOption, JobFilter, JobNotFound, State
 from carafe.jobs.identifiers import uuid7
 from tests.jobs.by_hand import ByHand
 from tests.jobs.kinds import Add, Fail, Greet
@@ -12,8 +12,10 @@ from tests.jobs.kinds import Add, Fail, Greet
 
 async def test_a_list_comes_in_pages_newest_first_live_and_ended_together(carafe_client: Client, worker: ByHand) -> None:
     jobs = await carafe_client.enqueue_many([Greet(name=str(number)) for number in range(25)])
+    ended = []
     for claim in await worker.claim(*(job.id for job in jobs[::3])):
         await worker.succeed(claim)
+        ended.append(claim.id)
 
     found, cursor = [], None
     while True:
@@ -23,7 +25,8 @@ async def test_a_list_comes_in_pages_newest_first_live_and_ended_together(carafe
         if cursor is None:
             break
 
-    assert found == [job.id for job in reversed(jobs)]
+    # A job that ended is as new as its end, and these ended after the last one was created.
+    assert found == [*reversed(ended), *(job.id for job in reversed(jobs) if job.id not in ended)]
 
 
 async def test_a_list_of_ended_jobs_is_in_the_order_of_their_ends(carafe_client: Client, worker: ByHand) -> None:
@@ -52,9 +55,14 @@ async def test_a_list_can_be_narrowed(carafe_client: Client, worker: ByHand) -> 
     assert len((await carafe_client.find(since=now - timedelta(hours=1), until=now + timedelta(hours=1))).jobs) == 3
     assert (await carafe_client.find(until=now - timedelta(hours=1))).jobs == ()
     assert (await carafe_client.find(states=[State.DEAD])).jobs == ()
+    by_argument = JobFilter(argument=("name", "2"))
+    assert [job.id for job in (await carafe_client.find(by_argument)).jobs] == [later.id]
+    assert (await carafe_client.find(by_argument, kind="tests.add")).jobs == ()
 
 
-@pytest.mark.parametrize("options", [{"limit": 0}, {"limit": 501}, {"cursor": "nonsense"}, {"cursor": "é"}])
+@pytest.mark.parametrize(
+    "options", [{"limit": 0}, {"limit": 501}, {"cursor": "nonsense"}, {"cursor": "é"}, {"kind": "a\0b"}]
+)
 async def test_a_list_refuses_what_it_cannot_do(carafe_client: Client, options: dict[str, object]) -> None:
     with pytest.raises(InvalidOption):
         await carafe_client.find(**options)  # type: ignore[arg-type]
@@ -79,7 +87,7 @@ async def test_a_job_shows_its_failed_attempts(carafe_client: Client, worker: By
 async def test_a_waiting_job_says_why_it_waits(carafe_client: Client) -> None:
     accepted = await carafe_client.enqueue(Greet(name="Ada"))
 
-    assert (await carafe_client.get(accepted.id)).note == "waiting: no worker is alive"
+    assert (await carafe_client.get(accepted.id)).note == ("No workers are alive: start one with `carafe serve --worker`.")
 
 
 async def test_a_job_that_is_not_there_is_not_found(carafe_client: Client) -> None:

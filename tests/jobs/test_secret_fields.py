@@ -23,7 +23,7 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
-from carafe.jobs import Job
+from carafe import Job
 from carafe.jobs.definition import REDACTED, dump, load, redact
 from carafe.jobs.errors import InvalidArguments
 from carafe.jobs.secret_fields import may_hold_secrets, secrets_in

@@ -5,8 +5,7 @@ import json
 import pytest
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 
-from carafe import testing
-from carafe.jobs import Client, Context, InvalidArguments, Job, State, handler
+from carafe import Client, Context, InvalidArguments, Job, State, handler, testing
 from carafe.jobs.definition import REDACTED, build
 from tests.jobs.by_hand import row_of
 from tests.jobs.kinds import Login

@@ -2,15 +2,23 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 from uuid import UUID
 
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
-from sqlalchemy.orm import Session
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_scoped_session,
+    async_sessionmaker,
+    create_async_engine,
+)
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from carafe.jobs import Client, IdempotencyConflict, JobNotFound, NewJob, SyncClient
+from carafe import Client, IdempotencyConflict, InvalidOption, JobNotFound, NewJob, SyncClient
+from carafe.client import sessions
 from tests.jobs.kinds import Greet
 from tests.waiting import eventually
 
@@ -174,3 +182,75 @@ def test_a_synchronous_client_enqueues_in_the_callers_transaction(
 
     assert hinted() == [accepted.id]
     assert [job.id for job in carafe_sync_client.find().jobs] == [accepted.id]
+
+
+async def test_scoped_sessions_stand_for_their_current_session(
+    carafe_client: Client, engine: AsyncEngine, plain_session: Session, hinted: Hinted
+) -> None:
+    scoped = async_scoped_session(async_sessionmaker(engine), asyncio.current_task)
+    first = await carafe_client.enqueue(Greet(name="1"), session=scoped)
+    assert hinted() == []
+    await scoped.commit()
+    assert hinted() == [first.id]
+    await scoped.close()
+
+    plain = scoped_session(sessionmaker(plain_session.get_bind()))
+    second = await carafe_client.enqueue(Greet(name="2"), session=plain)
+    plain.commit()
+    await eventually(lambda: hinted() == [first.id, second.id])
+    plain.remove()
+
+
+def test_a_synchronous_client_takes_a_scoped_session(
+    carafe_sync_client: SyncClient, plain_session: Session, hinted: Hinted
+) -> None:
+    scoped = scoped_session(sessionmaker(plain_session.get_bind()))
+    carafe_sync_client.enqueue(Greet(name="lost"), session=scoped)
+    scoped.rollback()
+    kept = carafe_sync_client.enqueue_many([Greet(name="kept")], session=scoped)
+    scoped.commit()
+
+    assert hinted() == [kept[0].id]
+    scoped.remove()
+
+
+async def test_what_is_no_session_is_refused_before_anything_is_stored(
+    carafe_client: Client, engine: AsyncEngine, plain_session: Session
+) -> None:
+    plain_engine: Any = plain_session.get_bind()
+    async with engine.begin() as connection:
+        with plain_engine.begin() as plain_connection:
+            for wrong, words in (
+                (connection, "cannot be a connection.*use an AsyncSession"),
+                (plain_connection, "cannot be a connection.*use a Session"),
+                (engine, "must be a SQLAlchemy AsyncSession or Session, or a scoped one .got .*AsyncEngine"),
+                (async_sessionmaker(engine), "must be .*got .*async_sessionmaker"),
+                (5, "must be .*got int"),
+            ):
+                with pytest.raises(InvalidOption, match=f"session: {words}"):
+                    await carafe_client.enqueue(Greet(name="lost"), session=wrong)  # type: ignore[arg-type]
+
+    assert not (await carafe_client.find()).jobs
+
+
+def test_a_synchronous_client_refuses_a_session_that_must_be_awaited(carafe_sync_client: SyncClient) -> None:
+    with pytest.raises(InvalidOption, match="session: must be a Session: a SyncClient cannot await an AsyncSession"):
+        carafe_sync_client.enqueue(Greet(name="lost"), session=AsyncSession())  # type: ignore[arg-type]
+
+
+async def test_a_session_that_is_closed_without_a_commit_forgets_its_jobs(
+    carafe_client: Client, session: AsyncSession, hinted: Hinted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: dict[str, int] = {}
+    monkeypatch.setattr(sessions, "count_accepted", counted.update)
+    await carafe_client.enqueue(Greet(name="lost"), session=session)
+    async with session.begin_nested():
+        await carafe_client.enqueue(Greet(name="lost too"), session=session)
+    await session.close()
+    kept = await carafe_client.enqueue(Greet(name="kept"), session=session)
+    async with session.begin_nested(), session.begin_nested():
+        inner = await carafe_client.enqueue(Greet(name="inner"), session=session)
+    await session.commit()
+
+    assert hinted() == [kept.id, inner.id]
+    assert counted == {"tests.greet": 2}

@@ -6,11 +6,11 @@ from uuid import UUID
 
 import pytest
 
-from carafe.engine.slot import Claim
-from carafe.jobs import Client, NotAllowedInState, State
-from carafe.jobs.statements import RESCUE
+from carafe import Client, NotAllowedInState, State
+from carafe.engine.claim import Claim
 from carafe.jobs.states import TRANSITIONS, legal, mermaid
 from carafe.steward.promoter import Promoter
+from carafe.steward.statements import RESCUE
 from tests.jobs.by_hand import ByHand, make_due, row_of, run
 from tests.jobs.kinds import Fail, Greet
 
@@ -68,10 +68,11 @@ ACTIONS: dict[str, Callable[[Scene], Awaitable[object]]] = {
     "due": Scene.promote,
     "cancel": lambda scene: scene.client.cancel(scene.job_id),
     "retry": lambda scene: scene.client.retry(scene.job_id),
+    "run_now": lambda scene: scene.client.run_now(scene.job_id),
 }
 
 EXPECTED: dict[State, dict[str, State]] = {
-    State.SCHEDULED: {"due": State.QUEUED, "retry": State.QUEUED, "cancel": State.CANCELLED},
+    State.SCHEDULED: {"due": State.QUEUED, "run_now": State.QUEUED, "cancel": State.CANCELLED},
     State.QUEUED: {"claim": State.RUNNING, "cancel": State.CANCELLED},
     State.RUNNING: {
         "return": State.SUCCEEDED,
@@ -82,7 +83,7 @@ EXPECTED: dict[State, dict[str, State]] = {
         "release": State.QUEUED,
         "rescue": State.QUEUED,
     },
-    State.RETRYING: {"due": State.QUEUED, "retry": State.QUEUED, "cancel": State.CANCELLED},
+    State.RETRYING: {"due": State.QUEUED, "run_now": State.QUEUED, "cancel": State.CANCELLED},
     State.SUCCEEDED: {},
     State.DEAD: {"retry": State.QUEUED},
     State.CANCELLED: {},
@@ -91,7 +92,8 @@ EXPECTED: dict[State, dict[str, State]] = {
 
 REFUSED = {
     "cancel": {State.SUCCEEDED, State.DEAD, State.CANCELLED},
-    "retry": {State.QUEUED, State.RUNNING, State.SUCCEEDED, State.CANCELLED},
+    "retry": set(State) - {State.DEAD},
+    "run_now": set(State) - {State.SCHEDULED, State.RETRYING},
 }
 """What a client is told that it cannot do. (A running job takes a cancel as a request: it is its worker that ends it.)"""
 
@@ -120,7 +122,7 @@ async def test_a_rescue_with_no_attempt_left_ends_dead(carafe_client: Client, wo
     for _ in range(2):
         [claim] = await worker.claim(scene.job_id)
         await worker.fail(claim)
-        await carafe_client.retry(scene.job_id)
+        await carafe_client.run_now(scene.job_id)
     await worker.claim(scene.job_id)
     await scene.rescue()
 
@@ -186,7 +188,7 @@ async def test_a_dead_job_retried_keeps_its_past(carafe_client: Client, worker: 
         [claim] = await worker.claim(job_id)
         await worker.fail(claim)
         if (await carafe_client.get(job_id)).state is State.RETRYING:
-            await carafe_client.retry(job_id)
+            await carafe_client.run_now(job_id)
     dead = await carafe_client.get(job_id)
     assert (dead.state, dead.attempt, dead.max_attempts, len(dead.attempts)) == (State.DEAD, 3, 3, 3)
 

@@ -6,8 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from carafe import testing
-from carafe.jobs import JobNotFound, NotAllowedInState, State, SyncClient
+from carafe import JobNotFound, NotAllowedInState, State, SyncClient, testing
 from tests.jobs.kinds import Greet
 
 
@@ -22,7 +21,7 @@ def test_it_enqueues_reads_and_acts(carafe_sync_client: SyncClient, hinted: Call
     assert len(client.find(states=[State.QUEUED], kind="tests.greet").jobs) == 3
     assert [(queue.name, queue.queued, queue.scheduled) for queue in client.queues()] == [("default", 3, 1)]
     assert client.cancel(accepted.id, reason="enough").error == "enough"
-    assert client.retry(later.id).state is State.QUEUED
+    assert client.run_now(later.id).state is State.QUEUED
     with pytest.raises(NotAllowedInState, match="is cancelled: it cannot be cancelled"):
         client.cancel(accepted.id)
     with pytest.raises(JobNotFound):
@@ -59,3 +58,13 @@ def test_it_cannot_be_used_after_its_end(carafe_database_url: str, carafe_redis_
 
     with pytest.raises(RuntimeError):
         client.enqueue(Greet(name="Ada"))
+
+
+def test_a_closed_client_says_so(carafe_database_url: str, carafe_redis_url: str) -> None:
+    client = SyncClient.connect(database_url=carafe_database_url, redis_url=carafe_redis_url)
+    client.close()
+    client.close()
+
+    for call in (lambda: client.enqueue(Greet(name="Ada")), lambda: client.get(UUID(int=1)), client.queues):
+        with pytest.raises(RuntimeError, match="this SyncClient is closed: make another one"):
+            call()

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from carafe.jobs.fingerprint import fingerprint
 from carafe.kubernetes.death import death_of
+from carafe.store.fingerprint import fingerprint
 from tests.kubernetes.pods import BACK_OFF, COMPLETED, ERROR, OOM, RUNNING, pod
 
 KILLED: dict[str, Any] = {"terminated": {**ERROR["terminated"], "exitCode": 137}}

@@ -130,7 +130,7 @@ async def test_nobody_looks_when_nobody_asks(source: Scripted, followed: Followe
     followed.watch.stop()
     source.tell(("ADDED", pod(uid="a", version="5")))
     await eventually(lambda: not followed.watch.well)
-    # Whoever asks again begins with a list, since much may have happened meanwhile.
+    # Anyone who asks again begins with a list, since much may have happened meanwhile.
     source.lists.append([pod(uid="b")])
     followed.watch.keep(60)
     await eventually(lambda: "b" in followed.take())

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import httpx
 import pytest
 
-from carafe.metrics import LED
+from carafe.telemetry.metrics import LED
 from tests.metrics.processes import Process
 from tests.waiting import eventually
 

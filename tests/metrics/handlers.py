@@ -4,7 +4,7 @@ import asyncio
 import time
 from uuid import UUID
 
-from carafe.jobs import Cancel, Context, Snooze, SyncContext, handler
+from carafe import Cancel, Context, Snooze, SyncContext, handler
 from tests.metrics.jobs import Apart, Declining, Failing, Fine, Flaky, Snoozing, Threaded, Whole
 
 _snoozed: set[UUID] = set()

@@ -1,10 +1,10 @@
 """The jobs that these tests enqueue (JOB_MODULES)."""
 
-from carafe.jobs import Job
+from carafe import Job
 
 
 class Fine(Job, kind="metrics.fine"):
-    """Succeeds, after so many seconds."""
+    """Succeeds, after this many seconds."""
 
     seconds: float = 0.0
 
@@ -28,7 +28,7 @@ class Flaky(Job, kind="metrics.flaky"):
 
 
 class Failing(Job, kind="metrics.failing", max_retries=1):
-    """Fails for good with its second attempt."""
+    """Is dead after its second attempt."""
 
 
 class Snoozing(Job, kind="metrics.snoozing"):

@@ -2,7 +2,7 @@
 
 import types
 
-from carafe.jobs import Context, Job, handler
+from carafe import Context, Job, handler
 
 COUNT = 200
 
@@ -12,5 +12,5 @@ async def nothing(job: Job, ctx: Context) -> None:
 
 
 for _number in range(COUNT):
-    _kind = types.new_class(f"Kind{_number}", (Job,), {"kind": f"many.kind{_number}"})
+    _kind: type[Job] = types.new_class(f"Kind{_number}", (Job,), {"kind": f"many.kind{_number}"})
     handler(_kind)(nothing)

@@ -56,14 +56,14 @@ class Process(WorkerProcess):
         """Carafe's own samples."""
         return samples_of(self.metrics())
 
-    async def at_rest(self) -> Samples:
-        """A worker's samples, once it has counted the end of all that it has started: it counts when it has committed,
-        so what is read in the tables may not be counted yet."""
+    async def at_rest(self, *, ends: int = 1) -> Samples:
+        """A worker's samples, once it has counted at least this many ends, and the end of all that it has started: it counts
+        when it has committed, so what is read in the tables may not be counted yet, neither as started nor as ended."""
 
         def over() -> Samples | None:
             samples = self.samples()
             finished = total(samples, "carafe_jobs_finished_total")
-            return samples if finished == total(samples, "carafe_jobs_started_total") > 0 else None
+            return samples if finished == total(samples, "carafe_jobs_started_total") >= ends else None
 
         found = await eventually(over, 30)
         assert found is not None

@@ -40,7 +40,7 @@ def prometheus(configuration: Mapping[str, Any], folder: Path) -> AbstractContex
 
 
 async def scraping(server: Server, jobs: Mapping[str, int]) -> None:
-    """Wait until so many targets of each job are up."""
+    """Wait until this many targets of each job are up."""
     await eventually(server.ready, 30)
     wanted = {job: ["up"] * count for job, count in jobs.items()}
 

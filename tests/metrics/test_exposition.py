@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from carafe.metrics import LED
+from carafe.telemetry.metrics import LED
 from tests.metrics.conftest import Start
 from tests.metrics.processes import Process, Samples, total
 from tests.metrics.prometheus import promtool

@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client import Histogram as TheirHistogram
 from prometheus_client.exposition import generate_latest
 
-from carafe import instruments
-from carafe.instruments import KINDS, OTHER, Counter, Gauge, Histogram
-from carafe.jobs.statistics import BOUNDS
+from carafe.telemetry import instruments
+from carafe.telemetry.instruments import KINDS, OTHER, Counter, Gauge, Histogram
+from carafe.telemetry.metrics import BOUNDS
 from tests.metrics.processes import samples_of
 
 _numbers = itertools.count()
@@ -115,7 +115,7 @@ def test_wrong_labels_and_a_name_twice_are_refused() -> None:
 
 
 def test_the_docs_list_every_metric_as_it_is() -> None:
-    from carafe import metrics
+    from carafe.telemetry import metrics
 
     led = {metric.name for metric in metrics.LED}
     rows = [

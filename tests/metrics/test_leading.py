@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 import redis
 
-from carafe import metrics
-from carafe.instruments import Gauge, Readings
-from carafe.jobs import Client
-from carafe.jobs.hints import QUEUE
+from carafe import Client
+from carafe.jobs.queue_name import QUEUE
+from carafe.queue.redis_rights import BUSY, RUNNING
 from carafe.steward import Steward, exported
+from carafe.telemetry import metrics
+from carafe.telemetry.instruments import Gauge, Readings
 from tests.jobs.kinds import Greet
 
 DEFAULT = (QUEUE,)
@@ -65,9 +66,20 @@ async def test_redis_that_is_away_takes_only_its_own_along(
     async def away(*_: Any) -> None:
         raise redis.ConnectionError
 
-    monkeypatch.setattr(carafe_client.queue.redis, "llen", away)
+    monkeypatch.setattr(carafe_client.queue.redis, "eval", away)
     await look(leader)
     assert set(shown(leader)) == set(metrics.LED) - exported.OF_REDIS
+
+
+async def test_what_no_worker_has_said_of_late_is_not_counted_for_long(leader: Steward, carafe_redis_url: str) -> None:
+    with redis.Redis.from_url(carafe_redis_url) as connection:
+        now = int(connection.time()[0])
+        said = {"said just now": now + 10, "said a minute ago": now - 50, "to count for ever": 9e15, "without end": "inf"}
+        for key in (RUNNING, BUSY):
+            connection.zadd(key, said)
+        await look(leader)
+        assert [connection.zrange(key, 0, -1) for key in (RUNNING, BUSY)] == [[b"said just now"]] * 2
+    assert shown(leader)[metrics.SCALING_RUNNING] == shown(leader)[metrics.SCALING_BUSY] == {DEFAULT: 1}
 
 
 async def test_a_policy_that_evicts_is_told(leader: Steward, carafe_redis_url: str) -> None:

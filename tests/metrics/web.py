@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 
 from carafe.jobs.modules import load_jobs
-from carafe.settings import Settings
+from carafe.settings.settings import Settings
 from carafe.web import create_web_application
 
 

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import orjson
 
-from carafe.jobs.statements import Statement
+from carafe.store.statement import Statement
 
 Kind = Literal["custom", "generic"]
 
@@ -39,7 +39,7 @@ class Prepared:
         self._name = f"prepared_{next(_NUMBERS)}"
 
     async def prepare(self) -> "Prepared":
-        await self._connection.execute(f"prepare {self._name} as {self._statement.positional}")
+        await self._connection.execute(f"prepare {self._name} as {self._statement.numbered}")
         return self
 
     async def forget(self) -> None:
@@ -47,7 +47,7 @@ class Prepared:
 
     async def cost(self, values: Mapping[str, Any]) -> Cost:
         """Execute it within a transaction that is rolled back, and see."""
-        given = ", ".join(_literal(value) for value in self._statement.arguments(**values))
+        given = ", ".join(_literal(value) for value in self._statement.arguments(values))
         await self._connection.execute(f"set plan_cache_mode = force_{self._kind}_plan")
         execute = f"execute {self._name}({given})" if given else f"execute {self._name}"
         transaction = self._connection.transaction()

@@ -8,9 +8,21 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from carafe.jobs import statements
-from carafe.jobs.statements import Statement
-from carafe.jobs.statistics import BOUNDS
+from carafe.engine.statements import DEFER, FENCES, UNDEFER, WORKER_UNHELD
+from carafe.steward.statements import PROMOTE, REPUSH, RESCUE, WORKERS_SILENT
+from carafe.store.actions import STATEMENTS as ACTIONS
+from carafe.store.statement import Statement
+from carafe.store.statements import (
+    CLAIM,
+    FINISH,
+    GET,
+    PROGRESS,
+    RESUME_HINTS,
+    SETTLE,
+    UNIQUE_HOLDERS,
+    WORKER_BEAT,
+)
+from carafe.telemetry.metrics import BOUNDS
 
 BATCH = 50
 """Jobs of one statement."""
@@ -18,7 +30,7 @@ BATCH = 50
 WORKER, LOST = UUID(int=1 << 100), UUID(int=2 << 100)
 """The worker under which most jobs run, and one that holds a batch."""
 
-STATES = {"queued": 0, "running": 1, "lost": 2, "scheduled": 3, "retrying": 4, "deferred": 5, "future": 6, "dead": 7}
+SHARES = {"queued": 0, "running": 1, "lost": 2, "scheduled": 3, "retrying": 4, "deferred": 5, "future": 6, "dead": 7}
 RANGE = 1 << 32
 
 FILL = """
@@ -43,7 +55,7 @@ from generate_series(1, $2) as n
 
 def ids(state: str, count: int = BATCH, *, begin: int = 1) -> list[UUID]:
     """The first jobs of a state."""
-    return [UUID(int=STATES[state] * RANGE + number) for number in range(begin, begin + count)]
+    return [UUID(int=SHARES[state] * RANGE + number) for number in range(begin, begin + count)]
 
 
 async def fill(connection: Any, share: float = 1.0) -> None:
@@ -53,7 +65,7 @@ async def fill(connection: Any, share: float = 1.0) -> None:
         state: str, count: int, *, name: str = "", due: float = -600, hint: float = -600, worker: Any = None
     ) -> None:
         kind = "plans.unknown" if state == "deferred" else "plans.job"
-        begin = STATES[state] * RANGE
+        begin = SHARES[state] * RANGE
         number = max(1, int(count * share))
         await connection.execute(
             FILL, begin, kind, name or state, float(due), float(hint), worker, state == "queued", number
@@ -66,7 +78,7 @@ async def fill(connection: Any, share: float = 1.0) -> None:
     await some("retrying", 3_000)
     await some("deferred", 3_000, name="queued", hint=3_600)
     await some("future", 1_000, name="scheduled", due=3_600)
-    await connection.execute(DEAD, STATES["dead"] * RANGE, max(1, int(3_000 * share)))
+    await connection.execute(DEAD, SHARES["dead"] * RANGE, max(1, int(3_000 * share)))
 
 
 WORKERS = """
@@ -83,63 +95,62 @@ def questions() -> Mapping[str, tuple[Statement, Mapping[str, Any]]]:
     """What is asked, by a name: a statement with the values of a batch."""
     running, fences = ids("running"), [1] * BATCH
     texts: list[str | None] = ["text"] * BATCH
-    failed = {
+    none = [None] * BATCH
+    settled = {
         "ids": running,
         "fences": fences,
-        "causes": texts,
-        "error_classes": texts,
-        "errors": texts,
-        "tracebacks": texts,
-        "fingerprints": texts,
         "delays": [1.0] * BATCH,
         "traces": texts,
         "worker": WORKER,
         "worker_name": "w",
         "bounds": BOUNDS,
+        **dict.fromkeys(("causes", "error_classes", "errors", "tracebacks", "fingerprints"), none),
     }
+    failed = {**settled, **dict.fromkeys(("causes", "error_classes", "errors", "tracebacks", "fingerprints"), texts)}
     beat = {"id": WORKER, "state": "running", "ids": running, "fences": fences, "settled": 40}
-    none = [None] * BATCH
     finished = {"ids": running, "fences": fences, "bounds": BOUNDS, "results": ["1"] * BATCH}
-    handed = {"ids": running, "traces": none, "worker": WORKER, "counts": False}
+
+    def becoming(state: str, spends: str | None, values: Mapping[str, Any]) -> dict[str, Any]:
+        return {**values, "states": [state] * BATCH, "spends": [spends] * BATCH}
+
     mixed = [*ids("queued", 15), *ids("scheduled", 15), *ids("running", 20)]
     given: Sequence[tuple[str, Statement, dict[str, Any]]] = (
-        ("claim", statements.CLAIM, {"ids": ids("queued"), "worker": WORKER, "kinds": ["plans.job"]}),
-        ("finish", statements.FINISH, {**finished, "state": "succeeded", "reason": None}),
-        ("finish cancelled", statements.FINISH, {**finished, "state": "cancelled", "reason": "r", "results": none}),
-        ("fail and retry", statements.FAIL, {**failed, "finals": [False] * BATCH}),
-        ("fail for good", statements.FAIL, {**failed, "finals": [True] * BATCH}),
-        ("snooze", statements.SNOOZE, {"ids": running, "fences": fences, "delays": [5.0] * BATCH, "traces": none}),
-        ("release", statements.RELEASE, {**handed, "fences": fences}),
-        ("hand back", statements.RELEASE, {**handed, "fences": [None] * BATCH}),
-        ("defer", statements.DEFER, {"ids": ids("queued"), "longest": 60.0}),
-        ("undefer", statements.UNDEFER, {"kinds": ["plans.unknown"], "limit": BATCH}),
-        ("progress", statements.PROGRESS, {"id": running[0], "fence": 1, "fraction": 0.5, "note": "n"}),
-        ("promote", statements.PROMOTE, {"limit": BATCH, "within": 1e9, "after": datetime(1970, 1, 1, tzinfo=UTC)}),
+        ("claim", CLAIM, {"ids": ids("queued"), "worker": WORKER, "kinds": ["plans.job"]}),
+        ("finish", FINISH, finished),
+        ("cancelled", SETTLE, becoming("cancelled", "attempt", settled)),
+        ("fail and retry", SETTLE, becoming("retrying", "attempt", failed)),
+        ("die", SETTLE, becoming("dead", "attempt", failed)),
+        ("snooze", SETTLE, becoming("scheduled", "snooze", settled)),
+        ("release", SETTLE, becoming("queued", "release", settled)),
+        ("hand back", FENCES, {"ids": running}),
+        ("defer", DEFER, {"ids": ids("queued"), "longest": 60.0}),
+        ("undefer", UNDEFER, {"kinds": ["plans.unknown"], "limit": BATCH}),
+        ("progress", PROGRESS, {"id": running[0], "fence": 1, "fraction": 0.5, "note": "n"}),
+        ("promote", PROMOTE, {"limit": BATCH, "within": 1e9, "after": datetime(1970, 1, 1, tzinfo=UTC)}),
         (
             "repush",
-            statements.REPUSH,
+            REPUSH,
             {"queue": "default", "before": datetime.now(UTC), "after": datetime(2020, 1, 1, tzinfo=UTC), "limit": BATCH},
         ),
-        ("resume hints", statements.RESUME_HINTS, {"queue": "default", "limit": BATCH}),
+        ("resume hints", RESUME_HINTS, {"queue": "default", "limit": BATCH}),
         (
             "rescue",
-            statements.RESCUE,
+            RESCUE,
             {"worker": LOST, "worker_name": "w", "error": "e", "fingerprint": "f", "free_releases": 10},
         ),
-        ("cancel", statements.CANCEL, {"ids": mixed, "reason": "r"}),
-        ("run now", statements.RUN_NOW, {"ids": [*ids("scheduled", 25), *ids("retrying", 25)]}),
-        ("retry", statements.RETRY, {"ids": ids("dead"), "grants": "{}", "grant_attempts": 3}),
-        ("discard", statements.DISCARD, {"ids": ids("dead"), "by": "b", "reason": None}),
-        ("beat", statements.WORKER_BEAT, beat),
+        ("cancel", ACTIONS["cancel"], {"ids": mixed, "reason": "r"}),
+        ("run_now", ACTIONS["run_now"], {"ids": [*ids("scheduled", 25), *ids("retrying", 25)]}),
+        ("retry", ACTIONS["retry"], {"ids": ids("dead"), "grants": "{}", "grant_attempts": 3}),
+        ("discard", ACTIONS["discard"], {"ids": ids("dead"), "by": "b", "reason": None}),
+        ("beat", WORKER_BEAT, beat),
         (
             "unheld",
-            statements.WORKER_UNHELD,
+            WORKER_UNHELD,
             {"id": LOST, "since": datetime.now(UTC), "ids": ids("lost", 20), "claiming": ids("queued")},
         ),
-        ("silent workers", statements.WORKERS_SILENT, {"gone": False}),
-        ("get", statements.GET, {"id": running[0]}),
-        ("get dead", statements.GET, {"id": ids("dead", 1)[0]}),
-        ("states", statements.STATES, {"ids": [*ids("queued", 25), *ids("dead", 25)]}),
-        ("unique holders", statements.UNIQUE_HOLDERS, {"keys": str([f"key {n}" for n in range(BATCH)]).replace("'", '"')}),
+        ("silent workers", WORKERS_SILENT, {"gone": False}),
+        ("get", GET, {"id": running[0]}),
+        ("get dead", GET, {"id": ids("dead", 1)[0]}),
+        ("unique holders", UNIQUE_HOLDERS, {"keys": str([f"key {n}" for n in range(BATCH)]).replace("'", '"')}),
     )
     return {name: (statement, values) for name, statement, values in given}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import asyncpg
 
-from carafe.database import plain_dsn
-from carafe.embedded import EmbeddedPostgres
+from carafe.dev.embedded import EmbeddedPostgres
+from carafe.store.database import plain_dsn
 from carafe.testing.databases import Databases, in_thread
 
 OLDEST = Path("/usr/lib/postgresql/15/bin")

@@ -14,16 +14,19 @@ import pytest
 from psycopg import pq
 from psycopg.pq.abc import PGconn
 
-from carafe import metrics
-from carafe.database import plain_dsn, plan_by_index
-from carafe.doctor import Finding, Level, _vacuum
-from carafe.jobs import Client, statements
-from carafe.jobs.held_back import held_back
+from carafe import Client
+from carafe.cli.doctor import Finding, Level, _vacuum
 from carafe.jobs.identifiers import uuid7
 from carafe.readmodel.model import ReadModel
 from carafe.steward.exported import Exporter
 from carafe.steward.gauges import Sampler
 from carafe.steward.lease import Lease
+from carafe.steward.statements import PROMOTE, WORKERS_SILENT
+from carafe.store.database import plain_dsn, plan_by_index
+from carafe.store.held_back import held_back
+from carafe.store.statement import Statement
+from carafe.store.statements import WORKER_BEAT
+from carafe.telemetry import metrics
 from carafe.testing.databases import Databases
 from tests.plans.explaining import Cost, cost
 from tests.plans.population import BATCH, LOST, WORKER, WORKERS, fill, ids
@@ -76,7 +79,7 @@ async def run_no_ops(connection: Any, jobs: int) -> None:
     await connection.execute("delete from carafe.jobs where id = any($1)", made)
 
 
-BEAT_BY_WORKER = statements.Statement(
+BEAT_BY_WORKER = Statement(
     "beat_by_worker",
     "",
     "select id, fence from carafe.jobs where worker = $1 and state = 'running' and cancel_requested_at is not null",
@@ -93,15 +96,15 @@ async def test_a_beat_costs_what_the_worker_holds_whatever_it_has_held(databases
             held = {"id": WORKER, "state": "running", "ids": ids("running"), "fences": [1] * BATCH, "settled": BATCH}
 
             async def beat() -> Cost:
-                return await cost(connection, statements.WORKER_BEAT, held, "generic")
+                return await cost(connection, WORKER_BEAT, held, "generic")
 
             before = await beat()
             by_worker = await cost(connection, BEAT_BY_WORKER, {"id": WORKER}, "generic")
-            silent = await cost(connection, statements.WORKERS_SILENT, {"gone": False}, "generic")
+            silent = await cost(connection, WORKERS_SILENT, {"gone": False}, "generic")
             await run_no_ops(connection, ENDED)
 
             assert (await beat()).buffers <= before.buffers + 3 * BATCH  # three levels of an index for each that is held
-            after = await cost(connection, statements.WORKERS_SILENT, {"gone": False}, "generic")
+            after = await cost(connection, WORKERS_SILENT, {"gone": False}, "generic")
             assert after.buffers <= silent.buffers + 1
             # The way that it was passes every row that was ever its own.
             passes = await cost(connection, BEAT_BY_WORKER, {"id": WORKER}, "generic")
@@ -114,18 +117,18 @@ async def test_a_look_for_due_jobs_goes_on_behind_those_that_became_due_before(d
             await connection.execute("alter table carafe.jobs set (autovacuum_enabled = false)")
             await connection.execute(WORKERS, WORKER, LOST)
             await fill(connection)
-            everything = {"within": 1e9, "after": datetime(1970, 1, 1, tzinfo=UTC), "limit": 10_000}
-            promoted = await connection.fetch(statements.PROMOTE.positional, *statements.PROMOTE.arguments(**everything))
+            everything: dict[str, Any] = {"within": 1e9, "after": datetime(1970, 1, 1, tzinfo=UTC), "limit": 10_000}
+            promoted = await PROMOTE.fetch(connection, **everything)
             assert len(promoted) == 6_000
             beyond = {**everything, "after": max(row["due_at"] for row in promoted)}
 
-            assert (await cost(connection, statements.PROMOTE, beyond, "generic")).buffers < BATCH
-            assert (await cost(connection, statements.PROMOTE, everything, "generic")).buffers > 3 * BATCH
+            assert (await cost(connection, PROMOTE, beyond, "generic")).buffers < BATCH
+            assert (await cost(connection, PROMOTE, everything, "generic")).buffers > 3 * BATCH
 
 
 async def test_it_is_told_who_holds_back_vacuum(carafe_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("carafe.jobs.held_back.LONG", 0.0)
-    monkeypatch.setattr("carafe.jobs.held_back.MANY", 100)
+    monkeypatch.setattr("carafe.store.held_back.LONG", 0.0)
+    monkeypatch.setattr("carafe.store.held_back.MANY", 100)
     url = carafe_client.database.url
     async with connected(url) as connection, left_open(url) as pid:
         await connection.execute(WORKERS, WORKER, LOST)
@@ -153,7 +156,7 @@ async def test_it_is_told_who_holds_back_vacuum(carafe_client: Client, monkeypat
 
 
 async def test_a_prepared_transaction_holds_it_back_too(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("carafe.jobs.held_back.LONG", 0.0)
+    monkeypatch.setattr("carafe.store.held_back.LONG", 0.0)
     with databases.fresh() as url:
         async with connected(url) as connection:
             if await connection.fetchval("show max_prepared_transactions") == "0":
@@ -199,7 +202,7 @@ async def standby(url: str, slot: str) -> AsyncIterator[PGconn]:
 async def test_a_replication_slot_that_holds_it_back_is_named_wherever_one_looks(
     carafe_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("carafe.jobs.held_back.MANY", 100)
+    monkeypatch.setattr("carafe.store.held_back.MANY", 100)
     database, queue = carafe_client.database, carafe_client.queue
     slot = f"carafe_tests_{uuid7().hex}"
     async with connected(database.url) as connection, standby(database.url, slot) as replica:
@@ -208,7 +211,7 @@ async def test_a_replication_slot_that_holds_it_back_is_named_wherever_one_looks
         # As long as it is read, its snapshot may move on.
         assert (await held_back(connection)).holder is None
         with monkeypatch.context() as at_once:
-            at_once.setattr("carafe.jobs.held_back.LONG", 0.0)
+            at_once.setattr("carafe.store.held_back.LONG", 0.0)
             holder = (await held_back(connection)).holder
         assert holder is not None
         assert (holder.words, holder.pid) == (f"replication slot {slot} (active)", replica.backend_pid)

@@ -9,9 +9,9 @@ import asyncpg
 import pytest
 
 from benchmarks.population import Population, populate
-from carafe.database import Database, plain_dsn
-from carafe.jobs import Client
+from carafe import Client
 from carafe.readmodel.model import ReadModel
+from carafe.store.database import Database, plain_dsn
 from carafe.testing.databases import Databases, in_thread
 from tests.jobs.conftest import worker
 
@@ -20,7 +20,7 @@ __all__ = ["worker"]
 PATIENT = 60.0
 """Seconds for trying rows: no test depends on how fast the machine is."""
 
-SIZE = Population(live=12_000, ended=120_000, dead=60_000, kinds=40, days=2, workers=3)
+SIZE = Population(live=12_000, ended=120_000, dead=80_000, kinds=40, days=2, workers=3)
 
 
 @pytest.fixture

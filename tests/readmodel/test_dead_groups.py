@@ -2,12 +2,12 @@
 
 import pytest
 
-from carafe.jobs import Client
-from carafe.jobs.filters import JobFilter
+from carafe import Client
 from carafe.jobs.records import Count
 from carafe.readmodel.dead import DeadLetters
 from carafe.readmodel.model import ReadModel
 from carafe.readmodel.records import DeadGroup, DeadGroups
+from carafe.store.filters import JobFilter
 from tests.jobs.by_hand import ByHand
 from tests.jobs.kinds import Fail, Greet
 from tests.readmodel.conftest import PATIENT

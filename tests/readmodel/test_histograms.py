@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carafe.jobs.statistics import BOUNDS
 from carafe.readmodel.histograms import merge, percentile
+from carafe.telemetry.metrics import BOUNDS
 
 seconds = st.lists(st.floats(0, 3_000), min_size=1, max_size=200)
 

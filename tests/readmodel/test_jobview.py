@@ -2,14 +2,14 @@
 
 import pytest
 
-from carafe.jobs import Client
-from carafe.jobs.audit import Actor
+from carafe import Client
 from carafe.jobs.errors import InvalidOption
-from carafe.jobs.filters import JobFilter
 from carafe.jobs.identifiers import uuid7
 from carafe.jobs.states import State
-from carafe.readmodel.model import ReadModel
+from carafe.readmodel.model import WATCHED, ReadModel
 from carafe.readmodel.records import JobView
+from carafe.store.audit import Actor
+from carafe.store.filters import JobFilter
 from tests.jobs.by_hand import ByHand
 from tests.jobs.kinds import Add, Fail, Greet
 from tests.readmodel.test_waiting import KINDS, execute, pod
@@ -104,8 +104,11 @@ async def test_a_version_changes_with_what_is_told_and_only_then(
 
 async def test_what_there_is_not_is_none(model: ReadModel) -> None:
     assert await model.job(uuid7()) is None
-    with pytest.raises(InvalidOption, match=r"^ids: at most 1,000"):
-        await model.versions([uuid7()] * 1_001)
+
+
+async def test_however_many_jobs_are_watched_each_is_looked_at(carafe_client: Client, model: ReadModel) -> None:
+    jobs = await carafe_client.enqueue_many([ADA] * (WATCHED + 1))
+    assert set(await model.versions([job.id for job in jobs])) == {job.id for job in jobs}
 
 
 async def test_workers_and_what_they_run(carafe_client: Client, model: ReadModel, worker: ByHand) -> None:

@@ -4,18 +4,18 @@ from datetime import timedelta
 
 import pytest
 
-from carafe.database import Database
+from carafe import Client
 from carafe.errors import Unavailable
-from carafe.jobs import Client
-from carafe.jobs.audit import Actor
 from carafe.jobs.errors import InvalidOption
-from carafe.jobs.queue import Queue
 from carafe.jobs.records import Count
 from carafe.jobs.states import State
+from carafe.queue.queue import Queue
 from carafe.readmodel.model import ReadModel
 from carafe.readmodel.records import Attention, Snapshot
 from carafe.steward.gauges import Sampler
 from carafe.steward.statistics import Folder
+from carafe.store.audit import Actor
+from carafe.store.database import Database
 from tests.jobs.by_hand import ByHand
 from tests.jobs.kinds import Fail, Greet
 from tests.readmodel.test_waiting import KINDS, execute, lead, pod
@@ -104,7 +104,7 @@ async def test_what_needs_attention_is_said_in_words(carafe_client: Client, work
     assert found["paused"].text == "the queue is paused by ana (maintenance); 1 job waits"
     assert found["paused"].since is not None
     deaths = found["deaths:tests.fail:ValueError"]
-    assert deaths.text == "dead letters growing: 4 of `tests.fail`, ValueError"
+    assert deaths.text == "dead letters are growing: 4 jobs of `tests.fail` died recently with ValueError"
     assert found["dead"].text == "4 dead letters wait for a decision"
     assert next(iter(found)) == "redis"
 
@@ -122,6 +122,19 @@ async def test_no_worker_a_pending_pod_and_an_unknown_kind(carafe_client: Client
     assert found["unknown-kind:tests.greet"].text == "no worker has a handler for `tests.greet`: 1 job waits"
     assert found["pods"].text == "pod pod-a is Pending: Unschedulable: Insufficient cpu"
     assert "no-workers" not in found
+
+
+async def test_a_version_that_no_worker_knows(carafe_client: Client, model: ReadModel, worker: ByHand) -> None:
+    await lead(carafe_client)
+    await carafe_client.enqueue_many([ADA] * 2)
+    await announce(worker, kinds=["other", "tests.greet"], versions=[4, 2])
+    await execute(carafe_client, "update carafe.jobs set hinted_at = now() + interval '1 minute', version = 2")
+    assert "unknown-kind:tests.greet" not in told(await model.snapshot())
+    await execute(carafe_client, "update carafe.jobs set version = 3")
+    found = told(await model.snapshot())
+    assert found["unknown-kind:tests.greet"].text == (
+        "no worker knows version 3 of the arguments of `tests.greet`: 2 jobs wait"
+    )
 
 
 async def test_postgres_away_is_said_as_such() -> None:

@@ -7,11 +7,11 @@ from uuid import UUID
 import pytest
 
 from benchmarks.population import RARE
-from carafe.jobs import Client
+from carafe import Client
 from carafe.jobs.errors import InvalidOption
-from carafe.jobs.filters import JobFilter
 from carafe.jobs.states import ENDED, LIVE, State
 from carafe.readmodel.model import ReadModel
+from carafe.store.filters import JobFilter
 from tests.jobs.by_hand import ByHand
 from tests.jobs.kinds import Fail, Greet
 

@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from carafe.settings import Settings
+from carafe.settings.settings import Settings
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -32,15 +32,16 @@ def names_in(wheel: Path) -> list[str]:
 
 
 class Environment:
-    """A virtual environment with the wheel; `run` and `start` execute its programs in a folder."""
+    """A virtual environment with a wheel, or a source distribution; `run` and `start` execute its programs in a folder."""
 
-    def __init__(self, folder: Path, wheel: Path) -> None:
+    def __init__(self, folder: Path, distribution: Path) -> None:
         venv.create(folder, with_pip=False)
         self._programs = folder / "bin"
         (packages,) = folder.glob("lib/python*/site-packages")
         (packages / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
         pip = [*_pip(), "--python", str(self._programs / "python")]
-        _run([*pip, "install", "--no-deps", "--no-index", "--ignore-installed", str(wheel)], folder)
+        offline = ["--no-deps", "--no-index", "--no-build-isolation", "--ignore-installed"]
+        _run([*pip, "install", *offline, str(distribution)], folder)
 
     def run(self, program: str, *arguments: str, folder: Path, settings: dict[str, str]) -> str:
         """Run a program to its end; its output. Raises when it fails."""

@@ -5,7 +5,7 @@ from pathlib import Path
 FILES = {
     "shop/__init__.py": "",
     "shop/jobs.py": """
-from carafe.jobs import Job
+from carafe import Job
 
 
 class Ship(Job, kind="order.ship", max_retries=0):
@@ -13,7 +13,7 @@ class Ship(Job, kind="order.ship", max_retries=0):
     to: str
 """,
     "shop/handlers.py": """
-from carafe.jobs import Context, handler
+from carafe import Context, handler
 from shop.jobs import Ship
 
 
@@ -26,9 +26,7 @@ async def ship(job: Ship, ctx: Context) -> dict[str, str]:
     "app/__init__.py": "",
     "app/main.py": """
 from fastapi import FastAPI
-from carafe.jobs import Client
-from carafe.jobs.modules import load_jobs
-from carafe.settings import load_settings
+from carafe import Client, load_jobs, load_settings
 from carafe.web import ClientOf, carafe_lifespan, mount_jobs_api
 from shop.jobs import Ship
 

@@ -6,10 +6,11 @@ from uuid import UUID
 
 import pytest
 
-from carafe.engine.slot import Claim
-from carafe.jobs import Client
-from carafe.jobs.statements import WORKER_BEAT, WORKER_START, WORKER_UNHELD
+from carafe import Client
+from carafe.engine.claim import Claim
+from carafe.engine.statements import WORKER_UNHELD
 from carafe.steward import Steward
+from carafe.store.statements import WORKER_BEAT, WORKER_START
 from tests.jobs.by_hand import ByHand, run
 from tests.jobs.conftest import hinted, worker
 from tests.steward.processes import Child
@@ -46,9 +47,15 @@ def child() -> Iterator[Child]:
 
 
 async def announce(
-    worker: ByHand, *, kinds: Sequence[str] = (), concurrency: int = 5, incarnation: str = "x", pod: str = ""
+    worker: ByHand,
+    *,
+    kinds: Sequence[str] = (),
+    versions: Sequence[int] | None = None,
+    concurrency: int = 5,
+    incarnation: str = "x",
+    pod: str = "",
 ) -> None:
-    """What a worker says of itself at its start."""
+    """What a worker says of itself at its start. `versions`: by default 1 for each kind."""
     await run(
         worker.database,
         WORKER_START,
@@ -60,6 +67,7 @@ async def announce(
         pod=pod,
         version="0",
         kinds=list(kinds),
+        versions=[1] * len(kinds) if versions is None else list(versions),
         concurrency=concurrency,
     )
 

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import os
 os.environ.pop("POD_UID", None)
-from carafe.incarnation import incarnation
+from carafe.process.incarnation import incarnation
 print(incarnation(), flush=True)
 input()
 """

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from carafe.jobs import Client
+from carafe import Client
 from carafe.steward import Steward
 from carafe.steward.analyzer import Analyzer
 from tests.plans.population import LOST, WORKER, WORKERS, fill

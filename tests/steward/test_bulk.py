@@ -13,16 +13,17 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from carafe.database import plain_dsn
-from carafe.jobs import Change, Client, InvalidOption, Job, NewJob, NotAllowedInState, State, hook
-from carafe.jobs.audit import Actor
-from carafe.jobs.bulk import DEFAULT_RATE, BulkActionRecord
+from carafe import Change, Client, InvalidOption, Job, NewJob, NotAllowedInState, State, hook
 from carafe.jobs.errors import BulkActionEnded, BulkActionNotFound
-from carafe.jobs.filters import JobFilter
 from carafe.jobs.identifiers import uuid7
 from carafe.steward import bulk as bulk_module
 from carafe.steward.bulk import BulkWorker
 from carafe.steward.bulk_walk import Walk
+from carafe.store import actions as store_actions
+from carafe.store.audit import Actor
+from carafe.store.bulk import BulkActionRecord
+from carafe.store.database import plain_dsn
+from carafe.store.filters import JobFilter
 from tests.jobs.by_hand import ByHand, row_of
 from tests.jobs.conftest import hinted, worker
 from tests.jobs.kinds import Add, Fail, Greet, Unhandled
@@ -75,7 +76,7 @@ async def died(client: Client, worker: ByHand, jobs: Sequence[Job | NewJob], err
 
 
 async def die_again(worker: ByHand, ids: Sequence[UUID], error: str = "it failed") -> None:
-    from carafe.engine.ends import Failed
+    from carafe.engine.completions import Failed
 
     for begin in range(0, len(ids), 500):
         claims = await worker.claim(*ids[begin : begin + 500])
@@ -157,10 +158,27 @@ async def test_what_ends_after_the_start_is_not_touched(carafe_client: Client, w
     await die_again(worker, [again])
     await bulk.round()
 
-    assert totals(await carafe_client.bulk(started.id)) == ("done", 2, 1, 0, 0)
+    assert totals(await carafe_client.bulk(started.id)) == ("done", 2, 1, 1, 0)
+    assert (await audited(carafe_client, action="bulk done"))[-1]["details"] == '{"done": 1, "failed": 0, "skipped": 1}'
     assert (await carafe_client.get(before)).state is State.QUEUED
     assert (await carafe_client.get(after)).state is State.DEAD
     assert (await carafe_client.get(again)).state is State.DEAD
+
+
+@pytest.mark.parametrize("estimated", [False, True])
+async def test_what_left_the_filter_before_it_was_reached_is_skipped(
+    carafe_client: Client, worker: ByHand, bulk: BulkWorker, estimated: bool
+) -> None:
+    jobs = [NewJob(Greet(name=str(index)), delay=timedelta(hours=1)) for index in range(6)]
+    ids = [job.id for job in await carafe_client.enqueue_many(jobs)]
+    started = await carafe_client.start_bulk("run_now", JobFilter(kind="tests.greet"), by=ANA)
+    async with carafe_client.database.connection() as connection:
+        await connection.execute("update carafe.bulk_actions set matched_estimated = $1", estimated)
+    for job_id in ids[:2]:
+        await carafe_client.cancel(job_id)
+    await bulk.round()
+    # What is left of an estimate says nothing about jobs.
+    assert totals(await carafe_client.bulk(started.id)) == ("done", 6, 4, 0 if estimated else 2, 0)
 
 
 @asynccontextmanager
@@ -312,7 +330,7 @@ async def test_a_rate_bounds_each_batch_and_the_time_to_the_next(
 async def test_a_large_replay_is_given_a_rate(carafe_client: Client, worker: ByHand) -> None:
     await died(carafe_client, worker, greets(1_001))
 
-    assert (await carafe_client.start_bulk("retry", DEAD, by=ANA)).rate == DEFAULT_RATE
+    assert (await carafe_client.start_bulk("retry", DEAD, by=ANA)).rate == 50
     assert (await carafe_client.start_bulk("retry", DEAD, rate=400, by=ANA)).rate == 400
     assert (await carafe_client.start_bulk("discard", DEAD, reason="gone", by=ANA)).rate is None
     some = JobFilter(ids=(uuid7(),))
@@ -466,7 +484,7 @@ async def test_a_job_that_begins_meanwhile_is_no_longer_one_of_those_that_wait(
 
     await bulk.round()
 
-    assert totals(await carafe_client.bulk(started.id)) == ("done", 2, 1, 0, 0)
+    assert totals(await carafe_client.bulk(started.id)) == ("done", 2, 1, 1, 0)
     assert (await carafe_client.get(one)).cancel_requested_at is None
     assert (await carafe_client.get(other)).state is State.CANCELLED
 
@@ -482,7 +500,7 @@ async def test_running_now(carafe_client: Client, worker: ByHand, bulk: BulkWork
     assert totals(await carafe_client.bulk(started.id)) == ("done", 4, 4, 0, 0)
     assert await states(carafe_client, [*later, claim.id]) == {"queued": 4}
     assert set(hinted()) >= {*later, claim.id}
-    assert len(await audited(carafe_client, action="run now")) == 4
+    assert len(await audited(carafe_client, action="run_now")) == 4
 
 
 async def test_what_is_discarded_stays_findable_and_is_left_alone(
@@ -506,7 +524,7 @@ async def test_what_is_discarded_stays_findable_and_is_left_alone(
     assert retry.matched.number == 0
     await bulk.round()
     assert await states(carafe_client, ids) == {"dead": 5}
-    # Asked for in so many words, they come back, and are as any other.
+    # When the filter asks for them, they come back, and are like any other.
     again = await carafe_client.start_bulk("retry", JobFilter(resolved=True), by=ANA)
     await bulk.round()
     assert totals(await carafe_client.bulk(again.id)) == ("done", 5, 5, 0, 0)
@@ -576,7 +594,7 @@ async def test_filters_by_error_and_time(carafe_client: Client, worker: ByHand, 
         ("cancel", JobFilter(states=frozenset({State.DEAD})), "state: cancel is for jobs that are scheduled, queued"),
         ("cancel", JobFilter(fingerprint="abc"), "fingerprint: only dead jobs have one"),
         ("discard", JobFilter(resolved=True), "resolved: what is resolved has been discarded already"),
-        ("explode", JobFilter(), "action: must be one of retry, cancel, discard, run_now"),
+        ("explode", JobFilter(), "action: must be one of retry, run_now, cancel, discard"),
     ],
 )
 async def test_what_cannot_be_done_is_refused(carafe_client: Client, action: Any, wanted: JobFilter, said: str) -> None:
@@ -620,11 +638,11 @@ async def test_a_batch_that_cannot_be_done_says_why_and_others_go_on(
     broken = await carafe_client.start_bulk("retry", JobFilter(ids=(ids[0],)), by=ANA)
     fine = await carafe_client.start_bulk("discard", JobFilter(ids=(ids[1],)), reason="gone", by=ANA)
 
-    def breaks(_: Any) -> str:
+    def breaks() -> str:
         raise RuntimeError("of its own")
 
     with monkeypatch.context() as patched:
-        patched.setattr(bulk_module, "grants", breaks)
+        patched.setattr(store_actions, "grants", breaks)
         await bulk.round()
         await bulk.round()
 

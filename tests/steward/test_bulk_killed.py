@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from carafe.jobs import Client, State
-from carafe.jobs.audit import Actor
-from carafe.jobs.filters import JobFilter
+from carafe import Client, State
+from carafe.store.audit import Actor
+from carafe.store.filters import JobFilter
 from tests.cli.conftest import application
 from tests.cli.running import running
 from tests.jobs.by_hand import ByHand

@@ -1,4 +1,4 @@
-"""Postgres's clock is the only one that decides anything (DESIGN.md rule 8): processes may be days off."""
+"""Postgres's clock is the only one that decides anything (docs/design rule 8): processes may be days off."""
 
 import time
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from carafe.jobs import Client, State
+from carafe import Client, State
 from carafe.jobs.identifiers import uuid7
 from carafe.steward import Steward
 from carafe.steward.lease import Lease

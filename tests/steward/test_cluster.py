@@ -1,17 +1,17 @@
-"""What the cluster says of the workers' pods is in Postgres, for whoever wants to know."""
+"""What the cluster says of the workers' pods is in Postgres, for anyone who wants to know."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from carafe.database import Database
-from carafe.jobs import Client
-from carafe.jobs.statements import PRUNE_PODS
+from carafe import Client
 from carafe.kubernetes.refusals import NotPermitted
 from carafe.steward import Steward, cluster
 from carafe.steward.cluster import Cluster
 from carafe.steward.pods import KnownPod, pods
+from carafe.steward.statements import PRUNE_PODS
+from carafe.store.database import Database
 from tests.jobs.by_hand import count, run
 from tests.kubernetes.pods import BACK_OFF, CREATING, ERROR, OOM, RUNNING, Scripted, pod, unschedulable
 from tests.waiting import eventually

@@ -3,13 +3,13 @@
 import asyncio
 from typing import Any
 
-from carafe.database import Database
-from carafe.jobs import Client
+from carafe import Client
 from carafe.jobs.identifiers import uuid7
-from carafe.jobs.statements import WORKER_START
-from carafe.jobs.statistics import BOUNDS
 from carafe.steward.gauges import Sampler
 from carafe.steward.statistics import Folder
+from carafe.store.database import Database
+from carafe.store.statements import WORKER_START
+from carafe.telemetry.metrics import BOUNDS
 from tests.jobs.by_hand import ByHand, count, run
 from tests.jobs.conftest import worker
 from tests.jobs.kinds import Greet
@@ -31,7 +31,16 @@ async def test_a_sample_counts_each_state_and_the_workers(carafe_client: Client,
     await worker.fail(dead, final=True)
     await worker.fail(retrying)
     await worker.snooze(snoozed)
-    announced = {"host": "here", "pid": 1, "incarnation": "1", "version": "1", "kinds": [], "concurrency": 5, "pod": ""}
+    announced = {
+        "host": "here",
+        "pid": 1,
+        "incarnation": "1",
+        "version": "1",
+        "kinds": [],
+        "versions": [],
+        "concurrency": 5,
+        "pod": "",
+    }
     await run(database, WORKER_START, id=worker.id, name="by hand", **announced)
     await run(database, WORKER_START, id=uuid7(), name="another", **announced)
     await carafe_client.pause()

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from carafe.incarnation import incarnation, known_gone, pod, start_time
+from carafe.process.incarnation import incarnation, known_gone, pod, start_time
 from tests.steward.processes import Child
 from tests.waiting import eventually
 

@@ -6,10 +6,11 @@ from asyncio.subprocess import PIPE
 
 import pytest
 
-from carafe.jobs import Client
+from carafe import Client
 from carafe.jobs.identifiers import uuid7
 from carafe.steward import Steward
 from carafe.steward.lease import Lease
+from carafe.steward.repairer import Repairer
 from tests.jobs.by_hand import make_due
 from tests.jobs.kinds import Greet
 from tests.waiting import eventually
@@ -62,7 +63,7 @@ async def test_nobody_waits_for_a_leader_whose_process_is_gone(carafe_client: Cl
     await first.renew()
     async with carafe_client.database.connection() as connection:
         gone = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", "from carafe.incarnation import incarnation; print(incarnation())", stdout=PIPE
+            sys.executable, "-c", "from carafe.process.incarnation import incarnation; print(incarnation())", stdout=PIPE
         )
         said, _ = await gone.communicate()
         for incarnation, taken in (("", False), ("pod 1 1 1", False), (said.decode().strip(), True)):
@@ -114,3 +115,23 @@ async def test_an_error_that_nobody_foresaw_ends_no_lead(carafe_client: Client, 
         await asyncio.wait_for(steward.leading.wait(), 20)
     finally:
         await steward.stop()
+
+
+async def test_an_error_that_nobody_foresaw_ends_no_duty(carafe_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    round_of, stumbles = Repairer.round, [True]
+
+    async def once(self: Repairer) -> None:
+        if stumbles:
+            stumbles.pop()
+            raise KeyError("a fault of ours")
+        await round_of(self)
+
+    monkeypatch.setattr(Repairer, "round", once)
+    monkeypatch.setattr("carafe.steward.steward.FOLLOW", 0.01)
+    steward = Steward(carafe_client.database, carafe_client.queue, name="stumbles")
+    steward.start()
+    try:
+        await asyncio.wait_for(steward.repairer.round_done.wait(), 20)
+    finally:
+        await steward.stop()
+    assert not stumbles

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from carafe.jobs import Client, State
+from carafe import Client, State
 from carafe.steward import Steward
 from carafe.steward.partitions import AHEAD, Partitioner
 from tests.jobs.by_hand import ByHand
@@ -32,8 +32,10 @@ async def test_partitions_are_made_ahead(carafe_client: Client, steward: Steward
 
     await steward.partitioner.round()
 
-    assert await partitions(carafe_client) == made_by_the_migration
-    assert len(made_by_the_migration) == SIDES * (AHEAD + 1)
+    made = await partitions(carafe_client)
+    assert len(made) == len(made_by_the_migration) == SIDES * (AHEAD + 1)
+    # The migration may have run before midnight: the template is made once for all tests.
+    assert len(set(made) - set(made_by_the_migration)) in (0, SIDES)
 
 
 async def test_several_at_once_make_each_once(carafe_client: Client) -> None:

@@ -6,14 +6,14 @@ from uuid import UUID
 import pytest
 from redis import Redis
 
-from carafe.jobs import Client, NewJob, QueueNotFound, State, SyncClient
-from carafe.jobs.audit import Actor
-from carafe.jobs.hints import QUEUE
-from carafe.jobs.statements import RESCUE
+from carafe import Client, NewJob, QueueNotFound, State, SyncClient
+from carafe.jobs.queue_name import QUEUE
 from carafe.jobs.states import ENDED
 from carafe.steward.pauses import Pauser
 from carafe.steward.promoter import Promoter
 from carafe.steward.repairer import Repairer
+from carafe.steward.statements import RESCUE
+from carafe.store.audit import Actor
 from tests.jobs.by_hand import ByHand, make_due, row_of, run
 from tests.jobs.conftest import hinted, worker
 from tests.jobs.kinds import Greet
@@ -55,7 +55,7 @@ async def test_pausing_empties_the_list_and_nothing_is_claimed(
 
     assert hinted() == []
     assert await worker.claim(waiting) == []
-    assert (await carafe_client.get(waiting)).note.startswith("waiting: the queue is paused since ")  # type: ignore[union-attr]
+    assert (await carafe_client.get(waiting)).note.startswith("The queue is paused since ")  # type: ignore[union-attr]
     await worker.succeed(claim)
     assert (await carafe_client.get(running)).state is State.SUCCEEDED
 
@@ -89,7 +89,7 @@ async def test_whatever_becomes_queued_gets_no_hint(carafe_client: Client, worke
     await make_due(database, due)
     await Promoter(database, queue).round()
     assert (await carafe_client.retry(dead)).state is State.QUEUED
-    assert (await carafe_client.retry(hastened)).state is State.QUEUED
+    assert (await carafe_client.run_now(hastened)).state is State.QUEUED
     lost_worker = {"worker": worker.id, "worker_name": "by hand", "error": "lost", "fingerprint": "", "free_releases": 10}
     rows = await run(database, RESCUE, **lost_worker)
     assert [(row["id"], row["state"], row["hinted_at"]) for row in rows] == [(lost, "queued", None)]
@@ -106,7 +106,7 @@ async def test_whatever_becomes_queued_gets_no_hint(carafe_client: Client, worke
 async def test_a_deep_backlog_comes_back_in_order_by_the_steward(
     carafe_client: Client, hinted: Hinted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("carafe.jobs.client.RESUMED_AT_ONCE", 10)
+    monkeypatch.setattr("carafe.client.client.RESUMED_AT_ONCE", 10)
     jobs = [job.id for job in await carafe_client.enqueue_many([ADA] * 30)]
     await carafe_client.pause()
     async with carafe_client.database.connection() as connection:

@@ -3,7 +3,7 @@
 import pytest
 from structlog.testing import capture_logs
 
-from carafe.jobs import Client
+from carafe import Client
 from carafe.postgres_url import connect
 from carafe.steward import Steward
 from tests.jobs.kinds import Greet

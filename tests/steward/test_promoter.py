@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from uuid import UUID
 
-from carafe.jobs import Client, State
+from carafe import Client, State
 from carafe.steward import Steward
 from carafe.steward.promoter import BATCH, Promoter
 from tests.jobs.by_hand import ByHand, count, make_due

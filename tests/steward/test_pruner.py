@@ -5,10 +5,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from carafe.database import Database
-from carafe.jobs import Client, State
+from carafe import Client, State
 from carafe.steward.partitions import Partitioner
 from carafe.steward.pruner import DAY, Prunable, Pruner, Retention
+from carafe.store.database import Database
 from tests.jobs.by_hand import ByHand, count
 from tests.jobs.conftest import worker
 from tests.jobs.kinds import Greet
@@ -25,7 +25,7 @@ async def execute(database: Database, query: str, *values: object) -> None:
 
 
 async def make_day(database: Database, side: str, age: int) -> str:
-    """A partition for the day so many days ago; its name."""
+    """A partition for the day this many days ago; its name."""
     day = TODAY - timedelta(days=age)
     name = f"{side}_{day:%Y%m%d}"
     await execute(
@@ -37,7 +37,7 @@ async def make_day(database: Database, side: str, age: int) -> str:
 
 
 async def ended(database: Database, state: str, age: float, *, attempts: int = 1, jobs: int = 1) -> list[UUID]:
-    """Jobs that ended so many days ago, with their failed attempts."""
+    """Jobs that ended this many days ago, with their failed attempts."""
     ids = [uuid4() for _ in range(jobs)]
     ended_at = TODAY - timedelta(days=age) + timedelta(hours=12)
     await execute(
@@ -64,7 +64,7 @@ async def ended(database: Database, state: str, age: float, *, attempts: int = 1
 
 
 async def logged(database: Database, age: float, *, failed: bool, jobs: int = 1) -> list[UUID]:
-    """Jobs that logged a line so many days ago, in an attempt that failed or did not."""
+    """Jobs that logged a line this many days ago, in an attempt that failed or did not."""
     ids = [uuid4() for _ in range(jobs)]
     await execute(
         database,

@@ -7,11 +7,12 @@ from uuid import UUID
 import pytest
 from redis import Redis
 
+from carafe import Client
 from carafe.engine.ledger import Hinted as HintInHand
-from carafe.jobs import Client
-from carafe.jobs.hints import QUEUE
-from carafe.jobs.statements import UNDEFER
+from carafe.engine.statements import UNDEFER
+from carafe.jobs.queue_name import QUEUE
 from carafe.steward import Steward, repairer
+from tests.hostile_hints import HOSTILE_HINTS
 from tests.jobs.by_hand import ByHand, run
 from tests.jobs.kinds import Greet, Unhandled
 from tests.steward.conftest import Later
@@ -159,15 +160,26 @@ async def test_a_worker_that_knows_a_deferred_kind_gets_it_at_once(
     assert hinted() == [known.id]
 
 
+@pytest.mark.parametrize("message", HOSTILE_HINTS.values(), ids=HOSTILE_HINTS)
 async def test_a_foreign_message_at_the_end_of_the_list_stops_nothing_for_long(
-    carafe_client: Client, steward: Steward, hinted: Hinted, later: Later, carafe_redis_url: str
+    carafe_client: Client,
+    steward: Steward,
+    hinted: Hinted,
+    later: Later,
+    carafe_redis_url: str,
+    message: bytes,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(repairer, "GRACE", 0.0)
     ids = await enqueue(carafe_client, 1)
     forget(carafe_redis_url)
     await later()
     with Redis.from_url(carafe_redis_url) as redis:
-        redis.rpush(QUEUE, b"\xff not JSON")
-        await steward.repairer.round()
+        redis.rpush(QUEUE, message)
+        for _ in range(3):
+            await steward.repairer.round()
+        # Beside it nothing is lost: else each round would push all that waits once more.
+        assert redis.llen(QUEUE) == 1
         redis.rpop(QUEUE)  # a worker drops it
 
     await steward.repairer.round()

@@ -8,12 +8,12 @@ from uuid import UUID
 
 import pytest
 
-from carafe.jobs import Client, State
-from carafe.jobs.statements import PODS_REMEMBER
+from carafe import Client, State
 from carafe.kubernetes.presence import presence_of
 from carafe.steward import Steward
 from carafe.steward.cluster import pod_row
 from carafe.steward.rescuer import GAP, ROUNDS, SURE
+from carafe.steward.statements import PODS_REMEMBER
 from tests.jobs.by_hand import ByHand, row_of, run
 from tests.jobs.kinds import Fail, Greet
 from tests.kubernetes.pods import COMPLETED, CREATING, ERROR, OOM, RUNNING, pod
@@ -41,7 +41,7 @@ async def test_a_silent_worker_loses_its_jobs_after_so_many_rounds(
     assert (record.attempts[0].cause, record.attempts[0].worker) == ("worker lost", "by hand")
     assert hinted().count(jobs[0].id) == 2
     assert hinted().count(jobs[1].id) == 1
-    # The worker comes back: what it held is no longer its own, and it has to announce itself anew.
+    # The worker comes back: what it held is no longer its own, and it has to announce itself again.
     assert "beat" not in await beat(worker)
     before = await row_of(carafe_client.database, jobs[0].id)
     await worker.succeed(claims[0])
@@ -68,7 +68,7 @@ async def test_a_job_that_spent_its_last_attempt_so_is_dead(carafe_client: Clien
     for _ in range(2):
         [claim] = await worker.claim(job.id)
         await worker.fail(claim)
-        await carafe_client.retry(job.id)
+        await carafe_client.run_now(job.id)
     await worker.claim(job.id)
 
     for _ in range(ROUNDS + 1):
@@ -241,7 +241,7 @@ KNOWN = "out of memory: OOMKilled (exit code 137), pod 'carafe-worker-7d9c-x2x4k
 
 
 def at(state: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """The state of a container that ended so many seconds from now."""
+    """The state of a container that ended this many seconds from now."""
     when = datetime.now(UTC) + timedelta(seconds=seconds)
     return {"terminated": {**state["terminated"], "finishedAt": when.strftime("%Y-%m-%dT%H:%M:%SZ")}}
 
@@ -402,7 +402,7 @@ async def test_deaths_of_one_cause_are_one_group(carafe_client: Client, steward:
         for _ in range(2):
             [claim] = await worker.claim(job.id)
             await worker.fail(claim)
-            await carafe_client.retry(job.id)
+            await carafe_client.run_now(job.id)
         await worker.claim(job.id)
         await tell(carafe_client, just_now(pod(state, uid=f"u{number}", name=f"worker-{number}")))
         jobs.append(job.id)

@@ -11,10 +11,10 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from carafe.database import Database, plain_dsn
-from carafe.jobs import Client, State
+from carafe import Client, State
 from carafe.jobs.identifiers import uuid7
 from carafe.steward.lease import Lease
+from carafe.store.database import Database, plain_dsn
 from tests.cli.conftest import application
 from tests.cli.running import Running, running
 from tests.jobs.kinds import Greet

@@ -1,12 +1,12 @@
-"""A heartbeat compares what a worker holds with the truth, both ways (DESIGN.md rule 9)."""
+"""A heartbeat compares what a worker holds with the truth, both ways (docs/design rule 9)."""
 
 from collections.abc import Callable
 from uuid import UUID
 
 import pytest
 
-from carafe.jobs import Client, State
-from carafe.jobs.statements import RESCUE
+from carafe import Client, State
+from carafe.steward.statements import RESCUE
 from tests.jobs.by_hand import ByHand, run
 from tests.jobs.kinds import Fail, Greet
 from tests.steward.conftest import announce, beat

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from carafe.jobs import Client
+from carafe import Client
 from tests.engine.worker_process import WorkerProcess
 from tests.tracing.receiver import Receiver
 from tests.tracing.web import WebProcess

@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 
-from carafe.jobs import Client, Context, Snooze, SyncContext, handler
+from carafe import Client, Context, Snooze, SyncContext, handler
 from tests.tracing import jobs
 
 log = logging.getLogger(__name__)

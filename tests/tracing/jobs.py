@@ -1,6 +1,6 @@
 """The kinds of these tests (JOB_MODULES)."""
 
-from carafe.jobs import Job
+from carafe import Job
 
 
 class Working(Job, kind="tracing.working"):
@@ -24,7 +24,7 @@ class Snoozing(Job, kind="tracing.snoozing"):
 
 
 class Failing(Job, kind="tracing.failing", max_retries=0):
-    """It fails for good."""
+    """It ends dead."""
 
     secret_word: str = "nobody sees me"
 

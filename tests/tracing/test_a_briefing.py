@@ -5,7 +5,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from carafe.jobs import Client
+from carafe import Client
 from tests.tracing.conftest import StartWeb, StartWorker, lines, soon, trace_of
 from tests.tracing.receiver import Receiver, Span
 from tests.tracing.web import Webhook

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from carafe.embedded import free_port
-from carafe.jobs import Client
+from carafe import Client
+from carafe.dev.embedded import free_port
 from carafe.tracing import STOP
 from tests.tracing.conftest import StartWorker, soon
 from tests.tracing.jobs import Apart, Working

@@ -46,7 +46,7 @@ def tracing(*processors: SpanProcessor) -> Tracing:
     provider = TracerProvider(shutdown_on_exit=False)
     for processor in processors:
         provider.add_span_processor(processor)
-    return Tracing(provider, 1.0, 100, lambda timeout: None)
+    return Tracing(provider, "0", 1.0, 100, lambda timeout: None)
 
 
 @pytest.mark.parametrize("at", ["start", "end"])
@@ -67,7 +67,7 @@ def test_an_enqueue_that_is_refused_says_so_without_its_arguments() -> None:
         pytest.raises(InvalidOption),
         tracing(SimpleSpanProcessor(exporter)).sending(PARENT, 1),
     ):
-        raise InvalidOption("run_at", "hunter2 is no time")
+        raise InvalidOption("run_at", "hunter2 is not a time")
     (span,) = exporter.get_finished_spans()
     assert dict(span.attributes or {})["error.type"] == "InvalidOption"
     assert not span.status.is_ok

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from carafe.jobs import Client, Job
+from carafe import Client, Job
 from carafe.jobs.records import JobRecord
 from tests.engine.worker_process import WorkerProcess
 from tests.tracing.conftest import StartWorker, lines, soon, trace_of
@@ -145,8 +145,8 @@ async def test_nothing_of_opentelemetry_is_imported_while_tracing_is_off(
 def test_a_line_says_itself_what_it_says(caplog: pytest.LogCaptureFixture) -> None:
     from io import StringIO
 
-    from carafe.logging import annotate, configure_logging
-    from carafe.settings import Settings
+    from carafe.settings.settings import Settings
+    from carafe.telemetry.logging import annotate, configure_logging
 
     stream = StringIO()
     root = logging.getLogger()

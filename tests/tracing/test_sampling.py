@@ -1,10 +1,10 @@
-"""Who decides what is kept: whoever began the trace, or lots."""
+"""Who decides what is kept: the service that started the trace, or chance."""
 
 import httpx
 import pytest
 
-from carafe.jobs import Client
-from carafe.jobs.enqueueing import TRACED_OF_BULK
+from carafe import Client
+from carafe.store.enqueueing import TRACED_OF_BULK
 from tests.tracing.conftest import StartWeb, StartWorker, soon, trace_of
 from tests.tracing.jobs import Working
 from tests.tracing.receiver import Receiver

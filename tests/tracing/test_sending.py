@@ -2,7 +2,7 @@
 
 import pytest
 
-from carafe.jobs import Client
+from carafe import Client
 from tests.tracing.conftest import StartWorker, soon
 from tests.tracing.jobs import Working
 from tests.tracing.receiver import Receiver

@@ -17,9 +17,9 @@ from opentelemetry.semconv._incubating.attributes import (
     url_attributes,
 )
 
-from carafe.jobs.hints import Hint, decode, encode
 from carafe.jobs.identifiers import uuid7
-from carafe.settings import SettingsError, load_settings
+from carafe.queue.hints import Hint, decode, encode
+from carafe.settings.settings import SettingsError, load_settings
 from carafe.tracing import Trace, conventions, parse, trace_url
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -117,7 +117,7 @@ def test_the_names_are_those_of_the_installed_conventions() -> None:
     types = messaging_attributes.MessagingOperationTypeValues
     assert {conventions.SEND, conventions.PROCESS} <= {kind.value for kind in types}
     newest = max((version.value for version in schemas.Schemas), key=lambda url: [int(n) for n in re.findall(r"\d+", url)])
-    assert newest == conventions.SCHEMA_URL, "read what has changed, then copy the names anew"
+    assert newest == conventions.SCHEMA_URL, "read what has changed, then copy the names again"
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_a_setting_that_does_not_fit_is_said(name: str, value: str, says: str) -
 def test_without_the_sdk_start_up_says_what_to_install() -> None:
     program = (
         "import sys; sys.modules['opentelemetry.sdk'] = None\n"
-        "from carafe.settings import Settings, SettingsError\n"
+        "from carafe.settings.settings import Settings, SettingsError\n"
         "from carafe import tracing\n"
         "tracing.require(Settings())\n"
         "try: tracing.require(Settings(tracing_sample_ratio=0.5))\n"

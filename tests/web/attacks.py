@@ -112,7 +112,7 @@ def attack(function: Attack) -> Attack:
 @asynccontextmanager
 async def attacked(database_url: str, redis_url: str) -> AsyncIterator[Web]:
     """A `carafe serve` with a token and a dashboard that asks for passwords."""
-    from carafe.settings import hash_token  # late: the attacker's process starts without it
+    from carafe.settings.settings import hash_token  # late: the attacker's process starts without it
 
     environment = {
         **{name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "TMPDIR", "LANG")},
@@ -151,7 +151,7 @@ async def attacked(database_url: str, redis_url: str) -> AsyncIterator[Web]:
         assert host is not None
         assert port is not None
         web = Web(host, port, urlsplit(told["dashboard"]).port or 0, process, lines=lines)
-        # What a first use imports and keeps is no cost of an attack.
+        # What a first use imports and keeps is not a cost of an attack.
         for path in ("/livez", "/health", "/api/v1/jobs", "/openapi.json", "/docs"):
             assert b" 200 " in (await web.answer(get(path, BEARER))).partition(b"\r\n")[0], path
         assert b" 202 " in await web.answer(post("/api/v1/jobs/bulk", bulk(100), BEARER + JSON))
@@ -381,7 +381,7 @@ async def requests_by_the_ten_thousand_on_one_connection(web: Target) -> str:
 
 @attack
 async def a_body_of_nobody(web: Target) -> dict[str, int]:
-    """50 times 5 MB without a token: answered at once, and whoever goes on sending loses the answer with the connection."""
+    """50 times 5 MB without a token: answered at once; a sender that goes on loses the answer with the connection."""
 
     async def one(number: int) -> str:
         return status(await web.answer(post("/api/v1/jobs/bulk", b"x" * 5_000_000, JSON)))

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from app.main import create_app
-from carafe.database import Database
-from carafe.settings import ApiToken, Settings, hash_token
+from carafe.settings.settings import ApiToken, Settings, hash_token
+from carafe.store.database import Database
 from carafe.web.server import WebServer
 
 VIEW, OPERATE, OTHER = "view-token", "operate-token", "other-token"
@@ -42,8 +42,10 @@ async def served(application: Any, settings: Settings) -> AsyncIterator[httpx.As
             async with httpx.AsyncClient(base_url=web.url, timeout=30) as client:
                 yield client
     finally:
-        web.stop()
-        await serving
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("carafe.web.server.QUIET", 0.0)  # the client has gone: nobody is to be told to go
+            web.stop()
+            await serving
 
 
 @pytest.fixture(scope="module")

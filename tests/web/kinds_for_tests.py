@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import Field, SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from carafe.jobs import Change, Job, State, hook
+from carafe import Change, Job, State, hook
 
 
 class Resize(Job, kind="web.resize", timeout=60, max_retries=1):

@@ -3,10 +3,13 @@
 from typing import Any
 from uuid import UUID, uuid4
 
-from carafe.database import Database
-from carafe.jobs.moves import run_hooks
-from carafe.jobs.statements import CLAIM, FAIL, FINISH
-from carafe.jobs.statistics import BOUNDS
+from carafe.store.database import Database
+from carafe.store.statements import CLAIM, FINISH, SETTLE
+from carafe.store.transitions import run_hooks
+from carafe.telemetry.metrics import BOUNDS
+
+WORKER = uuid4()
+"""Who claims them."""
 
 
 async def count(database: Database, table: str) -> int:
@@ -19,8 +22,7 @@ async def count(database: Database, table: str) -> int:
 async def claim(database: Database, job_id: UUID | str, kind: str) -> Any:
     """Run the job, as far as its row and its hooks go. Returns the claimed row."""
     async with database.hooked() as transaction:
-        arguments = CLAIM.arguments(worker=uuid4(), ids=[UUID(str(job_id))], kinds=[kind])
-        row = (await transaction.connection.fetch(CLAIM.positional, *arguments))[0]
+        row = (await CLAIM.fetch(transaction.connection, worker=WORKER, ids=[UUID(str(job_id))], kinds=[kind]))[0]
         await run_hooks(transaction, {**dict(row), "state": "running", "result": None, "error": None})
     return row
 
@@ -28,17 +30,21 @@ async def claim(database: Database, job_id: UUID | str, kind: str) -> Any:
 async def succeed(database: Database, row: Any, result: str) -> None:
     """End a claimed job with `result` (JSON)."""
     async with database.hooked() as transaction:
-        arguments = FINISH.arguments(
-            ids=[row["id"]], fences=[row["fence"]], results=[result], state="succeeded", reason=None, bounds=BOUNDS
+        assert await FINISH.fetch(
+            transaction.connection,
+            ids=[row["id"]],
+            fences=[row["fence"]],
+            results=[result],
+            bounds=BOUNDS,
         )
-        assert await transaction.connection.fetch(FINISH.positional, *arguments)
         await run_hooks(transaction, {**dict(row), "state": "succeeded", "result": result, "error": None})
 
 
 async def fail(database: Database, row: Any, error: str, *, final: bool) -> None:
     """Fail a claimed job: dead when `final`, else to be retried in an hour."""
     async with database.hooked() as transaction:
-        arguments = FAIL.arguments(
+        for moved in await SETTLE.fetch(
+            transaction.connection,
             ids=[row["id"]],
             fences=[row["fence"]],
             causes=["error"],
@@ -47,11 +53,11 @@ async def fail(database: Database, row: Any, error: str, *, final: bool) -> None
             tracebacks=["Traceback"],
             fingerprints=["fingerprint"],
             delays=[3600.0],
-            finals=[final],
+            states=["dead" if final else "retrying"],
+            spends=["attempt"],
             traces=[None],
-            worker=uuid4(),
+            worker=WORKER,
             worker_name="by hand",
             bounds=BOUNDS,
-        )
-        for moved in await transaction.connection.fetch(FAIL.positional, *arguments):
+        ):
             await run_hooks(transaction, moved)

@@ -4,7 +4,7 @@ import httpx
 import orjson
 import pytest
 
-from carafe.database import Database
+from carafe.store.database import Database
 from tests.web.kinds_for_tests import Anything
 
 NUMBER = 500

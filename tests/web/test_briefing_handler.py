@@ -13,9 +13,9 @@ from fastapi import FastAPI, Request, Response
 from briefings.jobs import GenerateBriefing
 from briefings.model import Briefing
 from briefings.webhook import WebhookResponse
-from carafe.database import Database
-from carafe.jobs import Context, Discard, Retry
-from carafe.settings import Settings
+from carafe import Context, Discard, Retry
+from carafe.settings.settings import Settings
+from carafe.store.database import Database
 from tests.web.conftest import served
 from tests.web.test_problems import closed_port
 from worker.handlers import briefings as handler

@@ -9,9 +9,9 @@ from sqlalchemy import delete
 
 from briefings.jobs import GenerateBriefing
 from briefings.model import Briefing
-from carafe.database import Database
-from carafe.jobs import Client
-from carafe.settings import Settings
+from carafe import Client
+from carafe.settings.settings import Settings
+from carafe.store.database import Database
 from carafe.web.transactions import transaction
 from tests.web.rows import claim, count, fail, succeed
 

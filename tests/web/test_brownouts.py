@@ -13,9 +13,9 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from carafe.database import Database
-from carafe.jobs import Client, Unavailable
-from carafe.jobs.queue import Queue
+from carafe import Client, Unavailable
+from carafe.queue.queue import Queue
+from carafe.store.database import Database
 from carafe.web.transactions import transaction
 from tests.links import Way, way_to
 from tests.waiting import eventually

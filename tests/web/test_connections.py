@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from structlog.testing import capture_logs
 
-from carafe.settings import Settings
+from carafe.settings.settings import Settings
 from carafe.web import connections
 from carafe.web.server import WebServer
 from tests.waiting import eventually
@@ -90,6 +91,7 @@ async def web(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Web]:
     web_of_tests = Web(server.port, app)
     yield web_of_tests
     app.state.go_on.set()
+    monkeypatch.setattr("carafe.web.server.QUIET", 0.0)  # nobody is left who is to be told to go
     server.stop()
     await serving
 
@@ -149,6 +151,27 @@ async def test_a_head_of_64_kib_is_read_and_a_larger_one_is_not(web: Web) -> Non
         for field in (b"x-content-type-options: nosniff", b"cache-control: no-store", b"connection: close"):
             assert field in top.lower()
     assert status(await sent(web, b"GET /" + b"x" * 70_000)) == "431"
+    # A field that never ends is not a field to the parser yet: nothing but the bytes tells how large it has become.
+    assert status(await sent(web, b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000)) == "431"
+
+
+async def test_large_heads_that_are_not_there_yet_have_a_bound_together(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEAD_TIME", 30)
+    monkeypatch.setattr(connections, "LARGE_HEADS", 100_000)
+    begun = [await opened(web) for _ in range(3)]
+    for _, writer in begun:
+        writer.write(padded(45_000)[:-4])
+    reading = {asyncio.create_task(read_answer(reader)): writer for reader, writer in begun}
+    async with asyncio.timeout(20):
+        refused, others = await asyncio.wait(reading, return_when=asyncio.FIRST_COMPLETED)
+        assert [status(task.result()) for task in refused] == ["431"]
+        for task in others:
+            reading[task].write(b"\r\n\r\n")
+        assert [status(await task) for task in others] == ["200", "200"]
+    for _, writer in begun:
+        writer.close()
+    # What they held is given back.
+    assert status(await answered(web, padded(45_000))) == "200"
 
 
 async def test_a_head_has_128_fields(web: Web) -> None:
@@ -169,7 +192,7 @@ async def test_a_head_is_there_in_time(web: Web) -> None:
     reader, writer = await opened(web)
     writer.write(get("/livez"))
     assert status(await read_answer(reader)) == "200"
-    # Quiet between two requests is no fault; half a request is.
+    # Quiet between two requests is not a fault; half a request is.
     writer.write(b"GET /")
     assert status(await reader.read()) == "408"
     writer.close()
@@ -191,7 +214,7 @@ async def test_a_look_that_fails_costs_one_connection_and_no_bound(web: Web, mon
         async with asyncio.timeout(30):
             assert await until_closed(reader) == b""
     writer.close()
-    assert [line["event"] for line in logged] == ["a connection could not be looked at, it is closed"]
+    assert [line["event"] for line in logged] == ["a connection could not be checked, so it is closed"]
     # The looks go on: half a head is refused as ever.
     assert status(await sent(web, b"GET /livez HT")) == "408"
 
@@ -199,6 +222,18 @@ async def test_a_look_that_fails_costs_one_connection_and_no_bound(web: Web, mon
 async def test_a_body_comes_at_some_speed(web: Web) -> None:
     assert status(await answered(web, head(ECHO, 500_000) + b"x" * 500_000)) == "200"
     assert status(await sent(web, head(ECHO, 500_000) + b"x" * 1_000)) == "408"
+
+
+async def test_a_body_that_comes_at_that_speed_may_take_long(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "BODY_RATE", 100)
+    reader, writer = await opened(web)
+    writer.write(head(ECHO, 20_000) + b"x" * 10_000)
+    # One that began later has had all the time that any body may take.
+    assert status(await sent(web, head(ECHO, 20_000) + b"x")) == "408"
+    writer.write(b"x" * 10_000)
+    async with asyncio.timeout(20):
+        assert status(await read_answer(reader)) == "200"
+    writer.close()
 
 
 async def test_chunks_carry_something(web: Web) -> None:
@@ -217,6 +252,30 @@ async def test_what_is_answered_without_its_body_is_the_last(web: Web) -> None:
     assert b"connection" not in (await answered(web, head("/refuse", 10) + b"x" * 10)).lower()
 
 
+@pytest.mark.parametrize(("name", "value", "chunk"), [("LINGER_BYTES", 100_000, 20_000), ("LINGER_TIME", 0.1, 1)])
+async def test_what_is_thrown_away_has_a_bound(
+    web: Web, monkeypatch: pytest.MonkeyPatch, name: str, value: float, chunk: int
+) -> None:
+    monkeypatch.setattr(connections, "LINGER_TIME", 60)
+    monkeypatch.setattr(connections, name, value)
+    reader, writer = await opened(web)
+    writer.write(head("/refuse", 2_000_000_000) + b"x")
+    assert status(await read_answer(reader)) == "401"
+    await eventually(lambda: _gone(writer, chunk))
+    writer.close()
+
+
+async def test_refusals_beyond_the_first_are_told_by_their_number(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEAD_TIME", 30.0)  # however slow the machine is, none is refused for its lateness
+    with capture_logs() as logged:
+        await asyncio.gather(*(sent(web, padded(70_000)) for _ in range(5)))
+        monkeypatch.setattr(connections, "FLOOD", 0.0)  # as if its seconds were over
+        refused = "a request was refused: request-head-too-large"
+        # Servers of the tests before, on the same loop, tell now what they have counted, too.
+        await eventually(lambda: any(line["event"] == refused and line.get("times") == 4 for line in logged))
+    assert len([line for line in logged if line["event"] == refused and "times" not in line]) == 1
+
+
 async def test_a_connection_asks_for_so_many_answers_at_once(web: Web) -> None:
     reader, writer = await opened(web)
     writer.write(get("/livez") * 10)
@@ -225,6 +284,8 @@ async def test_a_connection_asks_for_so_many_answers_at_once(web: Web) -> None:
         found += await reader.read(65_536)
     writer.close()
     assert (await sent(web, get("/livez") * 5_000)).count(b"127.0.0.1") < 100
+    # So few that their heads are within the bound of bytes; they come in one piece.
+    assert (await sent(web, get("/livez") * 40 + get("/livez", "Connection: close\r\n"))).count(b"127.0.0.1") < 40
 
 
 async def test_the_longest_silent_goes_and_probes_are_always_answered(web: Web) -> None:
@@ -254,9 +315,13 @@ async def test_who_is_silent_for_longer_goes_first_whatever_it_did_before(web: W
     writer.write(get("/livez"))
     assert status(await read_answer(reader)) == "200"
     younger = [await opened(web) for _ in range(9)]
-    newest = await opened(web)
-    async with asyncio.timeout(10):
-        assert await reader.read() == b""
+    with capture_logs() as logged:
+        newest = await opened(web)
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
+    assert [line["event"] for line in logged] == [
+        "too many connections: closed the one that was silent for the longest time"
+    ]
     assert not any(other.at_eof() for other, _ in younger)
     for _, each in (*younger, newest, (reader, writer)):
         each.close()
@@ -371,10 +436,52 @@ async def test_an_answer_is_taken(web: Web) -> None:
     writer.close()
 
 
-def _gone(writer: asyncio.StreamWriter) -> bool:
+def _gone(writer: asyncio.StreamWriter, chunk: int = 1) -> bool:
     # A connection that was reset refuses what is written to it.
-    writer.write(b"x")
+    writer.write(b"x" * chunk)
     return writer.transport.is_closing()
+
+
+async def test_answers_that_nobody_takes_are_few(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("WRITE_TIME", 60.0), ("UNSENT", 50_000_000), ("UNSENT_TIME", 0.05)):
+        monkeypatch.setattr(connections, name, value)
+    closed: list[connections.Connection] = []
+    leave = connections.Connection.leave_at_once
+
+    def noted(connection: connections.Connection) -> None:
+        closed.append(connection)
+        leave(connection)
+
+    monkeypatch.setattr(connections.Connection, "leave_at_once", noted)
+    with capture_logs() as logs:
+        peers = [await opened(web) for _ in range(5)]
+        for _, writer in peers:
+            writer.write(get("/much"))
+        # Two answers of 20 MB may wait, not three.
+        await eventually(lambda: len(closed) == 3)
+        taken = [len(await read_answer(reader)) for reader, _ in peers]
+    assert sum(size > 20_000_000 for size in taken) == 2
+    assert "too many answers are not read: closed the connection that waited for the longest time" in {
+        line["event"] for line in logs
+    }
+    for _, writer in peers:
+        writer.close()
+
+
+def test_the_system_holds_little_of_what_is_not_taken() -> None:
+    server = WebServer(application(), Settings.model_validate({"port": 0}))
+    with server._socket:
+        # Linux doubles what it is asked for, to have room for its own.
+        assert server._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 2 * connections.SEND_BUFFER
+
+
+def test_the_body_of_an_answer_does_not_wait_for_the_acknowledgement_of_its_head() -> None:
+    server = WebServer(application(), Settings.model_validate({"port": 0}))
+    with server._socket, socket.create_connection(("127.0.0.1", server.port)):
+        server._socket.setblocking(True)
+        accepted, _ = server._socket.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 async def test_the_peer_is_who_it_is(web: Web) -> None:

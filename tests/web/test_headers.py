@@ -8,8 +8,8 @@ import pytest
 from fastapi import FastAPI
 
 from app.main import create_app
-from carafe.jobs import Client
-from carafe.settings import Settings
+from carafe import Client
+from carafe.settings.settings import Settings
 from carafe.web.application import carafe_lifespan, mount_jobs_api
 from tests.web.conftest import Serve, bearer, served
 

@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from carafe.database import Database
+from carafe.store.database import Database
 from carafe.web import health
 from carafe.web.health import Health, HealthCheck
 from tests.waiting import eventually

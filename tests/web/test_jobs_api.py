@@ -8,8 +8,9 @@ import httpx
 import pytest
 import redis
 
-from carafe.database import Database
-from carafe.jobs.hints import QUEUE
+from carafe.jobs.queue_name import QUEUE
+from carafe.store.database import Database
+from carafe.store.filter_words import WORDS
 from tests.web.conftest import Serve
 from tests.web.rows import claim, count, fail, succeed
 
@@ -37,7 +38,7 @@ async def test_an_accepted_job_can_be_followed_at_its_location(http: httpx.Async
     assert job["id"] == accepted.json()["id"]
     assert job["args"] == {"width": 320, "name": "", "factor": 1.0}
     assert (job["attempt"], job["max_attempts"], job["timeout"]) == (0, 2, 60)
-    assert job["note"] == "waiting: no worker is alive"
+    assert job["note"] == "No workers are alive: start one with `carafe serve --worker`."
     assert job["attempts"] == []
 
 
@@ -131,6 +132,32 @@ async def test_a_bulk_of_another_form_says_which_entry(http: httpx.AsyncClient) 
     ]
 
 
+async def test_a_bulk_lists_faults_of_form_and_of_values_in_one_answer(http: httpx.AsyncClient, database: Database) -> None:
+    stored = await count(database, "carafe.jobs")
+    jobs = [
+        resize(0),
+        {"kind": "web.nothing"},
+        resize(delay=-1),
+        resize(),
+        resize(delay=5, run_at="2031-01-01T00:00:00Z"),
+        {"args": {}, "when": 1},
+        resize(unique_key="line\nbreak"),
+    ]
+    refused = await http.post(f"{JOBS}/bulk", json={"jobs": jobs})
+    assert (refused.status_code, refused.json()["type"]) == (422, "/problems/bulk-invalid")
+    assert refused.json()["detail"].startswith("6 of 7 jobs are not valid, nothing was stored: [0] ")
+    assert refused.json()["fault_count"] == 6
+    assert [(fault["index"], fault["path"], fault["type"]) for fault in refused.json()["faults"]] == [
+        (0, "jobs.0.args.width", "greater_than_equal"),
+        (1, "jobs.1", "unknown-kind"),
+        (2, "jobs.2.delay", "greater_than_equal"),
+        (4, "jobs.4.delay", "invalid-option"),
+        (5, "jobs.5.when", "extra_forbidden"),
+        (6, "jobs.6.unique_key", "invalid-option"),
+    ]
+    assert await count(database, "carafe.jobs") == stored
+
+
 async def test_a_bulk_over_its_limit_is_refused(serve: Serve, database: Database) -> None:
     stored = await count(database, "carafe.jobs")
     async with serve(bulk_limit=3) as http:
@@ -164,6 +191,60 @@ async def test_listing_filters_by_state_and_time(http: httpx.AsyncClient, databa
     since = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
     assert (await http.get(JOBS, params={"since": since})).json()["jobs"] == []
     assert (await http.get(JOBS, params={"until": since, "limit": 1})).json()["jobs"] != []
+
+
+async def test_listing_takes_every_filter_of_the_page(http: httpx.AsyncClient, database: Database) -> None:
+    dead = await dead_job(http, database)
+    whole = (await http.get(f"{JOBS}/{dead}")).json()
+    live = (await http.post(JOBS, json=resize(777))).json()["id"]
+
+    async def found(**query: Any) -> set[str]:
+        page = (await http.get(JOBS, params={"limit": 500, **query})).json()
+        return {job["id"] for job in page["jobs"]}
+
+    for query in (
+        {"error_class": whole["error_class"]},
+        {"text": "SUCH PICTURE"},
+        {"worker": whole["worker"]},
+        {"resolved": "false", "state": "dead"},
+        {"id": [dead, str(uuid4())]},
+    ):
+        assert dead in await found(**query), query
+        assert live not in await found(**query), query
+    assert live in await found(**{"args.width": "777"})
+    assert dead not in await found(**{"args.width": "777"})
+    assert await found(fingerprint="none") == set()
+    assert dead not in await found(resolved="true")
+
+
+async def test_a_live_job_has_the_error_of_its_last_failed_attempt(http: httpx.AsyncClient, database: Database) -> None:
+    job = (await http.post(JOBS, json=resize())).json()["id"]
+    await fail(database, await claim(database, job, "web.resize"), "no such picture", final=False)
+    [listed] = (await http.get(JOBS, params={"id": job})).json()["jobs"]
+    alone = (await http.get(f"{JOBS}/{job}")).json()
+    assert (listed["state"], listed["error"]) == ("retrying", "no such picture")
+    assert {name: alone[name] for name in listed} == listed
+
+
+async def test_all_that_is_wrong_with_a_query_is_told_at_once(http: httpx.AsyncClient) -> None:
+    query = {"state": "asleep", "worker": "w", "since": "2026-01-01", "kind": "", "stat": "x", "limit": "0"}
+    refused = await http.get(JOBS, params=query)
+    assert (refused.status_code, refused.json()["type"]) == (422, "/problems/invalid-request")
+    assert {fault["path"] for fault in refused.json()["faults"]} == set(query)
+    assert refused.json()["fault_count"] == len(query)
+
+
+async def test_a_cursor_is_of_its_own_listing(http: httpx.AsyncClient, database: Database) -> None:
+    await dead_job(http, database)
+    await dead_job(http, database)
+    cursor = (await http.get(JOBS, params={"state": "dead", "limit": 1})).json()["next_cursor"]
+    refused = await http.get(JOBS, params={"cursor": cursor})
+    assert (refused.status_code, refused.json()["faults"][0]["path"]) == (422, "cursor")
+
+
+async def test_the_document_names_every_filter(http: httpx.AsyncClient) -> None:
+    operation = (await http.get("/openapi.json")).json()["paths"][JOBS]["get"]
+    assert [one["name"] for one in operation["parameters"]] == [*(word.name for word in WORDS), "cursor", "limit"]
 
 
 @pytest.mark.parametrize(
@@ -216,7 +297,10 @@ async def test_a_dead_job_shows_its_attempts_and_can_be_retried(http: httpx.Asyn
 
 async def test_a_scheduled_job_can_run_now(http: httpx.AsyncClient) -> None:
     job = (await http.post(JOBS, json=resize(delay=3600))).json()["id"]
-    assert (await http.post(f"{JOBS}/{job}/retry")).json()["state"] == "queued"
+    refused = await http.post(f"{JOBS}/{job}/retry")
+    assert refused.status_code == 409
+    assert "possible for this one: run_now, cancel" in refused.json()["detail"]
+    assert (await http.post(f"{JOBS}/{job}/run_now")).json()["state"] == "queued"
 
 
 async def test_a_succeeded_job_cannot_be_retried(http: httpx.AsyncClient, database: Database) -> None:

@@ -1,13 +1,14 @@
 """Large bodies: counted before they are validated, few at a time, and their faults are listed no further than is read."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
 
-from carafe.settings import Settings
+from carafe.settings.settings import Settings
 from carafe.web import large_bodies
 from carafe.web.bulk_bodies import parse_bulk
 from carafe.web.large_bodies import LARGE, ROOM, LargeBodies, TooBusy
@@ -46,7 +47,7 @@ async def test_values_are_counted_before_they_are_made(serve: Serve) -> None:
 
 def test_commas_in_texts_are_no_values() -> None:
     entry = b'{"kind": "a", "args": {"text": "' + b"a,[{" * 1_000 + b'\\", \\\\"}}'
-    assert len(parse_bulk(jobs(*[entry] * 300), Settings(bulk_limit=300))) == 300
+    assert len(parse_bulk(jobs(*[entry] * 300), Settings(bulk_limit=300)).jobs) == 300
 
 
 @pytest.mark.parametrize("end", [b'"', b"\\", b'"' + b'\\"' * 1_000_000, b'"' + b"\\" * 2_000_001])
@@ -67,6 +68,15 @@ async def test_many_faults_are_counted_and_few_listed(http: httpx.AsyncClient) -
     assert len(found["faults"]) == 1_000
     assert found["fault_count"] == 9_000
     assert found["detail"].startswith("9,000 of 9,000 jobs are not valid")
+
+
+async def test_faults_of_form_and_of_values_are_counted_together(http: httpx.AsyncClient) -> None:
+    entry = b"{" + b",".join(b'"x%d": 0' % number for number in range(60)) + b"}"
+    wrong = b'{"kind": "web.resize", "args": {"width": "wide"}}'
+    found = await problem(http, jobs(*[entry, wrong] * 3_000), 422)
+    assert found["type"] == "/problems/bulk-invalid"
+    assert len(found["faults"]) == 1_000
+    assert found["detail"].startswith("6,000 of 6,000 jobs are not valid")
 
 
 async def test_names_of_any_length_are_shown_short(http: httpx.AsyncClient) -> None:
@@ -129,6 +139,12 @@ async def test_few_are_worked_on_at_once_and_the_others_wait_their_turn(monkeypa
     go_on.set()
     await asyncio.gather(*tasks)
     assert sorted(begun) == list(range(large_bodies.AT_ONCE + 3))
+
+
+async def test_only_large_ones_are_worked_on_off_the_loop() -> None:
+    async with LargeBodies().place() as place:
+        assert await place.work(LARGE, threading.get_ident) == threading.get_ident()
+        assert await place.work(LARGE + 1, threading.get_ident) != threading.get_ident()
 
 
 async def test_who_waits_for_room_is_in_nobodys_way_who_has_it(monkeypatch: pytest.MonkeyPatch) -> None:

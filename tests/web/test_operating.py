@@ -1,4 +1,4 @@
-"""Acting on jobs over HTTP: discard, run now, edit and run, drain a worker, bulk actions, and the audit of it all."""
+"""Acting over HTTP: the actions of the table, edit and run, draining a worker, bulk actions, and the audit of it all."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -7,8 +7,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from carafe.database import Database
-from carafe.jobs.statements import WORKER_START
+from carafe.store.database import Database
+from carafe.store.statements import WORKER_START
 from tests.web.conftest import OPERATE, TOKENS, VIEW, Serve, bearer
 from tests.web.rows import claim, fail
 
@@ -71,11 +71,11 @@ async def test_a_dead_job_is_given_up_and_run_again(guarded: httpx.AsyncClient, 
 
 async def test_a_scheduled_job_is_run_now_and_cancelled(guarded: httpx.AsyncClient, database: Database) -> None:
     job = await enqueue(guarded, delay=3600)
-    assert (await guarded.post(f"{API}/jobs/{job}/run-now")).json()["state"] == "queued"
-    refused = await guarded.post(f"{API}/jobs/{job}/run-now")
+    assert (await guarded.post(f"{API}/jobs/{job}/run_now")).json()["state"] == "queued"
+    refused = await guarded.post(f"{API}/jobs/{job}/run_now")
     assert refused.status_code == 409
     assert (await guarded.post(f"{API}/jobs/{job}/cancel", params={"reason": "no need"})).json()["error"] == "no need"
-    assert [row[2:] for row in await audited(database, job)] == [("run now", None), ("cancel", "no need")]
+    assert [row[2:] for row in await audited(database, job)] == [("run_now", None), ("cancel", "no need")]
 
 
 async def test_a_job_is_edited_and_run(guarded: httpx.AsyncClient, database: Database) -> None:
@@ -95,7 +95,7 @@ async def test_a_job_is_edited_and_run(guarded: httpx.AsyncClient, database: Dat
 
 async def test_a_worker_is_drained(guarded: httpx.AsyncClient, database: Database) -> None:
     worker = uuid4()
-    values = {
+    values: dict[str, Any] = {
         "name": "w",
         "host": "h",
         "pid": 1,
@@ -103,10 +103,11 @@ async def test_a_worker_is_drained(guarded: httpx.AsyncClient, database: Databas
         "pod": "",
         "version": "0",
         "kinds": [],
+        "versions": [],
         "concurrency": 1,
     }
     async with database.connection() as connection:
-        await connection.execute(WORKER_START.positional, *WORKER_START.arguments(id=worker, **values))
+        await WORKER_START.execute(connection, id=worker, **values)
     drained = await guarded.post(f"{API}/workers/{worker}/drain", params={"reason": "a bad node"})
     assert drained.status_code == 202
     assert drained.json()["drain_requested_at"] is not None
@@ -157,6 +158,10 @@ async def test_a_bulk_action_is_started_followed_and_steered(guarded: httpx.Asyn
         ({"action": "retry", "filter": {"colour": "red"}}, "filter.colour"),
         ({"action": "retry", "filter": {"since": "2030-01-02T00:00:00Z", "until": "2030-01-01T00:00:00Z"}}, "filter.until"),
         ({"action": "retry", "filter": {"argument": ["width"]}}, "filter.argument"),
+        ({"action": "retry", "filter": {"argument": [1, 2]}}, "filter.argument"),
+        ({"action": "retry", "filter": {"ids": []}}, "filter.ids"),
+        ({"action": "retry", "filter": {"kind": ""}}, "filter.kind"),
+        ({"action": "retry", "filter": []}, "filter"),
         ({"action": "retry", "filter": {"states": ["queued"]}}, "state"),
         ({"action": "retry", "filter": {}, "rate": 0}, "rate"),
         ({"action": "discard", "filter": {}}, "reason"),
@@ -168,11 +173,18 @@ async def test_what_is_wrong_with_a_bulk_action_is_named(guarded: httpx.AsyncCli
     assert (answer.status_code, answer.json()["faults"][0]["path"]) == (422, path), answer.text
 
 
+async def test_all_that_is_wrong_with_a_bulk_action_is_told_at_once(guarded: httpx.AsyncClient) -> None:
+    asked = {"action": "explode", "filter": {"states": ["asleep"], "worker": 1, "since": "2030-01-02"}, "rate": 0}
+    answer = await guarded.post(f"{API}/bulk-actions", json=asked)
+    paths = {fault["path"] for fault in answer.json()["faults"]}
+    assert paths == {"action", "filter.states", "filter.worker", "filter.since", "rate"}
+
+
 @pytest.mark.parametrize(
     "path",
     [
         "jobs/{id}/discard?reason=x",
-        "jobs/{id}/run-now",
+        "jobs/{id}/run_now",
         "jobs/{id}/edit-and-run",
         "workers/{id}/drain",
         "bulk-actions",

@@ -7,8 +7,8 @@ import httpx
 from fastapi import FastAPI
 from sqlalchemy import text
 
-from carafe.jobs import Client
-from carafe.settings import Settings
+from carafe import Client
+from carafe.settings.settings import Settings
 from carafe.web import ClientOf, Operator, carafe_lifespan, mount_jobs_api, transaction
 from tests.web.conftest import served
 from tests.web.kinds_for_tests import Resize

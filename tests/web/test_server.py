@@ -14,8 +14,9 @@ import httpx
 import pytest
 from fastapi import FastAPI, Request
 
-from carafe.settings import Settings
-from carafe.web.server import CannotServe, WebServer, load_application
+from carafe.serving import load_application
+from carafe.settings.settings import Settings
+from carafe.web.server import CannotServe, WebServer
 from carafe.web.stopping import stopping_of
 
 
@@ -152,8 +153,9 @@ def test_an_application_that_is_not_there_names_the_setting() -> None:
 @pytest.mark.process
 async def test_the_web_process_serves_until_sigterm(database_url: str, redis_url: str) -> None:
     program = (
-        "import gc; from carafe.logging import configure_logging; from carafe.settings import load_settings; "
-        "from carafe.web.server import run_web; settings = load_settings(); configure_logging(settings); "
+        "import gc; from carafe.telemetry.logging import configure_logging; "
+        "from carafe.settings.settings import load_settings; "
+        "from carafe.serving import run_web; settings = load_settings(); configure_logging(settings); "
         # What it has made to start is kept from the collector, whose pauses would be everybody's.
         "code = run_web(settings); raise SystemExit(code if gc.get_freeze_count() > 100_000 else 99)"
     )

@@ -1,1 +1,1 @@
-"""The handlers, one module a domain. Importing this package is not enough: the engine imports every module in it."""
+"""The handlers, with one module for each domain. The engine imports all modules of this package to register them."""

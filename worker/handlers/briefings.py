@@ -1,7 +1,8 @@
-"""Writes briefings: asks the webhook, and returns its answer as the job's result, which the status hook stores.
+"""The handler that writes briefings: it asks the webhook, and returns the answer as the job's result.
 
-Anything that may pass (no connection, a timeout, any status but success) is an error and retries; a 429 says when.
-Never puts the webhook's secret or the URL's credentials into an error, which ends in the job's history.
+The status hook (`briefings.status`) stores the result in the briefing. A failure that may pass (no connection, a timeout, a
+status other than success) is an error, so the job is retried. After a 429 it is retried when the header Retry-After says.
+Must never: put the webhook's secret or the URL's credentials into an error, which is kept in the job's history.
 """
 
 import asyncio
@@ -14,26 +15,24 @@ from pydantic import BaseModel, ValidationError
 
 from briefings.jobs import GenerateBriefing
 from briefings.webhook import SECRET_HEADER, WebhookRequest, WebhookResponse
-from carafe.jobs import Context, Discard, Retry, handler
-from carafe.jobs.errors import faults_of
-from carafe.settings import Settings, load_settings
+from carafe import Context, Discard, Retry, Settings, faults_of, handler, load_settings
 from carafe.tracing import calling
 
 if TYPE_CHECKING:
     import httpx
 
 TIMEOUT = 30.0
-"""Seconds that the webhook has for its whole answer."""
+"""Seconds in which the webhook must answer completely."""
 
 MAX_RESPONSE = 1_000_000
-"""Bytes of an answer at most; reading stops there."""
+"""Most bytes of an answer. A longer answer is not read further, and is an error."""
 
 MAX_WAIT = 3_600.0
-"""Seconds that a Retry-After can make a job wait at most."""
+"""Most seconds that a Retry-After header can make a job wait."""
 
 
 class WebhookFailed(Exception):
-    """The webhook did not answer with a briefing; the text says what it did."""
+    """The webhook did not answer with a briefing. The text says what happened instead."""
 
 
 @handler(GenerateBriefing)
@@ -98,22 +97,22 @@ async def _read(response: "httpx.Response") -> bytes:
 
 
 def webhook_url(settings: Settings) -> str:
-    """The webhook to ask: BRIEFING_WEBHOOK_URL, or else the sample one of the web process on this machine."""
+    """Returns the webhook's URL: BRIEFING_WEBHOOK_URL, or, if it is not set, the sample webhook of the local web process."""
     if settings.briefing_webhook_url is not None:
         return settings.briefing_webhook_url.get_secret_value()
     return f"http://127.0.0.1:{settings.port}/sample-webhook"
 
 
 def secret_of(settings: Settings) -> str | None:
-    """The plain secret, to be kept out of texts."""
+    """Returns the webhook's secret as plain text, so that it can be removed from error texts; None if there is none."""
     secret = settings.briefing_webhook_secret
     return None if secret is None else secret.get_secret_value()
 
 
 def retry_after(header: str | None) -> float | None:
-    """Seconds that a Retry-After header asks to wait, up to `MAX_WAIT`; None without one that can be read.
+    """Returns the seconds that a Retry-After header asks to wait, up to `MAX_WAIT`.
 
-    Either seconds or an HTTP date (RFC 9110, section 10.2.3).
+    The header has seconds or an HTTP date (RFC 9110, section 10.2.3). Returns None if it is missing or cannot be read.
     """
     if header is None:
         return None
@@ -133,7 +132,7 @@ def _now() -> float:
 
 
 def _excerpt(answer: bytes, secret: str | None) -> str:
-    """What an answer says, as one line fit for an error message: a problem's `detail` (RFC 9457), or its start."""
+    """Returns one line of an answer for an error message: its `detail` if it is a problem (RFC 9457), else its start."""
     text = answer[:4_000].decode("utf-8", "replace")
     try:
         text = _ProblemDetail.model_validate_json(answer).detail or text

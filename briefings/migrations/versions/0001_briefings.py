@@ -1,4 +1,4 @@
-"""Briefings.
+"""The table of briefings.
 
 Revision ID: 0001
 Revises:
@@ -13,7 +13,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create the table."""
+    """Create the table and its index."""
     op.execute(
         """
         create table briefings (
@@ -39,5 +39,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop it."""
+    """Drop the table."""
     op.execute("drop table briefings")

@@ -1,1 +1,1 @@
-"""One file a revision, in order."""
+"""The migrations of the service's schema, one file for each revision."""

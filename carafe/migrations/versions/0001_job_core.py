@@ -1,4 +1,4 @@
-"""The job core: live jobs, ended jobs by outcome and day, failed attempts, statistics, idempotency, workers, queues.
+"""The core tables: live jobs, ended jobs by outcome and day, failed attempts, statistics, idempotency, workers, queues.
 
 Revision ID: 0001
 Revises:
@@ -187,13 +187,13 @@ STATEMENTS = [
 
 
 def upgrade() -> None:
-    """Create everything."""
+    """Create all tables and functions of this revision."""
     for statement in STATEMENTS:
         op.execute(statement)
 
 
 def downgrade() -> None:
-    """Drop everything but the version table."""
+    """Drop everything in the schema except alembic's version table."""
     op.execute("drop table carafe.leases, carafe.queues, carafe.workers, carafe.idempotency_keys")
     op.execute("drop table carafe.statistics_deltas, carafe.attempts, carafe.jobs_ended, carafe.jobs")
     op.execute("drop function carafe.ensure_partitions(integer)")

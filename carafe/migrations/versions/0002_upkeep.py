@@ -1,4 +1,5 @@
-"""Upkeep: dropping day partitions, gauges over time, folded statistics; partitions are made around a day that has strays.
+"""For the steward's upkeep: a function that drops daily partitions, gauges over time, and folded statistics. A day whose
+rows lie in the default partition no longer keeps later days from getting partitions of their own.
 
 Revision ID: 0002
 Revises: 0001
@@ -91,12 +92,12 @@ STATEMENTS = [
 
 
 def upgrade() -> None:
-    """Create everything."""
+    """Create all tables and functions of this revision."""
     for statement in STATEMENTS:
         op.execute(statement)
 
 
 def downgrade() -> None:
-    """Drop what is new; the better `ensure_partitions` stays."""
+    """Drop what this revision added. The better `ensure_partitions` stays."""
     op.execute("drop table carafe.gauges, carafe.statistics")
     op.execute("drop function carafe.drop_partition(text)")

@@ -1,4 +1,5 @@
-"""The lease says which process holds it, so that another on its host takes over at once when that process is gone.
+"""The steward's lease names the process that holds it. If that process is gone, another one on the same host takes over at
+once.
 
 Revision ID: 0003
 Revises: 0002
@@ -13,10 +14,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the column; a lease of before says nothing about its process, and expires as ever."""
+    """Add the column. A lease from before names no process, and simply expires."""
     op.execute("alter table carafe.leases add column incarnation text not null default ''")
 
 
 def downgrade() -> None:
-    """Drop it."""
+    """Drop the column."""
     op.execute("alter table carafe.leases drop column incarnation")

@@ -1,4 +1,4 @@
-"""The pods of workers, as the cluster tells of them: which are there, why others are not, how they died.
+"""A table of the workers' pods, as the cluster reports them: which exist, why others do not run, and how they died.
 
 Revision ID: 0004
 Revises: 0003
@@ -46,11 +46,11 @@ STATEMENTS = [
 
 
 def upgrade() -> None:
-    """Create it."""
+    """Create the table."""
     for statement in STATEMENTS:
         op.execute(statement)
 
 
 def downgrade() -> None:
-    """Drop it."""
+    """Drop the table."""
     op.execute("drop table carafe.pods")

@@ -1,4 +1,4 @@
-"""What operators do and look at: audit, bulk actions, failed logins, job logs, draining a worker; indexes for pages.
+"""Tables and columns for operators: audit, bulk actions, failed logins, job logs, draining a worker; and indexes for pages.
 
 Revision ID: 0005
 Revises: 0004
@@ -15,7 +15,7 @@ depends_on = None
 
 
 def _ensure_partitions(*sides: str) -> str:
-    """0002's function, for these sides."""
+    """The SQL of the function `ensure_partitions` of revision 0002, for these tables and sides."""
     listed = ", ".join(f"'{side}'" for side in sides)
     return f"""
     create or replace function carafe.ensure_partitions(days integer) returns integer language plpgsql
@@ -47,7 +47,7 @@ def _ensure_partitions(*sides: str) -> str:
 
 
 def _drop_partition(tables: str) -> str:
-    """0002's function, for these tables."""
+    """The SQL of the function `drop_partition` of revision 0002, for these tables."""
     return f"""
     create or replace function carafe.drop_partition(partition text) returns boolean language plpgsql
         set lock_timeout = '100ms' as $$
@@ -165,13 +165,13 @@ STATEMENTS = [
 
 
 def upgrade() -> None:
-    """Create everything."""
+    """Create all that this revision adds."""
     for statement in STATEMENTS:
         op.execute(statement)
 
 
 def downgrade() -> None:
-    """Drop what is new, and make partitions of jobs alone again."""
+    """Drop what this revision added. `ensure_partitions` makes partitions for jobs alone again."""
     op.execute(_ensure_partitions("jobs_dead", "jobs_done"))
     op.execute(_drop_partition("jobs"))
     op.execute("drop table carafe.audit, carafe.bulk_actions, carafe.failed_logins, carafe.job_logs")

@@ -1,1 +1,1 @@
-"""One file a revision, in order."""
+"""The library's schema revisions, one file for each, in order."""

@@ -1,8 +1,12 @@
--- Kinds of queued jobs that workers have left lying, since none of them knows these; among `limit` jobs.
-select kind, count(*) as number, min(due_at) as since
+-- Kinds of queued jobs that workers have left lying, since none of them knows these, or so new a version of their arguments;
+-- among `limit` jobs. `version`: the newest of the jobs; `known`: whether a worker knows the kind.
+select kind, count(*) as number, min(due_at) as since, max(version) as version, kind = any (:kinds::text[]) as known
 from (
-    select kind, due_at from carafe.jobs
+    select kind, version, due_at from carafe.jobs
     where state = 'queued' and queue = :queue and hinted_at > now() order by hinted_at desc limit :limit
 ) as later
-where kind <> all (:kinds::text[])
+where not exists (
+    select from unnest(:kinds::text[], :versions::integer[]) as k(kind, version)
+    where k.kind = later.kind and k.version >= later.version
+)
 group by 1 order by number desc, kind limit 3

@@ -1,4 +1,4 @@
-"""Run by alembic for each upgrade; `carafe.database` gives the connection and holds the lock."""
+"""Run by alembic for each upgrade; `carafe.store.database` gives the connection and holds the lock."""
 
 from alembic import context
 

@@ -1,0 +1,48 @@
+"""Edit and run: a person changes a stored job's arguments, and a new job gets the changed arguments. Stored secrets can be
+kept without being shown.
+
+Guarantees: a secret that is kept is copied, within this process, from the stored arguments to the same place in the new
+ones. The new arguments are validated as a whole, like those of any new job.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from carafe import json_pointer
+from carafe.jobs.definition import Job, build, job_class
+from carafe.jobs.errors import Fault, InvalidArguments, InvalidOption
+from carafe.jobs.stored_json import readable
+
+
+def edited(row: Mapping[str, Any], arguments: Mapping[str, Any], keep: Sequence[str]) -> Job:
+    """A new job with the kind of `row` (the stored job's row of the statement `GET`) and these `arguments`.
+
+    `keep` are JSON pointers to secrets in the stored arguments. The stored values replace what `arguments` have at these
+    places (a placeholder). Arguments of an older version are upgraded to today's, as a worker does. Raises
+    `InvalidArguments`, `InvalidOption`, `UnknownKind`.
+    """
+    options = job_class(row["kind"]).job_options
+    if row["version"] > options.version:
+        raise InvalidOption(
+            "args",
+            f"are of version {row['version']} of {row['kind']!r}, and this process knows {options.version}: "
+            "try again when the rollout has ended",
+        )
+    stored = readable(row["args"])
+    changed: Any = dict(arguments)
+    for pointer in keep:
+        if pointer not in (row["secrets"] or ()):
+            raise InvalidOption("keep_secrets", f"{pointer[:100]!r} is not a secret of the stored arguments")
+        secret = json_pointer.get(stored, pointer)
+        try:
+            changed = json_pointer.put(changed, pointer, secret, add=True)
+        except LookupError:
+            text = f"the arguments have no place for {pointer!r} any more: leave it out"
+            raise InvalidOption("keep_secrets", text) from None
+    if row["version"] < options.version:
+        try:
+            changed = job_class(row["kind"]).upgrade(changed, row["version"])
+        except Exception as error:  # the application's own code, on what a person typed
+            said = f"cannot be brought from version {row['version']} to {options.version} ({type(error).__name__})"
+            raise InvalidArguments(row["kind"], [Fault("", said)]) from error
+    return build(row["kind"], changed)

@@ -1,0 +1,53 @@
+// Keeps "3 min ago" true, by the server's clock whatever this machine's says; titles add the local time.
+// Says the same words as carafe/dashboard/view/formatting.py.
+
+const UNITS = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+
+let ahead = 0; // milliseconds that the server's clock is ahead of ours
+
+export function start() {
+  const made = Date.parse(document.documentElement.dataset.now ?? "");
+  const came = performance.timeOrigin + (performance.getEntriesByType("navigation")[0]?.responseStart ?? 0);
+  if (made) ahead = made - came;
+  tick();
+  setInterval(() => document.hidden || tick(), 1_000);
+  document.addEventListener("carafe:patched", tick);
+  document.addEventListener("pointerover", (event) => addLocal(event.target.closest?.("time[datetime]")));
+}
+
+function tick() {
+  const now = Date.now() + ahead;
+  for (const time of document.querySelectorAll("time[data-time]")) {
+    const seconds = (now - Date.parse(time.dateTime)) / 1000;
+    const text = time.dataset.time === "ago" ? ago(seconds) : time.dataset.time === "elapsed" ? duration(seconds) : null;
+    if (text !== null && time.textContent !== text) time.textContent = text;
+  }
+}
+
+function ago(seconds) {
+  const size = Math.abs(seconds);
+  if (size < 1) return "just now";
+  const [unit, length] = UNITS.find(([, one]) => size >= one);
+  const amount = `${Math.floor(size / length).toLocaleString("en")} ${unit}`;
+  return seconds > 0 ? `${amount} ago` : `in ${amount}`;
+}
+
+/** Seconds that pass before one's eyes: whole ones, in at most two units. */
+function duration(seconds) {
+  const whole = Math.max(0, Math.floor(seconds));
+  if (whole < 60) return `${whole} s`;
+  const at = UNITS.findIndex(([, one]) => whole >= one);
+  const [unit, length] = UNITS[at];
+  const [small, smaller] = UNITS[at + 1];
+  const rest = Math.floor((whole % length) / smaller);
+  return `${Math.floor(whole / length).toLocaleString("en")} ${unit}${rest ? ` ${rest} ${small}` : ""}`;
+}
+
+function addLocal(time) {
+  if (!time || time.dataset.local) return;
+  const at = new Date(time.dateTime);
+  if (Number.isNaN(at.getTime())) return;
+  time.dataset.local = "1";
+  time.dataset.mine = "title data-local";
+  time.title = `${time.title || time.textContent} · ${at.toLocaleString(undefined, { timeZoneName: "short" })}`;
+}

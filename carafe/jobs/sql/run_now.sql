@@ -1,5 +1,0 @@
--- Makes scheduled and retrying jobs queued at once. Those of a paused queue come back without `hinted_at`. Rows are found as in claim.
-update carafe.jobs set state = 'queued', due_at = now(), hinted_at = clock_timestamp(), started_at = null, deferrals = 0
-where id = any(:ids::uuid[]) and state || '' in ('scheduled', 'retrying')
-returning id, kind, state, attempt, max_attempts, cast(args as text) as args, null as result, null as error,
-    case when queue <> all (array(select name from carafe.queues where paused_at is not null)) then hinted_at end as hinted_at

@@ -1,0 +1,1 @@
+"""What every process of Carafe needs: signals, stacks, garbage collection, an identity, and metrics of its own."""

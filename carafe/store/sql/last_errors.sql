@@ -1,0 +1,4 @@
+-- The last failed attempt of each of these jobs, with at most `longest` characters of its error.
+select distinct on (job_id) job_id, error_class, left(error, :longest::integer) as error
+from carafe.attempts where job_id = any(:ids::uuid[])
+order by job_id, attempt desc, ended_at desc

@@ -1,0 +1,13 @@
+-- Brings dead jobs back as queued with more attempts: what `grants` (a JSON object) says for the kind, else `grant_attempts`;
+-- attempt and fence never fall. Those of a paused queue come back without `hinted_at`: they get no hint.
+with back as (
+    delete from carafe.jobs_ended where id = any(:ids::uuid[]) and state = 'dead' returning *
+)
+insert into carafe.jobs as j ({kept}, state, attempt, max_attempts, releases, due_at, hinted_at, trace)
+select {kept}, 'queued', attempt,
+    greatest(max_attempts, attempt + coalesce(cast(cast(:grants as jsonb) ->> kind as integer), :grant_attempts::integer)),
+    0, now(), clock_timestamp(), trace
+from back
+order by unique_key nulls last, id
+returning {live},
+    case when queue <> all (array(select name from carafe.queues where paused_at is not null)) then hinted_at end as hinted_at

@@ -1,0 +1,1 @@
+"""Telemetry: a process's logs, metrics and health probes."""
