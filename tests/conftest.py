@@ -7,6 +7,7 @@ one each use the plugin's own fixtures (`carafe_database_url`, `carafe_client`, 
 import functools
 import gc
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Generator, Iterator
@@ -28,6 +29,11 @@ from tests.servers import running
 # Tests start Pythons by the hundred, and each would compile all that it imports.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# A shell that starts the tests in the background, or `nohup`, has them ignore signals; so would the processes under test.
+for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 # While tests are imported nothing becomes garbage: no need to look for it. Until `pytest_collection_finish`.
 gc.disable()
