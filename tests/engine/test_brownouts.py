@@ -38,10 +38,10 @@ def redis(redis_url: str) -> Iterator[Way]:
 
 @pytest.fixture(autouse=True)
 def healed(postgres: Way, redis: Way) -> Iterator[None]:
-    """What one test leaves broken is not the next one's."""
+    """What one test leaves broken is not the next one's, connections that were stalled included."""
     yield
-    postgres.heal()
-    redis.heal()
+    postgres.heal_without_a_memory()
+    redis.heal_without_a_memory()
 
 
 @pytest.fixture(scope="module")
@@ -74,13 +74,17 @@ async def all_succeed(client: Client, ids: list[UUID], within: float = 60.0) -> 
 
 
 async def alive_until(worker: WorkerProcess, check: Callable[[], bool], within: float = 180.0) -> None:
-    """Wait for what `check` says; the worker is alive to Kubernetes all the while."""
+    """Wait for what `check` says; the worker is alive to Kubernetes all the while. A failure has the worker's log."""
 
     def looked() -> bool:
         assert_alive(worker)
         return check()
 
-    await eventually(looked, within)
+    try:
+        await eventually(looked, within)
+    except AssertionError as error:
+        error.add_note("\n".join(worker.log.splitlines()[-80:]))
+        raise
 
 
 def assert_alive(worker: WorkerProcess) -> None:
