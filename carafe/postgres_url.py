@@ -1,5 +1,5 @@
-"""Reads DATABASE_URL, in the forms in which providers give it out, and makes all connections to Postgres. Every driver and
-every command uses this module for both.
+"""Reads DATABASE_URL, in all the forms that providers use, and makes all connections to Postgres. Every driver and every
+command uses this module for both.
 
 Guarantees: a parameter is either understood, or refused in a message that names it and says what to do instead. All faults
 are reported together, before anything connects. A message never repeats a value, since the value may be secret. With several
@@ -342,7 +342,7 @@ class _Reader:
         if (options := query.pop("options", "")).strip():
             for name, value in _options(options):
                 if name in ("default_transaction_read_only", "transaction_read_only") and value.lower() not in _OFF:
-                    self._faults.append(f"options: {name} forbids what every job needs, to be written; remove it")
+                    self._faults.append(f"options: {name} forbids writes, which every job needs; remove it")
             self._settings["options"] = options.strip()
         for name in _WITHOUT_EFFECT:
             query.pop(name, None)
@@ -388,8 +388,8 @@ def plain_dsn(url: str) -> str:
 
 
 def settings_of(found: PostgresUrl, name: str) -> dict[str, str]:
-    """Postgres's settings for a connection that is called `name`: those that Carafe sets, and those in the URL. If both set
-    the same one, the URL's value counts."""
+    """Postgres's settings for a connection that is called `name`: those that Carafe sets, and those in the URL. If both give
+    a value for the same setting, the URL's value counts."""
     shown = f"{found.application_name}: {name}" if found.application_name else name
     # Postgres cuts a longer name by itself, with a notice for each connection.
     return {"application_name": shown.encode()[:63].decode(errors="ignore"), "jit": "off", **found.settings}

@@ -20,8 +20,8 @@ _FIRST, _LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59
 
 
 class Beyond(datetime):
-    """The first or last time that Python has, which stands for a stored time beyond it. `raw` is the stored time, in
-    microseconds since the year 2000."""
+    """The first or last time that Python has, in place of a stored time beyond it. `raw` is the stored time, in microseconds
+    since the year 2000."""
 
     raw: int | None = None
 

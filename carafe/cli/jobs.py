@@ -291,7 +291,7 @@ def _paused(queue: QueueRecord) -> str:
 
 
 def pause(queue: str, *, reason: str | None, as_json: bool) -> Exit:
-    """Pauses a queue, and prints since when it has been paused, by whom and why."""
+    """Pauses a queue, and prints who paused it, when and why."""
 
     async def go() -> Exit:
         async with connected() as client:

@@ -246,7 +246,7 @@ class _EmbeddedServer:
         return min(serving, key=lambda process: process.create_time(), default=None)
 
     def _files(self) -> Path:
-        """Returns the folder of the server's own files, which stands in its command line."""
+        """Returns the folder of the server's own files, whose path is in the server's command line."""
         return self.data_dir
 
     @staticmethod

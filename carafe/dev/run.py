@@ -228,7 +228,7 @@ async def _serve(web: "WebServers", worker: "WorkerThread", settings: Settings, 
             worker.start()
             ended = _in_thread(lambda: worker.join(threading.TIMEOUT_MAX))
             code = await _attend(web, worker, ended, settings, stopping)
-            log.info("stopping; press Ctrl-C again to stop at once what still runs")
+            log.info("stopping; press Ctrl-C again to stop everything at once")
             worker.drain()
             await asyncio.wait([ended], timeout=settings.drain_timeout + DRAIN_MARGIN)
             if not ended.done():

@@ -31,7 +31,8 @@ log = get_logger("carafe.engine")
 
 CLAIM_AT_ONCE = 500
 CLAIMS = 3
-"""`CLAIM_AT_ONCE` is the most jobs in one claim statement, `CLAIMS` the most claim statements at the same time."""
+"""`CLAIM_AT_ONCE` is the maximum number of jobs in one claim statement, `CLAIMS` that of claim statements at the same
+time."""
 
 STUCK = 0.15
 """Claimed jobs that no slot has started are queued again when the oldest claim has waited this many seconds, and if
@@ -109,7 +110,7 @@ class Arrivals:
         return self._ledger.doubts + self._doubts
 
     def declared_lost(self) -> None:
-        """Note that this worker was declared lost and its jobs were given to others. Jobs whose claim statement is still
+        """Record that this worker was declared lost and its jobs were given to others. Jobs whose claim statement is still
         under way are queued again, since they may have been claimed before that."""
         self._times_lost += 1
 

@@ -2,9 +2,9 @@
 it if the job has been given to another worker. A worker changes the state of jobs only through the ledger, except where a
 handler's own transaction ends its job (`contexts`).
 
-Guarantees: every end that the runner hands over is written, even after a long outage of Postgres, except a stale one, of a
-job that no longer belongs to this worker; if the reply to a claim was lost, the jobs are queued again before the next try;
-one bad row or hook never holds up its batch.
+Guarantees: every end that the runner hands over is written, even after a long outage of Postgres, unless the job no longer
+belongs to this worker; if the reply to a claim was lost, the jobs are queued again before the next try; one bad row or hook
+never holds up its batch.
 Must never: start a job, or depend on how handlers run.
 """
 
@@ -140,7 +140,7 @@ class Ledger:
             except (*AWAY, *TRANSIENT) as error:
                 self.doubts += 1
                 if self._leaves():
-                    log.warning("claim failed, the hints go back", error=_word(error), hints=len(hints))
+                    log.warning("claim failed; the hints go back to the queue", error=_word(error), hints=len(hints))
                     raise Left from error
                 tries = self._tries(tries)
                 if tries >= patience and len(hints) == 1:
@@ -192,7 +192,7 @@ class Ledger:
                 break  # a job that is not claimed counts as a dropped hint: the steward pushes it again
             except Exception:
                 faults += 1
-                log.exception("claim failed, the hint is dropped", job_id=str(hint.id))
+                log.exception("claim failed; the hint is dropped", job_id=str(hint.id))
                 if faults == CLAIM_FAULTS and not rows and not bad:
                     break
                 continue
@@ -354,7 +354,7 @@ class Ledger:
                 return list(await self._run_settle(connection, told))
         rows, bad = await move(self._database, told, self._run_settle, SETTLED)
         for one, error in bad:
-            log.error("hook failed, the end is written without it", job_id=str(one.id), error=str(error))
+            log.error("hook failed; the job's end is written without it", job_id=str(one.id), error=str(error))
             async with self._database.connection() as connection:
                 rows += await self._run_settle(connection, [_noted(one, error)])
         return rows

@@ -88,9 +88,9 @@ class Surroundings:
             try:
                 look(changed)
             except BaseException as error:
-                log.warning("what a handler has changed cannot be put back", error=class_name(error))
+                log.warning("state of the whole process that a handler changed cannot be restored", error=class_name(error))
         if changed:
-            log.warning("a handler has changed what belongs to the whole process: put back", what=changed)
+            log.warning("a handler has changed state of the whole process: restored", what=changed)
 
     def _look_at_python(self, changed: list[str]) -> None:
         for (what, read, put, worse), before in zip(SETTINGS, self._settings, strict=True):

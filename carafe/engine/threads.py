@@ -86,4 +86,4 @@ def _forget_loop() -> None:
     try:
         asyncio.set_event_loop(None)
     except BaseException:
-        log.exception("the event loop that a handler has set for its thread cannot be forgotten")
+        log.exception("the event loop that a handler has set for its thread cannot be removed")

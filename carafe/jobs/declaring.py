@@ -144,7 +144,7 @@ def is_async(function: Any) -> bool:
 
 
 def check_function(where: str, function: Callable[..., Any], gets: str) -> None:
-    """Raise ``TypeError`` unless `function` can be called with two arguments (`gets` says which, in words) and is no
+    """Raise ``TypeError`` unless `function` can be called with two arguments (the text `gets` says which) and is not a
     generator."""
     name = name_of(function)
     if not callable(function):

@@ -210,8 +210,8 @@ def _unwritable(arguments: Any, error: Exception) -> Fault:
 
 def load(cls: type[Job], stored: str, version: int) -> Job:
     """The job object that a handler gets, made from arguments as JSON (`stored`). `version` is the version of these
-    arguments, and at most the version of the class. Each field may stand under its name, as `dump` writes it, or under an
-    alias, which is the name that another release has for it.
+    arguments, and at most the version of the class. The key of each field may be its name, as `dump` writes it, or an alias,
+    which is the name that another release has for the field.
 
     Raises `InvalidArguments` when the arguments are no longer valid. The worker then ends the job as dead at once, with the
     faults as its error.

@@ -75,8 +75,9 @@ _registered_by: dict[str, Any] = {}
 
 
 def _again(kind: str, known: Any, function: Any) -> bool:
-    """Whether `function` defines the registered handler `known` again: with the same lines of source, after a reload of its
-    module, or in another cell of a notebook. If not, the module has two handlers with the same name."""
+    """Whether `function` is a new definition of the registered handler `known`: because it has the same lines of source,
+    because its module was reloaded, or because another cell of a notebook defines it. If not, the module has two handlers
+    with the same name."""
     if name_of(known) != name_of(function):
         return False
     code, other = (getattr(inspect.unwrap(one), "__code__", None) for one in (known, function))

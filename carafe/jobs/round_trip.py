@@ -211,7 +211,7 @@ def lost(before: Any, after: Any) -> str | None:
     """The path (``items.0.name``) of a value in the object `before` that is different in `after`, the object that was read
     back from its JSON. Returns None if all values are the same.
 
-    A difference that every JSON makes does not count: a tuple may come back as a list, a time in an untyped field as text.
+    Differences that JSON always causes do not count: a tuple may come back as a list, a time in an untyped field as text.
     """
     return next(_differences(before, after, ""), None)
 

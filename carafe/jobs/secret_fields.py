@@ -91,7 +91,7 @@ def _inside(value: Any) -> list[Any]:
 
 def json_with_secrets(model: BaseModel) -> tuple[str, tuple[str, ...]]:
     """A model as JSON text with its secrets unhidden, and the JSON pointers to them. Raises `SecretNotStorable` when the
-    handler could not read a secret back, in whichever way it is written."""
+    handler could not read a secret back, with or without its own serializer."""
     plain = _Revealed(model, custom=False)
     if not plain.doubtful or _comes_back(model, plain.text):
         return plain.text, tuple(plain.places)
@@ -115,7 +115,8 @@ def _comes_back(model: BaseModel, text: str) -> bool:
 
 
 class _Revealed:
-    """A model's JSON with its secrets unhidden. `custom`: whether a secret that has its own serializer is written by it."""
+    """A model's JSON with its secrets unhidden. `custom`: whether a secret that has a serializer of its own is written by
+    that serializer."""
 
     def __init__(self, model: BaseModel, *, custom: bool) -> None:
         self.places: list[str] = []

@@ -99,7 +99,7 @@ def legal(source: State | None, target: State) -> bool:
 
 
 def mermaid() -> str:
-    """The transition table as a Mermaid state diagram, as it stands in docs/state_machine.md."""
+    """The transition table as a Mermaid state diagram, as docs/state_machine.md contains it."""
     lines = ["stateDiagram-v2"]
     for move in TRANSITIONS:
         source = move.source.value if move.source else "[*]"

@@ -60,8 +60,8 @@ class Queue:
         await self.redis.llen(QUEUE)
 
     async def trouble(self, *, within: float) -> str | None:
-        """The reason why hints could not be pushed now, in words (see `redis_away.words`), or None if they could. Waits at
-        most `within` seconds. Never raises."""
+        """A text that says why hints could not be pushed now (see `redis_away.words`), or None if they could. Waits at most
+        `within` seconds. Never raises."""
         try:
             async with asyncio.timeout(within):
                 try:

@@ -40,7 +40,7 @@ FEWEST = 20
 """A new group, whose turn to be counted has not come yet, is at first counted up to this many jobs."""
 
 NEW = 5_000
-"""The most new deaths that one call reads. When there are more, all groups are searched for again."""
+"""The maximum number of new deaths that one call reads. When there are more, all groups are searched for again."""
 
 LATE = timedelta(seconds=15)
 """A new death is found if its row is committed at most this long after the job died."""

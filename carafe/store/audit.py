@@ -71,8 +71,8 @@ class AuditRecord:
 
 
 _BEFORE = {"run now": "run_now"}
-"""Spellings of actions before migration 0006, and those of now. In a rollout processes of the release before go on writing
-theirs after the migration."""
+"""Spellings of actions before migration 0006, and those of now. During a rollout, processes of the previous release still
+write the earlier spellings after the migration."""
 
 
 def audit_record(row: Mapping[str, Any]) -> AuditRecord:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 MAX_LINES = 200
 MAX_BYTES = 64 << 10
-"""The maximum number of lines (`MAX_LINES`), and the most bytes in UTF-8 (`MAX_BYTES`), that are kept of one claim. The
-last lines are kept."""
+"""The maximum number of lines (`MAX_LINES`), and of bytes in UTF-8 (`MAX_BYTES`), that are kept of one claim. The last lines
+are kept."""
 
 MAX_CLAIMS = 20
 """The maximum number of claims of one job whose lines are read: the last claims. There may be many more, since a job may

@@ -50,5 +50,5 @@ class InlineQueue(ManualQueue):
             try:
                 await self._executor.attempt(hint.id, hint.kind)
             except NoHandler as error:
-                log.warning("job not run, it stays queued", job_id=str(hint.id), reason=str(error))
+                log.warning("job not run; it stays queued", job_id=str(hint.id), reason=str(error))
         return True

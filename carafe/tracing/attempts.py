@@ -125,8 +125,8 @@ class Attempts:
             return None
 
     def _may_begin(self) -> bool:
-        """Returns whether a new trace may begin now, since at most TRACING_MAX_RATE may begin in a second. Each call counts
-        as a trace."""
+        """Returns whether a new trace may begin now: at most TRACING_MAX_RATE traces may begin in a second. Each call counts
+        as a new trace."""
         now = time.monotonic()
         if now - self._second >= 1:
             self._second, self._left = now, self._sampling.max_rate

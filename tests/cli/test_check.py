@@ -27,8 +27,8 @@ from tests.waiting import eventually
 
 pytestmark = pytest.mark.process
 
-HEARTBEAT = r"heartbeat failed, Postgres is away|not announced"
-NOT_READY = "takes no jobs, Redis cannot be used"
+HEARTBEAT = r"heartbeat failed, Postgres is away|not recorded"
+NOT_READY = "takes no jobs because Redis cannot be used"
 
 
 MIGRATED = "migrated"

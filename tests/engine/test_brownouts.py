@@ -128,7 +128,7 @@ async def test_a_silent_postgres_costs_no_attempt_whatever_the_worker_was_doing(
     redis_connection.rpush(f"running {memory}", "go")
     await all_succeed(client, [running.id])
     assert steward.rescuer.rescued == rescued
-    assert not worker.events("this worker was declared lost and comes back")
+    assert not worker.events("this worker was declared lost, but it lives and takes jobs again")
     assert_alive(worker)
 
 

@@ -189,7 +189,7 @@ async def test_a_key_of_celerys_that_is_somebody_elses_keeps_no_worker_from_its_
         worker = await start_worker()
         job = await client.enqueue(NoOp())
         assert (await client.wait(job.id, timeout=20)).state is State.SUCCEEDED
-        assert worker.events(CONTROL, reason="a table of Celery's is somebody else's key")
+        assert worker.events(CONTROL, reason="another program uses the key of one of Celery's tables")
         await worker.stop()
     finally:
         redis_connection.delete(*taken)

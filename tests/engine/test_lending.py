@@ -44,10 +44,10 @@ FAULTS = {
     "swallow a flush": "a statement in the job's own transaction has failed (UndefinedTableError: ",
     "swallow and go on": "a statement in the job's own transaction has failed (DivisionByZeroError: division by zero)",
     "break a deferred constraint": "ForeignKeyViolationError",
-    "commit": "is not to be ended by the code that it is lent to",
-    "roll back": "is not to be ended by the code that it is lent to",
-    "close": "is not to be ended by the code that it is lent to",
-    "roll back by a statement": "is not to be ended by the code that it is lent to",
+    "commit": "code that Carafe lends the job's transaction to must not end it",
+    "roll back": "code that Carafe lends the job's transaction to must not end it",
+    "close": "code that Carafe lends the job's transaction to must not end it",
+    "roll back by a statement": "code that Carafe lends the job's transaction to must not end it",
 }
 
 

@@ -145,8 +145,8 @@ def a_script_without_end(connection: "redis.Redis") -> Iterator[None]:
 
 
 UNANSWERED: dict[str, tuple[Callable[[redis.Redis], AbstractContextManager[None]], str]] = {
-    "MAXCLIENTS": (no_more_clients, "it has as many clients as it may"),
-    "BUSY": (a_script_without_end, "a script holds it up"),
+    "MAXCLIENTS": (no_more_clients, "it has reached its maximum number of clients"),
+    "BUSY": (a_script_without_end, "a script blocks it"),
 }
 """States in which it tells nobody how it is."""
 
@@ -156,7 +156,7 @@ STATES: dict[str, tuple[Callable[[redis.Redis], AbstractContextManager[None]], s
     "NOREPLICAS": (too_few_replicas, "it has too few replicas"),
     "NOPERM": (no_right_to_pop, "its user lacks a right"),
     "MISCONF": (cannot_save, "it cannot save its data"),
-    "WRONGTYPE": (a_key_of_another_kind, "somebody else uses a key of ours"),
+    "WRONGTYPE": (a_key_of_another_kind, "another program uses one of Carafe's keys"),
 }
 
 

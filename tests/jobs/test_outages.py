@@ -119,7 +119,7 @@ async def test_a_connection_cut_at_the_statement_that_commits_leaves_the_outcome
     # Without a key the statement commits itself; with one there is a transaction, and its commit is what matters.
     postgres.cut_at(b"cut me" if key is None else b"COMMIT", "before" if when == "before" else "after")
 
-    with pytest.raises(OutcomeUnknown, match="whether the job was stored is not known"):
+    with pytest.raises(OutcomeUnknown, match="it is not known whether the job was stored"):
         await client.enqueue(Greet(name="cut me"), idempotency_key=key)
 
     assert postgres.cut.is_set()

@@ -25,10 +25,10 @@ TIMEOUT = 30.0
 """Seconds in which the webhook must answer completely."""
 
 MAX_RESPONSE = 1_000_000
-"""Most bytes of an answer. A longer answer is not read further, and is an error."""
+"""The maximum number of bytes of an answer. A longer answer is not read to its end, and is an error."""
 
 MAX_WAIT = 3_600.0
-"""Most seconds that a Retry-After header can make a job wait."""
+"""The maximum number of seconds that a Retry-After header can make a job wait."""
 
 
 class WebhookFailed(Exception):

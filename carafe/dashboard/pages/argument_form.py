@@ -43,8 +43,8 @@ _INTEGER = re.compile(r"[+-]?\d{1,4000}")
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """The field of one argument. `control` is its type. `empty` says in words what an empty field means; it is '' if a value
-    is required."""
+    """The field of one argument. `control` is its type. `empty` is a text that says what an empty field means; it is '' if a
+    value is required."""
 
     name: str
     control: Control

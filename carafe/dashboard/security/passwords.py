@@ -24,10 +24,10 @@ AT_A_TIME = 2
 """How many passwords are checked at a time."""
 
 WAITING = 500
-"""The most sign-ins that may wait for their turn."""
+"""The maximum number of sign-ins that may wait for their turn."""
 
 WAITING_OF_ONE = 10
-"""The most sign-ins of one address that may wait for their turn."""
+"""The maximum number of sign-ins of one address that may wait for their turn."""
 
 # OWASP's choice for argon2id with little memory (Password Storage Cheat Sheet): a web pod has 384 MiB.
 TIME_COST, MEMORY_COST, PARALLELISM = 2, 19_456, 1

@@ -19,7 +19,7 @@ from typing import Any
 from itsdangerous import BadData, Signer, TimestampSigner, URLSafeTimedSerializer
 
 SESSION_LIFETIME = 12 * 3600
-"""Seconds after signing in at which a session ends, whether it was used meanwhile or not."""
+"""Seconds after signing in at which a session ends, even if it is in use."""
 
 SKEW = 300
 """The maximum number of seconds by which the replicas' clocks may differ. A value whose time is further in the future is
