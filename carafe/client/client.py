@@ -293,7 +293,7 @@ class Client:
     async def get(self, job_id: UUID) -> JobRecord: ...
     async def get(self, job_id: UUID | Enqueued[Any]) -> JobRecord[Any]:
         """A job with its failed attempts: the newest 200, with some 500,000 characters of errors and tracebacks at most.
-        `JobRecord.note` says why the job waits, if it does.
+        If the job waits, `JobRecord.note` says why.
 
         Pass the answer of `enqueue` instead of the id, and the result has the type that the job's class declares. Raises
         `JobNotFound`, `Unavailable`, `InvalidResult`, and `InvalidOption` if `job_id` is not an id.

@@ -43,7 +43,7 @@ LOOK = 0.2
 """Seconds between two checks whether a child still lives, on systems without file descriptors for processes (pidfd)."""
 
 ENOUGH = 64 << 20
-"""The maximum number of bytes that one message from a child may have. Results and log lines have far lower limits."""
+"""The maximum number of bytes of one message from a child. Results and log lines have far lower limits."""
 
 WITHHELD = ("API_TOKENS", "DASHBOARD_USERS", "DASHBOARD_SECRET_KEYS")
 """Settings that a child does not get in its environment: secrets of the web process, which no handler needs."""

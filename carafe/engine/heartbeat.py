@@ -67,8 +67,8 @@ searches are slow. One search is not enough: it finds only rows that were claime
 may still commit a moment after its connection was cut."""
 
 UNDEFERRED = 1_000
-"""The maximum number of jobs whose hints become due after one beat: jobs that have waited for a worker that knows their
-kind, which this worker does."""
+"""Some jobs wait for a worker that knows their kind. If this worker knows it, their hints become due after a beat: those of
+at most this many jobs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,7 @@ class Surroundings:
         self._kept = {}
 
     def restore(self) -> None:
-        """Restore what has changed since `remember` was called, and log which parts of the state these were."""
+        """Restore what has changed since `remember` was called, and log which parts of the state were restored."""
         changed: list[str] = []
         for look in (self._look_at_python, self._look_at_limits, self._look_at_descriptors, self._look_at_log):
             try:

@@ -241,7 +241,9 @@ def _spared(by: Owner) -> None:
     if not by.spares:
         by.spares = True
         who = "a handler" if type(by) is Claim else "a hook"
-        log.warning(f"{who} has tried to cancel tasks that are not its own: they go on", job_id=str(by.id), kind=by.kind)
+        log.warning(
+            f"{who} has tried to cancel tasks that are not its own: the tasks go on", job_id=str(by.id), kind=by.kind
+        )
 
 
 _said: set[str] = set()
@@ -356,7 +358,7 @@ class WorkerLoop:
     def _survived(self, error: BaseException | None) -> None:
         try:
             if error is None:
-                log.error("a handler has stopped the worker's event loop: it goes on")
+                log.error("a handler has stopped the worker's event loop: the loop goes on")
             else:
                 log.error(
                     f"{class_name(error)} was raised in a task or callback that a handler has left: "

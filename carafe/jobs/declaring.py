@@ -85,8 +85,8 @@ def check_job_class(where: str, job: Any, root: type[Any]) -> None:
             raise TypeError(f"{where}: {no_kind(job)}")
         return
     if isinstance(job, root):
-        raise TypeError(f"{where}: takes the class of jobs, not one job of it: {where.lstrip('@')}({type(job).__name__})")
-    raise TypeError(f"{where}: takes the class of jobs first, as in {where}(Export) (got {shown(job)})")
+        raise TypeError(f"{where}: takes a job class, not a job: {where.lstrip('@')}({type(job).__name__})")
+    raise TypeError(f"{where}: takes a job class first, as in {where}(Export) (got {shown(job)})")
 
 
 def no_kind(job: type[Any]) -> str:

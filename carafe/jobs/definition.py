@@ -90,14 +90,14 @@ class Job(_Typed[Result]):
 
     Class arguments: `kind` (the job's name everywhere; keep it when the class is renamed), `version` of the arguments (from
     1), the options of `ClassOptions` (`timeout` in seconds for one attempt, `max_retries` after the first attempt), and
-    those of pydantic's configuration. A class without `kind` is an abstract parent, of which no job can be enqueued. Its
-    subclasses inherit its fields and its options (the nearest class that sets an option decides, and None sets the default
-    again). ``Job[Resized]`` declares the type that the handler returns: type checkers check the handler against it, and
-    `Client.wait` returns the result as this type.
+    those of pydantic's configuration. A class without `kind` is an abstract parent: no job of the class itself can be
+    enqueued. Its subclasses inherit its fields and its options (the nearest class that sets an option decides, and None sets
+    the default again). ``Job[Resized]`` declares the type that the handler returns: type checkers check the handler against
+    it, and `Client.wait` returns the result as this type.
 
-    Raises ``TypeError`` for a kind that another class has or with characters that a kind may not have, for an option that is
-    unknown or out of range, for an `upgrade` that could not be called, and for a field that could not be stored for the
-    handler.
+    Raises ``TypeError`` for a kind that another class has, for a kind with characters that are not allowed, for an option
+    that is unknown or out of range, for an `upgrade` that could not be called, and for a field that could not be stored for
+    the handler.
     """
 
     model_config = ConfigDict(

@@ -24,7 +24,7 @@ from carafe.jobs.secret_fields import may_hold_secrets
 _SEQUENCES = (list, tuple, deque)
 _IDENTITY: Any = object.__eq__
 _TEXT_KEYS = frozenset({"str", "int", "bool", "uuid", "date", "datetime"})
-"""The types of dictionary keys for which two different keys of the same type never have the same text in JSON."""
+"""Types of dictionary keys: two different keys of the same one of these types never have the same text in JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +169,8 @@ def aliases_of(model: type[BaseModel]) -> dict[str, list[str]]:
 
 
 def shared_name(aliases: Mapping[str, list[str]]) -> tuple[str, str] | None:
-    """The names of two fields, of which the first has the second's name as an alias, or None if there are no such fields.
-    Arguments are stored under the fields' names, so the first field would be read from the second's value."""
+    """The names of two fields, if the first field has the second field's name as an alias. Returns None if there are no such
+    fields. Arguments are stored under the fields' names, so the first field would be read from the second field's value."""
     for name, keys in aliases.items():
         for key in keys:
             if key == name:

@@ -26,8 +26,8 @@ _kinds: dict[type[BaseModel], bool] = {}
 
 
 class SecretNotStorable(ValueError):
-    """A secret for which there is no JSON from which the handler would get the same secret back. `path` is the JSON pointer
-    to the secret."""
+    """Raised for a secret that the handler could not read back from JSON as the same secret, however the JSON is written.
+    `path` is the JSON pointer to the secret."""
 
     def __init__(self, path: str, words: str) -> None:
         self.path = path
@@ -101,8 +101,8 @@ def json_with_secrets(model: BaseModel) -> tuple[str, tuple[str, ...]]:
         return custom.text, tuple(custom.places)
     raise SecretNotStorable(
         plain.doubtful[0],
-        "a secret has a serializer of its own, by which its handler would not get it back: leave the serializer out, or "
-        "read in a validator what it writes",
+        "a secret has a serializer of its own, and its handler could not read back the text that it writes: leave the "
+        "serializer out, or add a validator that reads this text",
     )
 
 

@@ -34,8 +34,8 @@ this, the check could succeed on a disk that has room for the rehearsal's job, b
 
 
 async def rehearse_enqueue(connection: "Connection") -> None:
-    """Store a job, undo that, and commit the transaction. The commit writes the write-ahead log and waits for standbys, as
-    that of every job does. Raises `Unavailable`, or Postgres's own error."""
+    """Store a job, undo that, and commit the transaction. The commit writes the write-ahead log and waits for standbys, like
+    the commit of every enqueue. Raises `Unavailable`, or Postgres's own error."""
     _, row = sample(KIND)
     async with committed(connection):
         await connection.execute(f"set local lock_timeout = '{int(LOCKED * 1000)}ms'")

@@ -115,7 +115,7 @@ def narrow(action: Action, wanted: JobFilter) -> JobFilter:
         return wanted
     if action.unresolved:
         if wanted.resolved:
-            raise InvalidOption("resolved", "what is resolved has been discarded already")
+            raise InvalidOption("resolved", "resolved jobs have been discarded already")
         return replace(wanted, resolved=False)
     return wanted if wanted.resolved is not None or wanted.ids else replace(wanted, resolved=False)
 

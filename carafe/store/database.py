@@ -866,7 +866,7 @@ class MigrationBlocked(Busy):
         self.cause = None
         CarafeError.__init__(
             self,
-            f"{what} within {limit:g} s; held by {holders}. Nothing was changed by it: end that session "
+            f"{what} within {limit:g} s; held by {holders}. The migration changed nothing: end that session "
             "(`select pg_terminate_backend(PID)`) or wait for it, then run `carafe migrate` again",
         )
 

@@ -51,7 +51,7 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Lines of one claim to be stored, at least one. `failed`: whether the lines are kept as long as dead jobs are.
+    """Lines of one claim to be stored, at least one. `failed`: whether the lines have the retention of dead jobs.
 
     `kept_from` is the number of the first line of the claim that is kept: stored lines before that one are deleted. If it is
     None, no stored line has to be deleted.

@@ -170,7 +170,7 @@ SCALING_RUNNING = Gauge(
 )
 SCALING_BUSY = Gauge("carafe_scaling_busy", "Workers that the autoscaler must not remove.", ("queue",))
 REDIS_NOEVICTION = Gauge(
-    "carafe_redis_noeviction", "Whether Redis refuses writes when it is full (1), or evicts keys, and so hints (0)."
+    "carafe_redis_noeviction", "Whether Redis refuses writes when it is full (1), or evicts keys, including hints (0)."
 )
 
 LED = (

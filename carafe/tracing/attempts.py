@@ -101,8 +101,8 @@ class Attempts:
         }
 
     def hush(self) -> None:
-        """From now on, code in this context or a copy of it records no spans. Handlers of traced jobs still do, since each
-        has the span of its attempt."""
+        """From now on, code in this context or a copy of it records no spans. Handlers of traced jobs still record spans,
+        since each has the span of its attempt."""
         attach(self._sampling.unsampled)
 
     def begin(self, claim: Claimed) -> Traced | None:

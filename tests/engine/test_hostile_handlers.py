@@ -156,7 +156,7 @@ async def test_who_cancels_everybody_costs_the_neighbours_nothing(
     record = await once.wait(neighbour.id, timeout=20)
     assert (record.state, record.result, record.attempt, record.attempts) == (State.SUCCEEDED, "waited", 1, ())
     assert record.releases == 0
-    event = "a handler has tried to cancel tasks that are not its own: they go on"
+    event = "a handler has tried to cancel tasks that are not its own: the tasks go on"
     await eventually(lambda: worker.events(event, job_id=str(culprit.id)))
 
 

@@ -59,8 +59,8 @@ class Passwords:
         """Waits until no other sign-in of this address is inside the block, and then enters it. The sign-in is counted, and
         its password is checked, inside the block.
 
-        Raises `Refused`: 429 when too many sign-ins of this address are waiting, 503 when too many of all addresses together
-        are.
+        Raises `Refused`: 429 when too many sign-ins of this address are waiting, 503 when too many sign-ins of all addresses
+        together are waiting.
         """
         if self._waiting[address] >= WAITING_OF_ONE:
             text = "Too many people are signing in at once from your IP address. Try again in a moment."
