@@ -40,7 +40,8 @@ def _put(value: Any, path: list[str], new: Any, add: bool) -> Any:
 
 
 def _place(value: Any, key: str) -> Any:
-    """Returns the key or index in `value` that `key`, a part of a pointer, means. Raises LookupError if there is none."""
+    """Returns the key or index in `value` to which `key`, a part of a pointer, leads. Raises LookupError if there is
+    none."""
     if isinstance(value, dict) and key in value:
         return key
     if isinstance(value, list) and key.isascii() and key.isdecimal() and int(key) < len(value):

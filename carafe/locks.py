@@ -36,7 +36,7 @@ class Watch:
     @property
     def text(self) -> str:
         """The `holders` as one text, or a phrase which says that no such session was seen."""
-        return "; ".join(self.holders) or "nobody was seen to hold it (its holder came and went)"
+        return "; ".join(self.holders) or "no session was seen holding it (it was released meanwhile)"
 
 
 @asynccontextmanager

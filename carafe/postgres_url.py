@@ -270,7 +270,7 @@ class _Reader:
         self._choice(query, "target_session_attrs", _WRITABLE, advice)
         advice = ": the driver cannot bind to the TLS channel; sslmode=verify-full with sslrootcert checks who the server is"
         self._choice(query, "channel_binding", ("prefer", "disable"), advice)
-        self._choice(query, "gssencmode", ("prefer", "disable"), ": the driver encrypts with TLS alone (sslmode)")
+        self._choice(query, "gssencmode", ("prefer", "disable"), ": the driver only encrypts with TLS (sslmode)")
         encoding = query.pop("client_encoding", "utf8").lower().replace("-", "")
         if encoding not in ("utf8", "unicode", "auto"):
             self._faults.append("client_encoding: must be UTF8")
@@ -282,7 +282,7 @@ class _Reader:
             if meant not in SSL_MODES:
                 self._faults.append("ssl: must be true or false; sslmode says how certificates are checked")
             elif mode is not None and (meant == "disable") != (mode == "disable"):
-                self._faults.append("ssl: contradicts sslmode; write sslmode alone")
+                self._faults.append("ssl: contradicts sslmode; write only sslmode")
             mode = mode or meant
         if mode is not None:
             if mode in _SSL_WORDS:
@@ -322,7 +322,7 @@ class _Reader:
         import ssl
 
         if mode not in (None, "verify-full"):
-            self._faults.append("sslrootcert: system goes with sslmode=verify-full alone")
+            self._faults.append("sslrootcert: system needs sslmode=verify-full")
         paths = ssl.get_default_verify_paths()
         if not paths.cafile:
             self._faults.append("sslrootcert: this machine has no file of certificates; name one")

@@ -186,7 +186,7 @@ def test_settings_of_the_dashboard_that_need_each_other() -> None:
     with pytest.raises(SettingsError) as refused:
         load_api_settings(dashboard_user_header="X-User")
     assert refused.value.faults[0].startswith("DASHBOARD_PROXY_NETWORKS: is required with DASHBOARD_USER_HEADER")
-    with pytest.raises(SettingsError, match=r"^DASHBOARD_OPERATORS: goes with DASHBOARD_USER_HEADER"):
+    with pytest.raises(SettingsError, match=r"^DASHBOARD_OPERATORS: needs DASHBOARD_USER_HEADER"):
         load_dashboard_settings(dashboard_operators="ana")
 
 

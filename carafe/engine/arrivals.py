@@ -35,7 +35,7 @@ CLAIMS = 3
 time."""
 
 STUCK = 0.15
-"""Claimed jobs that no slot has started are queued again when the oldest claim has waited this many seconds, and if
+"""Claimed jobs that no slot has started are queued again when the oldest claim has waited this many seconds, but only if
 `STUCK_FOR` permits it too."""
 
 STUCK_FOR = 1.0
@@ -55,8 +55,8 @@ SUSPECT_PAUSE = 2.0
 """The maximum number of seconds until the hint of a suspect that was left to other workers is pushed again."""
 
 STRANGER_PAUSE = 60.0
-"""The maximum number of seconds until the hint of a job is pushed again whose arguments have a newer version than this
-worker knows."""
+"""For a job whose arguments have a newer version than this worker knows: the maximum number of seconds until its hint is
+pushed again."""
 
 
 class Arrivals:

@@ -448,7 +448,7 @@ def _with_claims(rows: Sequence[Row], ends: Sequence[Succeeded]) -> list[Row]:
 
 
 def _returned(row: Row) -> Settlement:
-    """Returns the end to write for a job whose claim's reply was lost: the job is queued again, as it was never begun."""
+    """Returns the end to write for a job whose claim's reply was lost: the job is queued again, since it was never begun."""
     return Settlement(row["id"], row["fence"], row["kind"], RETURNED.state, RETURNED.spends)
 
 
@@ -462,7 +462,7 @@ def _hook_failed(end: End, error: HookFailed) -> Failed:
 
 def _noted(told: Settlement, error: HookFailed) -> Settlement:
     """Returns the end with a note in its error that its hook failed. For an end without an error, Postgres stores this text
-    only if it turns the end into a cancellation that an operator requested."""
+    only if Postgres turns the end into a cancellation that an operator requested."""
     return told._replace(error=noted(told.error or BY_AN_OPERATOR, error))
 
 

@@ -51,9 +51,9 @@ class Pace:
         return HORIZON if average is None else max(average, self._floor)
 
     def budget(self, running: Iterable[tuple[str, float]], now: float) -> float:
-        """Returns how much free time, in seconds summed over the slots, the slots that run a job now are expected to have
-        within the next `HORIZON` seconds. `running` has the kind and the start of each such job, `now` the present, both in
-        monotonic seconds.
+        """Returns the free time that the slots which run a job now are expected to have within the next `HORIZON` seconds,
+        in seconds and summed over these slots. `running` has the kind and the start of each such job, `now` the present,
+        both in monotonic seconds.
 
         A run longer than its kind's average is expected to take as long again as it already has.
         """
@@ -67,13 +67,11 @@ class Pace:
         return total
 
     def count(self, budget: float) -> int:
-        """Returns about how many jobs the slots can run in `budget` seconds, summed over the slots, if kinds are mixed as in
-        recent jobs."""
+        """Returns about how many jobs fit into `budget` seconds of free slot time, if kinds are mixed as in recent jobs."""
         return int((budget + ROUNDING) / max(self._typical, self._floor))
 
     def total(self, count: int) -> float:
-        """Returns the expected run time of `count` jobs, in seconds summed over the jobs, if kinds are mixed as in recent
-        jobs."""
+        """Returns the total run time, in seconds, that is expected of `count` jobs, if kinds are mixed as in recent jobs."""
         return count * max(self._typical, self._floor)
 
 

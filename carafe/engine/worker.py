@@ -417,7 +417,7 @@ class WorkerThread:
         return engine.heartbeat.announced.wait(max(0.0, timeout - (time.monotonic() - began)))
 
     def drain(self) -> None:
-        """Begin to drain. A second call asks running jobs to stop now, see `Worker.begin_drain`. Returns at once."""
+        """Begin to drain. A second call asks running jobs to stop now; see `Worker.begin_drain`. Returns at once."""
         self._worker.begin_drain()
 
     def join(self, timeout: float) -> bool:

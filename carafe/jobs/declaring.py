@@ -74,7 +74,7 @@ def unknown_keyword(keyword: str) -> str:
     close = difflib.get_close_matches(keyword, KEYWORDS, n=1)
     meant = _MEANT.get(keyword) or (close[0] if close else None)
     hint = f"did you mean {meant}=?" if meant else "a job's own data are fields in its body"
-    return f"a job has no option {keyword}=; {hint} (there are {', '.join(KEYWORDS)}, and pydantic's configuration)"
+    return f"a job has no option {keyword}=; {hint} (it has {', '.join(KEYWORDS)}, and pydantic's configuration)"
 
 
 def check_job_class(where: str, job: Any, root: type[Any]) -> None:
@@ -148,7 +148,7 @@ def check_function(where: str, function: Callable[..., Any], gets: str) -> None:
     generator."""
     name = name_of(function)
     if not callable(function):
-        raise TypeError(f"{where}: is put on a function (got {shown(function)})")
+        raise TypeError(f"{where}: must decorate a function (got {shown(function)})")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise TypeError(f"{where}: {name} yields, and nobody would iterate it: return a value instead")
     try:

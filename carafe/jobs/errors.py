@@ -62,7 +62,7 @@ def listed(texts: Sequence[str], count: int) -> str:
 
 
 class InvalidArguments(CarafeError):
-    """The arguments do not fit the job's model. The message never repeats a value of theirs, since it may be secret."""
+    """The arguments do not fit the job's model. The message never repeats an argument's value, since it may be secret."""
 
     code = "invalid-arguments"
     status = 422

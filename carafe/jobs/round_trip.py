@@ -47,7 +47,7 @@ _known: dict[type[BaseModel], Traits] = {}
 
 
 def traits_of(model: type[BaseModel]) -> Traits:
-    """The traits of a class. While its annotations cannot be resolved, it counts as having all of them."""
+    """The traits of a class. A class whose annotations cannot be resolved yet counts as having all traits."""
     try:
         return _known[model]
     except KeyError:

@@ -48,7 +48,8 @@ def may_hold_secrets(model: type[BaseModel]) -> bool:
 
 
 def _mentions_secret(schema: Any) -> bool:
-    """Whether a pydantic schema contains a secret class anywhere: it then names the class, or the functions of `Secret`."""
+    """Whether a pydantic schema contains a secret class anywhere. Such a schema names the class, or the functions of
+    `Secret`."""
     waiting, seen = [schema], set()
     while waiting:
         node = waiting.pop()

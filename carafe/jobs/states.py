@@ -53,7 +53,7 @@ def states_of(given: Iterable[State | StateName], option: str = "states") -> fro
         try:
             found.append(State(name))
         except ValueError:
-            raise InvalidOption(option, f"{str(name)[:40]!r} is not a state; there are {', '.join(State)}") from None
+            raise InvalidOption(option, f"{str(name)[:40]!r} is not a state; the states are {', '.join(State)}") from None
     return frozenset(found)
 
 

@@ -115,7 +115,7 @@ class Queue:
         try:
             await self.redis.unlink(QUEUE)
         except redis_away.errors() as error:
-            log.warning("the list of a paused queue is not emptied; the steward will do it", error=redis_away.details(error))
+            log.warning("a paused queue's list was not emptied; the steward will empty it", error=redis_away.details(error))
             return False
         return True
 

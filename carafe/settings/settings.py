@@ -628,7 +628,7 @@ def _dashboard_faults(settings: _Values) -> list[tuple[str, str]]:
             )
         )
     if settings.dashboard_operators and header is None:
-        faults.append(("dashboard_operators", "goes with DASHBOARD_USER_HEADER, which is not set"))
+        faults.append(("dashboard_operators", "needs DASHBOARD_USER_HEADER, which is not set"))
     if settings.environment == "production" and not settings.dashboard_secret_keys:
         opened = next(
             (

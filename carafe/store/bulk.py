@@ -136,7 +136,7 @@ async def start(
     reason: str | None,
     by: Actor,
 ) -> BulkActionRecord:
-    """Start a bulk action in the caller's transaction, see `Client.start_bulk`. Raises `InvalidOption`."""
+    """Start a bulk action in the caller's transaction; see `Client.start_bulk`. Raises `InvalidOption`."""
     action = action_named(name)
     if not isinstance(wanted, JobFilter):
         raise InvalidOption("wanted", f"must be a JobFilter (got {shown(wanted)})")

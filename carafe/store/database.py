@@ -768,8 +768,8 @@ class HookedTransaction:
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Explains an error in this block whose real cause is an earlier statement that failed and whose error the
-        application's code has swallowed. Raises `StatementFailed` instead, which names that cause."""
+        """Explains an error in this block if an earlier statement is its real cause: the statement failed, and the
+        application's code swallowed that error. Raises `StatementFailed` instead, which names the cause."""
         over = self._rolled_back()
         try:
             yield

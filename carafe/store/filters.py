@@ -102,7 +102,7 @@ class JobFilter:
                 typed += [value.strip()] if value.strip() else []
             elif not is_condition(name):
                 if strict:
-                    faults.append(InvalidOption(name[:LONGEST], f"is not a filter of jobs; there are {_NAMED}"))
+                    faults.append(InvalidOption(name[:LONGEST], f"is not a filter of jobs; the filters are {_NAMED}"))
             elif value.strip():
                 given.setdefault(name, []).append(value.strip())
             elif strict:
@@ -337,7 +337,7 @@ def _in_json(name: str, value: Any) -> list[str]:
             if value.strip():
                 return [value.strip()]
             raise InvalidOption(name, "must not be empty")
-    raise InvalidOption(name, f"is not a field of a filter of jobs, or not of this type; there are {_LISTED}")
+    raise InvalidOption(name, f"is not a field of a filter of jobs, or not of this type; the fields are {_LISTED}")
 
 
 def _raise(faults: Sequence[InvalidOption]) -> None:

@@ -28,7 +28,7 @@ instead of the hook."""
 
 
 class Item(Protocol):
-    """What `move` changes the state of: any object that has a job's id."""
+    """An object whose job `move` changes: any object that has a job's id."""
 
     @property
     def id(self) -> UUID: ...

@@ -137,13 +137,13 @@ LEADER = Gauge("carafe_steward_leader", "Whether this process leads the upkeep (
 LOOP_LAG = Gauge("carafe_loop_lag_seconds", "The greatest lag of this process's event loop in the last 15 to 30 seconds.")
 POSTGRES_UP = Gauge(
     "carafe_postgres_up",
-    "Whether this process can use Postgres (1) or not (0): one that is read-only, full or locked cannot be used.",
+    "Whether this process can use Postgres (1) or not (0): a Postgres that is read-only, full or locked cannot be used.",
     merged="least",
 )
 POSTGRES_SECONDS = Gauge("carafe_postgres_ping_seconds", "Time that the last empty statement took, connection included.")
 REDIS_UP = Gauge(
     "carafe_redis_up",
-    "Whether this process can use Redis (1) or not (0): a replica, or a full one, cannot be used.",
+    "Whether this process can use Redis (1) or not (0): a Redis that is a replica or full cannot be used.",
     merged="least",
 )
 REDIS_SECONDS = Gauge("carafe_redis_ping_seconds", "Time that the last check of Redis took.")

@@ -244,9 +244,12 @@ async def async_with_sync_context(job: Declared, ctx: "SyncContext") -> None:
         (three, "is called with the job and its context"),
         (yields, "yields, and nobody would iterate it"),
         (yields_too, "yields, and nobody would iterate it"),
-        (plain_with_context, "is a plain `def`, which gets a SyncContext, and wants a Context"),
-        (async_with_sync_context, "is an `async def`, which gets a Context, and wants a SyncContext"),
-        (7, "is put on a function"),
+        (plain_with_context, "is a plain `def`, so it gets a SyncContext, but its second parameter is annotated as Context"),
+        (
+            async_with_sync_context,
+            "is an `async def`, so it gets a Context, but its second parameter is annotated as SyncContext",
+        ),
+        (7, "must decorate a function"),
         (functools.partial(yields), "@handler"),
     ],
 )
@@ -336,7 +339,7 @@ def test_a_hook_may_be_a_partial_a_wrapped_function_or_an_object() -> None:
 
 @pytest.mark.parametrize("states", [("failed",), (State.DEAD, "Dead"), ([State.DEAD],)])
 def test_a_state_that_does_not_exist_is_refused(states: Any) -> None:
-    with pytest.raises(TypeError, match=r"@hook: states: .* is not a state; there are scheduled, queued, running"):
+    with pytest.raises(TypeError, match=r"@hook: states: .* is not a state; the states are scheduled, queued, running"):
         hook(Declared, *states)
 
 
@@ -469,5 +472,5 @@ async def test_states_of_a_search_may_be_text(carafe_client: Client) -> None:
     with pytest.raises(InvalidOption, match=r"states: 'ded' is not a state"):
         JobFilter(states=frozenset({"ded"}))  # type: ignore[arg-type]
     for wrong in (["failed"], "failed", [7]):
-        with pytest.raises(InvalidOption, match=r"states: .* is not a state; there are scheduled, queued"):
+        with pytest.raises(InvalidOption, match=r"states: .* is not a state; the states are scheduled, queued"):
             await carafe_client.find(states=wrong)  # type: ignore[arg-type]

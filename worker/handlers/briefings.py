@@ -1,7 +1,8 @@
 """The handler that writes briefings: it asks the webhook, and returns the answer as the job's result.
 
 The status hook (`briefings.status`) stores the result in the briefing. A failure that may pass (no connection, a timeout, a
-status other than success) is an error, so the job is retried. After a 429 it is retried when the header Retry-After says.
+status other than success) is an error, so the job is retried. After a 429 it is retried at the time that the header
+Retry-After gives.
 Must never: put the webhook's secret or the URL's credentials into an error, which is kept in the job's history.
 """
 

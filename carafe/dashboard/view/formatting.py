@@ -85,7 +85,7 @@ def ago(at: datetime | None, now: datetime) -> str:
         if size >= length:
             amount = f"{int(size // length):,} {unit}"
             return f"{amount} ago" if seconds > 0 else f"in {amount}"
-    raise AssertionError("a size of a second or more has a unit")
+    raise AssertionError("not reached: one of the units fits")
 
 
 def short_id(value: UUID | str) -> str:
