@@ -266,7 +266,7 @@ class _Reader:
 
     def _attributes(self, query: dict[str, str]) -> None:
         # All of these mean the same here: whatever is written goes to the server that takes it.
-        advice = ": jobs are written; name the primary, or all hosts with read-write"
+        advice = ": Carafe needs a server that accepts writes; name the primary, or all hosts with read-write"
         self._choice(query, "target_session_attrs", _WRITABLE, advice)
         advice = ": the driver cannot bind to the TLS channel; sslmode=verify-full with sslrootcert checks who the server is"
         self._choice(query, "channel_binding", ("prefer", "disable"), advice)

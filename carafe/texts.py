@@ -102,8 +102,8 @@ def _short(text: str, more: bool = False) -> str:
 
 
 def is_storable(text: str) -> bool:
-    """Whether Postgres can store this text: it stores neither NUL nor a surrogate (which is what a command line gives for
-    bytes that are not UTF-8)."""
+    """Whether Postgres can store this text: it stores neither NUL nor a surrogate. (Python puts surrogates in place of
+    command-line bytes that are not UTF-8.)"""
     return not any(character == "\0" or "\ud800" <= character <= "\udfff" for character in text)
 
 

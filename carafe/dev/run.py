@@ -285,7 +285,8 @@ def _in_thread(wait: Callable[[], bool]) -> "asyncio.Future[bool]":
 
 
 async def _first(*waits: "Coroutine[Any, Any, Any] | asyncio.Future[Any]") -> None:
-    """Waits until one of `waits` is done. Of the others, futures continue and coroutines are cancelled."""
+    """Waits until one of `waits` is done. The other ones continue if they are futures, and are cancelled if they are
+    coroutines."""
     tasks = [asyncio.create_task(wait) if asyncio.iscoroutine(wait) else wait for wait in waits]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task, wait in zip(tasks, waits, strict=True):

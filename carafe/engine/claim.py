@@ -31,8 +31,8 @@ class Running(Protocol):
 
 
 Held = Callable[[], Callable[[], None] | None]
-"""Represents a connection that a handler has taken: a function that returns a function which closes the connection, or None
-if the handler has given the connection back."""
+"""A connection that a handler has taken, as a function. A call returns a function that closes the connection, or None if the
+handler has given the connection back."""
 
 
 class Claim:

@@ -2,7 +2,7 @@
 
 A handler that blocks the loop stops claims, ends and all other handlers of its worker. The log names that handler, so that
 nobody blames Postgres or Redis. If something else blocks the loop, the log says so and names no handler.
-Must never: use the loop for anything but a function that it calls to show that it turns.
+Must never: do anything on the loop, except to call one function there, which shows that the loop turns.
 """
 
 import threading

@@ -142,7 +142,7 @@ class Runner:
 
     def offer(self, claims: Sequence[Claim]) -> list[Claim]:
         """Give claimed jobs to the slots, in order. Returns the suspects that cannot wait here because too
-        many wait already. (A suspect is a job that may have been running when its worker died; suspects run one at a time.)"""
+        many wait already. (A suspect is a job that may have been running when its worker died. Suspects run one by one.)"""
         suspects = [claim for claim in claims if claim.suspect]
         if suspects:
             claims = [claim for claim in claims if not claim.suspect]

@@ -96,9 +96,9 @@ class JobRecord(Generic[Result]):
     cut: Annotated[
         tuple[str, ...],
         Field(
-            description="Fields that are left out (args, result) or shortened here, since they are long. In a list, these "
-            "are fields of more than 2,000 characters, which `GET /jobs/{job_id}` returns whole. Of `attempts`, an answer "
-            "has the newest 200, with some 500,000 characters in all."
+            description="Fields that are left out (args, result) or shortened here, since they are long. A list does so "
+            "with fields of more than 2,000 characters; `GET /jobs/{job_id}` returns them whole. An answer has at most the "
+            "newest 200 `attempts`, with some 500,000 characters in all."
         ),
     ] = ()
     note: Annotated[str | None, Field(description="Why the job waits or, if dead, why it cannot be retried now.")] = None

@@ -1,9 +1,9 @@
 """Finds out whether a job's arguments, written as JSON, can be read back as the same job.
 
 For most classes no single job has to be checked: pydantic reads what pydantic has written. `traits_of` examines a class only
-one time, and finds what can make a difference: serializers that the application wrote, fields that are left out of JSON,
-names that two fields share, models that keep undeclared fields. Only the jobs of such classes are read back when they are
-enqueued (`lost`).
+once, and finds what can make a difference: serializers that the application wrote, fields that are left out of JSON, names
+that two fields share, models that keep undeclared fields. Only the jobs of such classes are read back when they are enqueued
+(`lost`).
 Must never: cost a job of any other class more than one dictionary lookup.
 """
 

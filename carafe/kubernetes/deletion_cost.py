@@ -42,7 +42,7 @@ class DeletionCost:
         self.off = False
 
     def want(self, cost: int) -> None:
-        """Request this cost for the pod. Returns at once. Of several requests, the last one counts."""
+        """Request this cost for the pod. Returns at once. If there are several requests, the last one counts."""
         with self._changed:
             if self.off or cost == self._wanted:
                 return

@@ -264,7 +264,7 @@ class _Values(BaseSettings):
     probe_host: str = Field(
         default_factory=_by_environment("127.0.0.1", "0.0.0.0"),
         min_length=1,
-        description="Address that a worker's health server listens on, and /metrics of any process. "
+        description="Address that a worker's health server, and /metrics of any process, listen on. "
         "Default: 127.0.0.1 in development, 0.0.0.0 in production.",
     )
     probe_port: Port = Field(8082, description="Port of a worker's health server; 0 picks a free one.")

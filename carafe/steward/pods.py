@@ -1,6 +1,6 @@
 """Reads the pods of workers, as the cluster last reported them, from Postgres, where `carafe.steward.cluster` keeps them.
 
-Reading them asks the cluster's API server nothing, so it may be done by any process and often.
+Any process may read them, and as often as it likes, since that makes no request to the cluster's API server.
 """
 
 from collections.abc import Mapping

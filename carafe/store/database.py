@@ -721,8 +721,8 @@ five seconds."""
 class HookedTransaction:
     """A session, and the asyncpg connection that the session uses.
 
-    The application's code (a hook, a handler's block) may raise any error. It may even be one that a lost connection would
-    raise, because a service that the code calls does not answer, or because the code's own pool is empty. So the class of an
+    The application's code (a hook, a handler's block) may raise any error. It may even look like the loss of this
+    connection, when a service that the code calls does not answer, or when the code's own pool is empty. So the class of an
     error never decides what happened to this transaction; the state of its connection does.
     """
 

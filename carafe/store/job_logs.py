@@ -1,8 +1,8 @@
 """Stores and reads what a job's handler logged: the last lines of each claim (one run of the job). A row holds a chunk: the
 lines that one claim logged between two flushes.
 
-Guarantees: lines of different claims of a job are never mixed. Lines that were written twice are read only one time. A
-reader gets the last lines of a claim, at most `MAX_LINES` and `MAX_BYTES`, and only those of the last `MAX_CLAIMS` claims.
+Guarantees: lines of different claims of a job are never mixed. Lines that were written twice are read only once. A reader
+gets the last lines of a claim, at most `MAX_LINES` and `MAX_BYTES`, and only those of the last `MAX_CLAIMS` claims.
 Must never: interpret a line. Its text is exactly what the handler logged, markup included.
 """
 

@@ -45,9 +45,9 @@ class Trouble:
 class Facts:
     """The facts in Postgres that decide whether jobs run now.
 
-    `kinds`: the kinds for which a worker that takes jobs has a handler. With each comes the newest version of its arguments
-    that such a worker knows. `wanted`: the number of replicas that the autoscaler's formula gives (None: there is no
-    autoscaler). `before`: the sample that was taken a minute before `sample`.
+    `kinds`: the kinds for which a worker that takes jobs has a handler. Each kind is mapped to the newest version of its
+    arguments that such a worker knows. `wanted`: the number of replicas that the autoscaler's formula gives (None: there is
+    no autoscaler). `before`: the sample that was taken a minute before `sample`.
     """
 
     now: datetime

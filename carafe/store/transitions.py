@@ -28,7 +28,7 @@ instead of the hook."""
 
 
 class Item(Protocol):
-    """An object whose job `move` changes: any object that has a job's id."""
+    """One of the objects that `move` gets. It has the id of the job to change."""
 
     @property
     def id(self) -> UUID: ...

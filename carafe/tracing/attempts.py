@@ -2,7 +2,7 @@
 handler runs.
 
 An attempt's span begins in the context of that attempt, and ends on the runner's loop. A job that is not traced costs only a
-look at its row. Of the jobs that were enqueued without a trace, some are chosen at random and traced, at most
+look at its row. Some of the jobs that were enqueued without a trace are chosen at random and traced, at most
 TRACING_MAX_RATE a second.
 """
 
