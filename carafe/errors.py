@@ -76,7 +76,7 @@ class TransactionEnded(CarafeError):
 
     def __init__(self) -> None:
         super().__init__(
-            "code that Carafe lends the job's transaction to must not end it: return from the hook, or leave the block, "
+            "a hook or handler must not end the job's transaction itself: return from the hook, or leave the block, "
             "to commit; raise to roll back"
         )
 

@@ -44,8 +44,8 @@ def to_micros(moment: datetime) -> int:
 
 
 def stored_micros(text: str) -> datetime:
-    """The time that `text`, from a cursor, gives in microseconds since the year 2000. Raises ValueError if the text is not a
-    number, or if Postgres cannot store the time."""
+    """The time in `text`, which comes from a cursor and is a number of microseconds since the year 2000. Raises ValueError
+    if the text is not a number, or if Postgres cannot store the time."""
     micros = int(text) if len(text) <= 20 else 2**64
     if not _OLDEST <= micros < _NEWEST and micros not in (-(2**63), 2**63 - 1):
         raise ValueError("is not a time")

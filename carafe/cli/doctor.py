@@ -534,7 +534,7 @@ async def _redis_keys(client: Any) -> list[Finding]:
             if code == "WRONGTYPE":
                 text = f"the key {key} is not a {what}: another program uses it, and workers take no jobs until it is gone"
                 if key != QUEUE:
-                    text = f"the key {key} is not a {what}: another program uses it, and the autoscaler cannot count"
+                    text = f"the key {key} is not a {what}: another program uses it, and the autoscaler miscounts"
                 advice = f"check that REDIS_URL names a database that only Carafe uses, then delete the key: DEL {key}"
                 findings.append(Finding(Level.BROKEN, "redis", text, advice))
             elif code != "NOPERM":  # the finding about rights says that

@@ -332,9 +332,9 @@ class Client:
         """One page of the jobs that match the filter `wanted` (None: all), newest first: live jobs by their creation, ended
         jobs by their end.
 
-        `states`, `kind`, `since` and `until` override those fields of `wanted`. `limit` is at most 500. `longest`: arguments
-        and results of more characters are left out, and longer texts are shortened; see `JobRecord.cut`. If no index serves
-        the filter, only the newest jobs are searched, for `TRYING` seconds; see `Page.searched_to`.
+        `states`, `kind`, `since` and `until` override those fields of `wanted`. `limit` is at most 500. `longest` is a
+        number of characters: longer arguments and results are left out, and longer texts are shortened; see `JobRecord.cut`.
+        If no index serves the filter, only the newest jobs are searched, for `TRYING` seconds; see `Page.searched_to`.
 
         Raises `Unavailable`, and `InvalidOption` for a cursor of another list, a state that does not exist, and a value of
         another type.

@@ -17,7 +17,7 @@ log = get_logger("carafe.runner")
 
 
 class Work:
-    """One call of a function, in a copy of a context that no other call uses."""
+    """One call of a function. The call has a copy of a context for itself."""
 
     __slots__ = ("_arguments", "_context", "_done", "_function")
 

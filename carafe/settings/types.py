@@ -273,7 +273,7 @@ def _user(value: object) -> object:
             if hashed.startswith("argon2")
             else ""
         )
-        raise ValueError(f"{_USER_FORM} ({name!r} has not an argon2 hash{eaten}; never put the password itself here)")
+        raise ValueError(f"{_USER_FORM} ({name!r} has no argon2 hash{eaten}; never put the password itself here)")
     return DashboardUser(name, _ROLES[role], hashed)
 
 

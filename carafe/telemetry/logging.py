@@ -229,8 +229,8 @@ def _beside(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[
 
 
 def _whose(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Adds the values that the sources given to `annotate` return. This happens only when a line is rendered, so that log
-    records which other code has kept stay unchanged."""
+    """Adds the values that the sources given to `annotate` return. This happens only when a line is rendered. So log records
+    stay unchanged if other code has kept them."""
     for source in _sources.values():
         for key, value in source().items():
             event.setdefault(key, value)

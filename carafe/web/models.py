@@ -234,7 +234,8 @@ class BulkActionModel(BaseModel):
     done: int
     skipped: int = Field(
         description="Jobs that changed state, or were gone, before this action reached them. Without `ids` in the filter, "
-        "they are counted at its end: the jobs of `matched` that were neither done nor failed (not if it is an estimate)."
+        "they are counted at its end: the jobs of `matched` that were neither done nor failed. They are not counted if "
+        "`matched` is an estimate."
     )
     failed: int = Field(description="Jobs that could not be changed; `last_error` has the last reason.")
     last_error: str | None

@@ -44,10 +44,10 @@ FAULTS = {
     "swallow a flush": "a statement in the job's own transaction has failed (UndefinedTableError: ",
     "swallow and go on": "a statement in the job's own transaction has failed (DivisionByZeroError: division by zero)",
     "break a deferred constraint": "ForeignKeyViolationError",
-    "commit": "code that Carafe lends the job's transaction to must not end it",
-    "roll back": "code that Carafe lends the job's transaction to must not end it",
-    "close": "code that Carafe lends the job's transaction to must not end it",
-    "roll back by a statement": "code that Carafe lends the job's transaction to must not end it",
+    "commit": "must not end the job's transaction itself",
+    "roll back": "must not end the job's transaction itself",
+    "close": "must not end the job's transaction itself",
+    "roll back by a statement": "must not end the job's transaction itself",
 }
 
 

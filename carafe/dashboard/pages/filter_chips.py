@@ -39,7 +39,8 @@ def checked(wanted: JobFilter, viewer: Viewer) -> JobFilter:
 
 
 def meant(pairs: Iterable[tuple[str, str]], viewer: Viewer) -> JobFilter:
-    """Returns the filter of an action on many jobs, from the conditions among the parameters of its page or form.
+    """Returns the filter of an action on many jobs. The filter's conditions are among the parameters of the action's page or
+    form.
 
     Raises `InvalidOption` for an empty value, which would widen the action to all jobs, and `Refused` as `checked` does.
     """

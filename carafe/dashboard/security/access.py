@@ -36,7 +36,7 @@ class Viewer:
     """A person who uses the dashboard.
 
     - `operates`: whether they may act, and not only look.
-    - `sees_args`: whether jobs' arguments and results are shown to them. DASHBOARD_ARGS alone decides this; what an
+    - `sees_args`: whether jobs' arguments and results are shown to them. Only DASHBOARD_ARGS decides this; a value that an
       application's ``authenticate`` sets is ignored.
     - `can_sign_out`: whether they have signed in with a password in this dashboard.
     """
