@@ -136,7 +136,7 @@ def test_dashboard_users_are_told_apart_although_a_hash_has_commas(between: str)
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("dashboard_users", "ana:operate:hunter2", "not an argon2 hash; never put the password itself here"),
+        ("dashboard_users", "ana:operate:hunter2", "no argon2 hash; never put the password itself here"),
         ("dashboard_users", f"ana:operate:{ARGON2.replace('$', '')}", "its $ signs are gone"),
         ("dashboard_users", f"ana:boss:{ARGON2}", "the role of 'ana' is neither"),
         ("dashboard_users", f"ana:view:{ARGON2},ana:view:{ARGON2}", "twice: ana"),

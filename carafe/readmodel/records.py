@@ -179,7 +179,7 @@ class DeadGroups:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A job that a worker runs, and for how many seconds it has run."""
+    """A job that a worker runs, and the number of seconds for which it has run."""
 
     id: UUID
     kind: str

@@ -286,7 +286,7 @@ def _users(value: tuple[DashboardUser, ...]) -> tuple[DashboardUser, ...]:
 
 
 SECRET_KEY_LENGTH = 32
-"""The fewest characters that a key of DASHBOARD_SECRET_KEYS may have."""
+"""The minimum number of characters of a key in DASHBOARD_SECRET_KEYS."""
 
 
 def _secret_key(value: SecretStr) -> SecretStr:

@@ -55,7 +55,7 @@ QUEUED = (QUEUE,)
 
 ACCEPTED = Counter(
     "carafe_jobs_accepted_total",
-    "Jobs that this process has stored (committed); requests answered with an existing job, by their key, do not count.",
+    "Jobs that this process has stored. A request does not count if its key found an existing job.",
     ("queue", "kind"),
 )
 ENQUEUE_SECONDS = Histogram(

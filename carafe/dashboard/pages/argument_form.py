@@ -298,8 +298,8 @@ def _is_left(one: Filled, arguments: Mapping[str, Any]) -> bool:
 
 
 def _as_text(one: Field, value: Any) -> str:
-    """Returns the text to show in a field, so that the field gives `value` back when it is submitted unchanged; '' if there
-    is no such text."""
+    """Returns the text to show in a field, so that the field gives `value` back when it is submitted unchanged; '' if no
+    text does that."""
     match one.control:
         case "integer" | "number":
             return json.dumps(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
