@@ -74,7 +74,7 @@ def unknown_keyword(keyword: str) -> str:
     close = difflib.get_close_matches(keyword, KEYWORDS, n=1)
     meant = _MEANT.get(keyword) or (close[0] if close else None)
     hint = f"did you mean {meant}=?" if meant else "a job's own data are fields in its body"
-    return f"a job has no option {keyword}=; {hint} (it has {', '.join(KEYWORDS)}, and pydantic's configuration)"
+    return f"a job has no option {keyword}=; {hint} (options: {', '.join(KEYWORDS)}, and pydantic's configuration)"
 
 
 def check_job_class(where: str, job: Any, root: type[Any]) -> None:

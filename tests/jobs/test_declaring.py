@@ -78,7 +78,7 @@ def test_a_class_keyword_that_does_not_exist_is_refused_with_the_one_that_does(k
         types.new_class("Wrong", (Job,), {"kind": "tests.wrong", keyword: 3})
 
     assert f"Wrong: a job has no option {keyword}=; {meant}" in str(raised.value)
-    assert "there are kind, timeout, max_retries, version" in str(raised.value)
+    assert "options: kind, timeout, max_retries, version" in str(raised.value)
     assert "tests.wrong" not in kinds()
 
 
