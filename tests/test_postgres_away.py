@@ -1,4 +1,4 @@
-"""Why Postgres cannot be used is said in words: what it is, which setting names it, and never a password."""
+"""The texts that say why Postgres cannot be used name the problem and the setting, and never a password."""
 
 import asyncpg
 import pytest

@@ -1,4 +1,4 @@
-"""The worker's health server: it answers whatever else happens, to anyone who asks properly."""
+"""The worker's health server answers every valid request, whatever else happens in the process."""
 
 import http.client
 import socket

@@ -1,4 +1,4 @@
-"""Settings: every fault at once, secrets never shown, and the docs tell what the fields say."""
+"""Settings: all faults are reported at once, secrets are never shown, and the docs agree with the fields."""
 
 import io
 import logging
