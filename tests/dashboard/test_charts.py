@@ -1,4 +1,5 @@
-"""Charts draw what a series says: positions, gaps, steps, marks, and the same numbers in words and in the table."""
+"""Charts agree with their series: positions, gaps, steps, markers, and the same numbers in the description and in the
+table."""
 
 import re
 from collections.abc import Callable

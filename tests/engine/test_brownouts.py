@@ -1,6 +1,6 @@
-"""Postgres or Redis does not answer, or slowly, while a worker runs: it lives on, loses nothing, and spends no attempt.
+"""While Postgres or Redis answers slowly or not at all, a worker continues to live, loses nothing, and spends no attempt.
 
-The worker and the steward reach the servers by ways that are stalled and slowed here; the client goes straight. Seconds are
+The worker and the steward use connections that are stalled and slowed here; the client connects directly. Seconds are
 printed (``pytest -s``), never asserted.
 """
 

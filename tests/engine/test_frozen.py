@@ -1,4 +1,5 @@
-"""A worker that is frozen for longer than the steward's patience: its job runs elsewhere, and it writes nothing later."""
+"""A worker that is frozen for longer than the steward's patience: its job runs elsewhere, and the worker's later writes
+change nothing."""
 
 import signal
 from typing import Any

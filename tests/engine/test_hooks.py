@@ -1,4 +1,4 @@
-"""What an application hangs on a change of state happens in the transaction that makes the change."""
+"""An application's hook for a change of state runs in the transaction that makes the change."""
 
 from typing import Any
 from uuid import UUID

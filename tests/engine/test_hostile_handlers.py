@@ -1,6 +1,6 @@
 """A handler can do nothing to its worker but end its own job (docs/design rule 10).
 
-One worker bears everything below. Each hostile job ends once, with words that name its cause, and an ordinary job after it
+One worker runs everything below. Each hostile job ends once, with words that name its cause, and an ordinary job after it
 runs as ever; at the end the worker has as many slots, threads, descriptors, children and connections as before.
 """
 

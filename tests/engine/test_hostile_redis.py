@@ -1,5 +1,5 @@
-"""Anyone who can write to Redis can send a worker anything: it goes on, logs it once a flood, and obeys nothing
-but the five commands of Celery's remote control that remain."""
+"""Anyone who can write to Redis can send a worker any message. The worker continues, logs a flood of messages once, and
+executes only five commands of Celery's remote control."""
 
 import asyncio
 import bz2

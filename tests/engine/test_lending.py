@@ -1,5 +1,5 @@
-"""What is lent to the application's code (the transaction of a change of state, connections) comes back as it was, or its
-job hears of it, once and in words; nobody else does."""
+"""What Carafe lends to the application's code (the transaction of a change of state, connections) comes back unchanged. If
+it does not, only that job gets an error, once and with an explanation."""
 
 from typing import Any
 

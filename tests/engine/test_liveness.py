@@ -1,4 +1,4 @@
-"""What `/livez` and `/readyz` see: threads, slots and loops that have ended or stand still, each named."""
+"""`/livez` and `/readyz` notice and name threads, slots and loops that have ended or are blocked."""
 
 from typing import Any
 

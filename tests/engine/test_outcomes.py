@@ -1,4 +1,4 @@
-"""What a handler returns or raises is how its job ends, the same in every mode."""
+"""The value or exception of a handler decides how its job ends, in the same way in every isolation mode."""
 
 import hashlib
 from typing import Any

@@ -1,4 +1,5 @@
-"""A Redis that answers and cannot be used is away: the worker says so once, waits, and takes jobs again within a second."""
+"""A Redis that answers but cannot be used counts as away: the worker logs that once, waits, and takes jobs within a second
+after Redis can be used again."""
 
 import threading
 import time

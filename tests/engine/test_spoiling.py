@@ -1,5 +1,5 @@
-"""Handlers that spoil what the whole process rests on: neighbours run as ever, the log says what was put back, and the
-worker drains and ends when it is told to."""
+"""Handlers that change process-wide state: other jobs run as usual, the log says what was restored, and the worker still
+drains and ends on request."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""An error that is unexpected while ends are written: no end is thrown away, and none holds up the others."""
+"""Unexpected errors while ends are written: no end is lost, and none delays the others."""
 
 import asyncio
 from typing import Any

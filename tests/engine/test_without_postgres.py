@@ -1,4 +1,5 @@
-"""A worker that cannot reach Postgres takes nothing from others: hints stay in the list, and it drains at once."""
+"""A worker that cannot reach Postgres takes no hints that other workers could use: they stay in the list, and the worker
+drains at once."""
 
 from collections.abc import Callable, Iterator
 

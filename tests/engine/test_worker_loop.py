@@ -1,4 +1,4 @@
-"""The worker's event loop: what is done to it by code that knows nothing of it, and by handlers that know better."""
+"""The worker's event loop: ordinary code works on it, and handlers cannot harm it."""
 
 import asyncio
 import inspect

@@ -1,4 +1,5 @@
-"""What a check says of Postgres is what an enqueue meets: a lock, a full disk, and a page or a metric that agree."""
+"""A check of Postgres fails exactly when an enqueue would fail (a lock, a full disk), and pages and metrics agree with
+it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

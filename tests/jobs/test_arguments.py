@@ -1,4 +1,4 @@
-"""Arguments: what can be stored, what cannot, and jobs that outlive a change of their class."""
+"""Arguments: what can be stored, what cannot, and jobs whose class changes while they wait."""
 
 import json
 import math

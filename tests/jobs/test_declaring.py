@@ -1,4 +1,4 @@
-"""A mistake in a declaration stops the import that makes it, in words: what is wrong, what was given, what to write."""
+"""A mistake in a declaration stops the import with an error that says what is wrong, what was given, and what to write."""
 
 import functools
 import importlib

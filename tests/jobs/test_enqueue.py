@@ -1,4 +1,4 @@
-"""Getting jobs in: one, many, later, and at most one a key."""
+"""Enqueueing: one job, many jobs, a job for later, and at most one live job for a key."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What an application hangs on a job's changes of state is part of the same transaction."""
+"""An application's hooks for a job's changes of state run in the transaction of the change."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""An option of a job is declared once, and what reads, stores and shows it follows."""
+"""An option of a job is declared once, and all code that reads, stores and shows options uses that declaration."""
 
 import inspect
 from collections.abc import Callable

@@ -1,4 +1,5 @@
-"""Postgres gone, Redis gone, a connection cut at the worst moment: what the caller is told, and that nothing is lost."""
+"""Without Postgres, without Redis, or with a connection that is cut at the worst moment: which error the caller gets, and
+that nothing is lost."""
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path

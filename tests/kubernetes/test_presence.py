@@ -1,4 +1,4 @@
-"""Whether a pod is there, and why not."""
+"""Whether a pod runs, and why not."""
 
 from typing import Any
 
