@@ -1,1 +1,1 @@
-"""The web process of the briefing service, Carafe's sample application. A team replaces this folder by its own."""
+"""The web process of the briefing service, Carafe's sample application. A team replaces this folder with its own."""

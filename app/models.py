@@ -48,7 +48,7 @@ class BriefingPage(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     briefings: list[BriefingModel]
-    next_cursor: UUID | None = Field(description="For the next page; null on the last.")
+    next_cursor: UUID | None = Field(description="The cursor of the next page; null on the last page.")
 
 
 class BriefingFilter(BaseModel):

@@ -26,10 +26,10 @@ class Behaviour(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     mode: Literal["ok", "fail", "stall"] = Field(
-        description="ok: writes a briefing; fail: answers 500; stall: answers 503 after longer than anybody waits."
+        description="ok: writes a briefing; fail: answers 500; stall: answers 503 only after callers have given up."
     )
     delay: float | None = Field(
-        None, ge=0, le=600, strict=True, description="Seconds until it answers; by itself 1 (ok), 0.2 (fail), 120 (stall)."
+        None, ge=0, le=600, strict=True, description="Seconds until it answers. Default: 1 (ok), 0.2 (fail), 120 (stall)."
     )
 
 

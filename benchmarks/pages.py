@@ -1,7 +1,7 @@
 """How long the dashboard's pages take while a drain runs: every page and filter, common, rare and without a match.
 
-A populated database (benchmarks/population.py), `carafe serve --dashboard` as it ships, and beside it a worker that works
-off a backlog of 250,000 no-op jobs, all on this machine. Each round asks for every page once, on one connection; a time is
+A populated database (benchmarks/population.py), `carafe serve --dashboard` as it ships, and beside it a worker that runs
+a backlog of 250,000 no-op jobs, all on this machine. Each round asks for every page once, on one connection; a time is
 the server's own, as it says in ``Server-Timing``. Then the rate at which a worker drains a backlog, without viewers and
 with, in turn. Prints a table and the ratios; exit code 1 when a page's p95 is above 150 ms.
 

@@ -1,6 +1,6 @@
 """The hook that updates a briefing's status in the transaction that changes its job's state (docs/design rule 4).
 
-Must never: change a briefing that belongs to another job by now. So every update names the job's id.
+Must never: change a briefing that now belongs to another job. So every update names the job's id.
 """
 
 from typing import TYPE_CHECKING

@@ -9,7 +9,8 @@ SECRET_HEADER = "X-Webhook-Secret"
 """The header that carries BRIEFING_WEBHOOK_SECRET, by which the webhook recognises the worker."""
 
 MAX_CONTENT = 50_000
-"""Most characters of a briefing's content. At four bytes each they fit into a job's result (JOB_RESULT_LIMIT)."""
+"""The maximum number of characters of a briefing's content. At four bytes each, they fit into a job's result
+(JOB_RESULT_LIMIT)."""
 
 # What Postgres can keep as text: anything but NUL. Line breaks are welcome in content.
 Content = Annotated[

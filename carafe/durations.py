@@ -8,7 +8,7 @@ _FORM = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)?")
 
 
 def parse(text: str) -> float | None:
-    """The seconds that a text such as 30, 30s, 5m, 5min, 2h or 1d stands for. Returns None for a text of any other form."""
+    """The seconds that a text such as 30, 30s, 5m, 5min, 2h or 1d means. Returns None for a text of any other form."""
     found = _FORM.fullmatch(text.strip())
     return None if found is None else float(found[1]) * _UNITS[found[2] or ""]
 

@@ -46,11 +46,11 @@ class OutcomeUnknown(Unavailable):
         """`action`: whether the change is anything other than an enqueue. Only an enqueue can be repeated safely, with its
         idempotency key."""
         message = (
-            "whether the job was stored is not known; repeat with the same Idempotency-Key (idempotency_key=), then it is "
-            "stored once"
+            "it is not known whether the job was stored; repeat with the same Idempotency-Key (idempotency_key=), so that "
+            "it is stored only once"
         )
         if action:
-            message = "whether this was done is not known; look before you repeat it"
+            message = "it is not known whether this was done; check before you repeat it"
         self.cause = cause
         what = "the database has not answered in time" if isinstance(cause, TimeoutError) else "the connection was lost"
         CarafeError.__init__(self, f"{what} at the commit: {message}")
@@ -76,8 +76,8 @@ class TransactionEnded(CarafeError):
 
     def __init__(self) -> None:
         super().__init__(
-            "the job's own transaction is not to be ended by the code that it is lent to: return from the hook, or leave "
-            "the block, to commit; raise to roll back"
+            "a hook or handler must not end the job's transaction itself: return from the hook, or leave the block, "
+            "to commit; raise to roll back"
         )
 
 
@@ -90,6 +90,6 @@ class StatementFailed(CarafeError):
     def __init__(self, error: BaseException | None) -> None:
         said = "" if error is None else f" ({type(error).__name__}: {error})"[:1000]
         super().__init__(
-            f"a statement in the job's own transaction has failed{said}, and the code went on: Postgres then takes nothing "
-            "of it. Put what may fail into `async with session.begin_nested()`"
+            f"a statement in the job's own transaction has failed{said}, but the code continued: Postgres then commits "
+            "nothing of the transaction. Run a statement that may fail inside `async with session.begin_nested()`"
         )

@@ -17,8 +17,8 @@ OURS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1")
 """Signals that carafe, Celery and uvicorn handle."""
 
 _descriptors: dict[int, tuple[int, int]] = {}
-"""The descriptors to close after a fork, each with the device and inode that it had. A number that now stands for another
-file is left open."""
+"""The descriptors to close after a fork, each with the device and inode of its file. A descriptor whose number now belongs
+to another file is left open."""
 _afterwards: list[Callable[[], None]] = []
 _installed = _signals = False
 _forking = threading.local()
@@ -44,8 +44,7 @@ def after_fork(function: Callable[[], None]) -> None:
 
 
 def leave_signals_behind() -> None:
-    """In every process that is forked from this one, give the signals that this process handles their default effect
-    again."""
+    """In every process that is forked from this one, restore the default effect of the signals that this process handles."""
     global _signals
     _signals = hasattr(signal, "pthread_sigmask")
     _install()

@@ -9,7 +9,7 @@ def below(pointer: str, key: str | int) -> str:
 
 
 def parts(pointer: str) -> list[str]:
-    """The keys in `pointer`, outermost first. The empty pointer stands for the whole value and has no keys."""
+    """The keys in `pointer`, outermost first. The empty pointer leads to the whole value and has no keys."""
     return [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
 
 
@@ -40,7 +40,7 @@ def _put(value: Any, path: list[str], new: Any, add: bool) -> Any:
 
 
 def _place(value: Any, key: str) -> Any:
-    """Returns the key or index in `value` that `key`, a part of a pointer, stands for. Raises LookupError if there is
+    """Returns the key or index in `value` to which `key`, a part of a pointer, leads. Raises LookupError if there is
     none."""
     if isinstance(value, dict) and key in value:
         return key

@@ -1,4 +1,4 @@
-"""Locks held by other sessions of Postgres: finds which sessions hold them, and describes those in words for errors and
+"""Locks held by other sessions of Postgres: finds the sessions that hold them, and describes these sessions for errors and
 logs.
 
 While a session waits for a lock, every later request for the lock waits too, even that of a reader. So Carafe waits only
@@ -27,8 +27,8 @@ _SHOWN = (
 
 
 class Watch:
-    """Which sessions block a Postgres backend, as observed on a second connection. `holders` describes the sessions that the
-    last query found, in words."""
+    """Which sessions block a Postgres backend, as observed on a second connection. `holders` has a description of each
+    session that the last query found."""
 
     def __init__(self) -> None:
         self.holders: Sequence[str] = ()
@@ -36,7 +36,7 @@ class Watch:
     @property
     def text(self) -> str:
         """The `holders` as one text, or a phrase which says that no such session was seen."""
-        return "; ".join(self.holders) or "nobody was seen to hold it (its holder came and went)"
+        return "; ".join(self.holders) or "no session was seen holding it (it was released meanwhile)"
 
 
 @asynccontextmanager
@@ -66,7 +66,7 @@ async def _look(url: str, pid: int, watch: Watch) -> None:
 
 
 async def advisory_holders(connection: Any, key: int) -> Sequence[str]:
-    """The sessions that hold the advisory lock with this key, in words."""
+    """A description of each session that holds the advisory lock with this key."""
     pids = await connection.fetch(
         "select pid from pg_locks where locktype = 'advisory' and granted and objsubid = 1"
         " and database = (select oid from pg_database where datname = current_database())"
@@ -105,7 +105,7 @@ where not exists (select from held where held.pid = blocker) and not exists (sel
 class InTheWay:
     """A session whose locks hold up Carafe's statements.
 
-    `pid` is its process id, or 0 for a prepared transaction. `holder` describes the session in words. `tables` are those of
+    `pid` is its process id, or 0 for a prepared transaction. `holder` is a description of the session. `tables` are those of
     Carafe's tables to which nobody else can write because of it; empty if the session only locks rows. `waiting` names the
     sessions that wait for it.
     """
@@ -137,7 +137,7 @@ _ROW_HOLDERS = (
 
 
 async def row_holders(connection: Any, ids: Sequence[Any]) -> Sequence[str]:
-    """The sessions that have locked the rows of these jobs, or the whole table of jobs, in words. Raises the driver's
+    """A description of each session that has locked the rows of these jobs, or the whole table of jobs. Raises the driver's
     errors: the query reads the same table, so it may itself have to wait for a lock."""
     tables = [way.holder for way in await in_the_way(connection) if "jobs" in way.tables]
     if tables:
@@ -146,7 +146,8 @@ async def row_holders(connection: Any, ids: Sequence[Any]) -> Sequence[str]:
 
 
 async def holders(connection: Any, pids: Sequence[int]) -> Sequence[str]:
-    """Describes these backends in words: process id, name, state, age of the transaction, and the start of the statement."""
+    """A description of each of these backends: process id, name, state, age of the transaction, and the start of the
+    statement."""
     found = [_words(row) for row in await connection.fetch(_SHOWN, [pid for pid in pids if pid])]
     return [*found, "a prepared transaction (see pg_prepared_xacts)"] if 0 in pids else found
 

@@ -1,4 +1,4 @@
-"""A timeout that does not count the time in which the process stands still.
+"""A timeout that does not count the time in which the process does not run.
 
 A process that was frozen, or got no processor time, finds all its timers due when it continues, before it has read its
 input. With an ordinary timeout, work that was not slow would then fail: a job would lose an attempt because its hook seems
@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 STEP = 0.5
-"""Seconds that one step of the timeout counts, however long the event loop stood still during the step."""
+"""Seconds that one step of the timeout counts, however long the event loop did not run during the step."""
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Says in words why Postgres cannot be used. `carafe.queue.redis_away` does the same for Redis.
+"""Makes the texts that say why Postgres cannot be used. `carafe.queue.redis_away` does the same for Redis.
 
 Guarantees: every process uses the same words for the same error; no password is in any of them.
 """
@@ -6,23 +6,23 @@ Guarantees: every process uses the same words for the same error; no password is
 from collections.abc import Iterator
 
 _READ_ONLY = "does not accept writes: it is a standby, or read-only"
-_SLOW = "did not get to this in time"
+_SLOW = "could not do this in time"
 
 SAYS = {
     "NotWritable": _READ_ONLY,
     "ReadOnlySQLTransactionError": _READ_ONLY,
     "DiskFullError": "is full: no space is left on its disk",
     "OutOfMemoryError": "is short of memory",
-    "TooManyConnectionsError": "has as many connections as it may (max_connections)",
+    "TooManyConnectionsError": "has reached its maximum number of connections (max_connections)",
     "InsufficientResourcesError": "is short of what it needs: disk, memory or connections",
     "PostgresSystemError": "cannot read or write its disk",
-    "LockNotAvailableError": "is locked: another session holds what this needs, and does not let go",
+    "LockNotAvailableError": "is locked: another session has held a lock that this needs for too long",
     "QueryCanceledError": f"{_SLOW}: a statement was too slow",
     "DeadlockDetectedError": f"{_SLOW}: other sessions were in the way",
     "SerializationError": f"{_SLOW}: other sessions were in the way",
-    "UndefinedTableError": "has not the schema of this version: run `carafe migrate`",
-    "UndefinedColumnError": "has not the schema of this version: run `carafe migrate`",
-    "InvalidSchemaNameError": "has not the schema of this version: run `carafe migrate`",
+    "UndefinedTableError": "does not have the schema of this version: run `carafe migrate`",
+    "UndefinedColumnError": "does not have the schema of this version: run `carafe migrate`",
+    "InvalidSchemaNameError": "does not have the schema of this version: run `carafe migrate`",
     "InsufficientPrivilegeError": "refuses this to the user of DATABASE_URL; docs/deploy.md lists the rights",
     "InvalidAuthorizationSpecificationError": "does not accept the user and password of DATABASE_URL",
     "InvalidCatalogNameError": "has no database of the name in DATABASE_URL",
@@ -37,8 +37,8 @@ database". The keys are names instead of classes because asyncpg is slow to impo
 
 
 def words(error: BaseException) -> str:
-    """What is wrong with Postgres, in words ("cannot be reached"). Anybody may read the text: it contains no address, no
-    user and no message of the server."""
+    """A text that says what is wrong with Postgres ("cannot be reached"). Anybody may read the text: it contains no address,
+    no user and no message of the server."""
     # The innermost error says most; the others wrap it.
     for cause in reversed(list(_chain(error))):
         for kind in type(cause).__mro__:
@@ -56,7 +56,7 @@ def details(error: BaseException) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yields the error, then its cause, then that one's cause, and so on, as far as they are known."""
+    """Yields the error, then its cause, then the cause of that error, and so on, as far as they are known."""
     cause: BaseException | None = error
     while cause is not None:
         yield cause

@@ -1,5 +1,5 @@
-"""Reads DATABASE_URL, in the forms in which providers give it out, and makes all connections to Postgres. Every driver and
-every command uses this module for both.
+"""Reads DATABASE_URL, in all the forms that providers use, and makes all connections to Postgres. Every driver and every
+command uses this module for both.
 
 Guarantees: a parameter is either understood, or refused in a message that names it and says what to do instead. All faults
 are reported together, before anything connects. A message never repeats a value, since the value may be secret. With several
@@ -266,11 +266,11 @@ class _Reader:
 
     def _attributes(self, query: dict[str, str]) -> None:
         # All of these mean the same here: whatever is written goes to the server that takes it.
-        advice = ": jobs are written; name the primary, or all hosts with read-write"
+        advice = ": Carafe needs a server that accepts writes; name the primary, or all hosts with read-write"
         self._choice(query, "target_session_attrs", _WRITABLE, advice)
         advice = ": the driver cannot bind to the TLS channel; sslmode=verify-full with sslrootcert checks who the server is"
         self._choice(query, "channel_binding", ("prefer", "disable"), advice)
-        self._choice(query, "gssencmode", ("prefer", "disable"), ": the driver encrypts with TLS alone (sslmode)")
+        self._choice(query, "gssencmode", ("prefer", "disable"), ": the driver only encrypts with TLS (sslmode)")
         encoding = query.pop("client_encoding", "utf8").lower().replace("-", "")
         if encoding not in ("utf8", "unicode", "auto"):
             self._faults.append("client_encoding: must be UTF8")
@@ -282,7 +282,7 @@ class _Reader:
             if meant not in SSL_MODES:
                 self._faults.append("ssl: must be true or false; sslmode says how certificates are checked")
             elif mode is not None and (meant == "disable") != (mode == "disable"):
-                self._faults.append("ssl: contradicts sslmode; write sslmode alone")
+                self._faults.append("ssl: contradicts sslmode; write only sslmode")
             mode = mode or meant
         if mode is not None:
             if mode in _SSL_WORDS:
@@ -322,7 +322,7 @@ class _Reader:
         import ssl
 
         if mode not in (None, "verify-full"):
-            self._faults.append("sslrootcert: system goes with sslmode=verify-full alone")
+            self._faults.append("sslrootcert: system needs sslmode=verify-full")
         paths = ssl.get_default_verify_paths()
         if not paths.cafile:
             self._faults.append("sslrootcert: this machine has no file of certificates; name one")
@@ -342,7 +342,7 @@ class _Reader:
         if (options := query.pop("options", "")).strip():
             for name, value in _options(options):
                 if name in ("default_transaction_read_only", "transaction_read_only") and value.lower() not in _OFF:
-                    self._faults.append(f"options: {name} forbids what every job needs, to be written; remove it")
+                    self._faults.append(f"options: {name} forbids writes, which every job needs; remove it")
             self._settings["options"] = options.strip()
         for name in _WITHOUT_EFFECT:
             query.pop(name, None)
@@ -388,8 +388,8 @@ def plain_dsn(url: str) -> str:
 
 
 def settings_of(found: PostgresUrl, name: str) -> dict[str, str]:
-    """Postgres's settings for a connection that is called `name`: those that Carafe sets, and those in the URL. If both set
-    the same one, the URL's value counts."""
+    """Postgres's settings for a connection that is called `name`: those that Carafe sets, and those in the URL. If both give
+    a value for the same setting, the URL's value counts."""
     shown = f"{found.application_name}: {name}" if found.application_name else name
     # Postgres cuts a longer name by itself, with a notice for each connection.
     return {"application_name": shown.encode()[:63].decode(errors="ignore"), "jit": "off", **found.settings}

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 class Seldom:
     """Says when a check is due again. `share`: the share of all time that the checks may take, from 0 to 1. `longest`: the
-    most seconds between two checks."""
+    maximum number of seconds between two checks."""
 
     def __init__(self, share: float, longest: float) -> None:
         self._share, self._longest = share, longest

@@ -3,7 +3,7 @@
 Guarantees: every function here returns a plain `str` within its limit that Postgres can store (no NUL, no lone surrogate),
 whatever the object does. The object's ``__str__`` may raise or return no text, its ``__class__`` may lie, its names may not
 be strings, its chains and groups may have any depth, and its text any size. Must never: raise, or call an object's own
-methods where its type is enough.
+methods where its type says enough.
 """
 
 import traceback
@@ -79,8 +79,8 @@ def class_name(value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A short text about any value, for an error message: a plain value is shown as it is, of any other value only its
-    class. Never raises, whatever the value does: also the engine calls it, for what handlers give."""
+    """A short text about any value, for an error message: a plain value itself, and for any other value only its class.
+    Never raises, whatever the value does, since the engine also calls it with values from handlers."""
     try:
         kind = type(value)
         if kind in (str, bytes):
@@ -102,8 +102,8 @@ def _short(text: str, more: bool = False) -> str:
 
 
 def is_storable(text: str) -> bool:
-    """Whether Postgres can store this text: it stores neither NUL nor a surrogate (which is what a command line gives for
-    bytes that are not UTF-8)."""
+    """Whether Postgres can store this text: it stores neither NUL nor a surrogate. (Python puts surrogates in place of
+    command-line bytes that are not UTF-8.)"""
     return not any(character == "\0" or "\ud800" <= character <= "\udfff" for character in text)
 
 
@@ -147,8 +147,8 @@ def traceback_of(error: BaseException) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[tuple[BaseException, str]]:
-    """Yields the exception, then its cause or context, then that one's, back to the first. Each comes with the sentence that
-    Python writes after it in a traceback."""
+    """Yields the exception, then its cause or context, then the cause or context of that exception, back to the first. Each
+    comes with the sentence that Python writes after it in a traceback."""
     link: BaseException | None = error
     word = ""
     seen: set[int] = set()

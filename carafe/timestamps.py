@@ -20,8 +20,8 @@ _FIRST, _LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59
 
 
 class Beyond(datetime):
-    """The first or last time that Python has, which stands for a stored time beyond it. `raw` is the stored time, in
-    microseconds since the year 2000."""
+    """The first or last time that Python has, in place of a stored time beyond it. `raw` is the stored time, in microseconds
+    since the year 2000."""
 
     raw: int | None = None
 
@@ -44,8 +44,8 @@ def to_micros(moment: datetime) -> int:
 
 
 def stored_micros(text: str) -> datetime:
-    """The time that `text`, from a cursor, gives in microseconds since the year 2000. Raises ValueError if the text is not a
-    number, or if Postgres cannot store the time."""
+    """The time in `text`, which comes from a cursor and is a number of microseconds since the year 2000. Raises ValueError
+    if the text is not a number, or if Postgres cannot store the time."""
     micros = int(text) if len(text) <= 20 else 2**64
     if not _OLDEST <= micros < _NEWEST and micros not in (-(2**63), 2**63 - 1):
         raise ValueError("is not a time")

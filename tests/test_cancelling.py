@@ -1,4 +1,4 @@
-"""Tasks that run for ever are ended, even where a cancellation is lost."""
+"""Tasks that would run forever are ended, even if a cancellation is lost."""
 
 import asyncio
 

@@ -1,4 +1,5 @@
-"""The embedded servers: data outlives them, a killed owner leaves nothing that is in the way, two owners never meet."""
+"""The embedded servers: their data outlives them, a killed owner leaves no obstacles behind, and two owners never use the
+same data."""
 
 import os
 import pwd

@@ -1,6 +1,6 @@
-"""The embedded servers are the developer's alone: no other account of the machine gets in, also in folders made before that.
+"""Only the developer's account can use the embedded servers, also if an earlier release made their folders.
 
-Anyone who is a superuser of Postgres runs programs as its account, so each of these is somebody else's shell.
+A superuser of Postgres can run programs as the server's account, so each way in would be a shell for another account.
 """
 
 import contextlib

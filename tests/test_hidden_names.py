@@ -1,4 +1,4 @@
-"""No submodule has the name of something that its package defines: importing it would hide that from then on."""
+"""No submodule has the same name as something that its package defines: an import of the submodule would hide that name."""
 
 import ast
 from pathlib import Path

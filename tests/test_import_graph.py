@@ -1,4 +1,4 @@
-"""No module of the library imports itself by way of others; the order of its folders is a contract in pyproject.toml."""
+"""There is no circle of imports in the library; a contract in pyproject.toml holds the order of its folders."""
 
 import grimp
 

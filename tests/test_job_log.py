@@ -1,4 +1,4 @@
-"""The lines of jobs: what they say, that none is lost, and that nobody can forge one."""
+"""The log lines about jobs: their content, that none is lost, and that nobody can forge one."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Logs: one format and level for this library and the ones it stands on."""
+"""Logs: this library and the libraries that it uses have the same format and level."""
 
 import io
 import json

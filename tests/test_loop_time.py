@@ -1,4 +1,4 @@
-"""A limit in time that the event loop has turned."""
+"""A timeout that counts only the time in which the event loop runs."""
 
 import asyncio
 

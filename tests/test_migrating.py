@@ -1,4 +1,5 @@
-"""A migration that meets somebody's lock: it waits briefly at a time, says who holds it, and ends in words."""
+"""A migration that needs a lock of another session: it waits briefly, several times, says who holds the lock, and ends with
+a clear error."""
 
 import asyncio
 import os

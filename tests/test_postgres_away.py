@@ -1,4 +1,4 @@
-"""Why Postgres cannot be used is said in words: what it is, which setting names it, and never a password."""
+"""The texts that say why Postgres cannot be used name the problem and the setting, and never a password."""
 
 import asyncpg
 import pytest
@@ -24,7 +24,7 @@ async def test_the_host_and_the_drivers_own_sentence_are_in_the_details() -> Non
     [
         (asyncpg.DiskFullError("x"), "is full: no space is left on its disk"),
         (NotWritable(), "does not accept writes: it is a standby, or read-only"),
-        (asyncpg.LockNotAvailableError("x"), "is locked: another session holds what this needs, and does not let go"),
+        (asyncpg.LockNotAvailableError("x"), "is locked: another session has held a lock that this needs for too long"),
         (ConnectionError("rejected SSL upgrade"), "cannot be reached"),
         (TimeoutError(), "has not answered in time"),
     ],

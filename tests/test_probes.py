@@ -1,4 +1,4 @@
-"""The worker's health server: it answers whatever else happens, to anyone who asks properly."""
+"""The worker's health server answers every valid request, whatever else happens in the process."""
 
 import http.client
 import socket
@@ -71,8 +71,8 @@ def test_a_check_that_holds_is_200(server: ProbeServer, path: str) -> None:
 
 
 def test_a_check_that_does_not_hold_is_503_with_its_reason(server: ProbeServer, checks: Checks) -> None:
-    checks.live, checks.ready, checks.started = "the loop stands still", "draining", "not consuming yet"
-    assert ask(server, "/livez")[:2] == (503, "the loop stands still\n")
+    checks.live, checks.ready, checks.started = "the loop is blocked", "draining", "not consuming yet"
+    assert ask(server, "/livez")[:2] == (503, "the loop is blocked\n")
     assert ask(server, "/readyz")[:2] == (503, "draining\n")
     assert ask(server, "/startupz")[:2] == (503, "not consuming yet\n")
     checks.ready = None

@@ -1,4 +1,5 @@
-"""What a user touches is imported from a few public places, by one name each; the sample application and the docs do so."""
+"""Everything that users need is imported from a few public modules, under one name each. The sample application and the docs
+do so."""
 
 import ast
 import importlib

@@ -1,6 +1,6 @@
 """The reference in docs/reference has every public name, once, and each of them has a docstring to show.
 
-`make docs` (tests/test_site.py) holds the other direction: a name that does not exist fails the build.
+`make docs` (tests/test_site.py) checks the other direction: a name that does not exist fails the build.
 """
 
 import importlib

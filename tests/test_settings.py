@@ -1,4 +1,4 @@
-"""Settings: every fault at once, secrets never shown, and the docs tell what the fields say."""
+"""Settings: all faults are reported at once, secrets are never shown, and the docs agree with the fields."""
 
 import io
 import logging
@@ -136,7 +136,7 @@ def test_dashboard_users_are_told_apart_although_a_hash_has_commas(between: str)
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("dashboard_users", "ana:operate:hunter2", "not an argon2 hash; never put the password itself here"),
+        ("dashboard_users", "ana:operate:hunter2", "no argon2 hash; never put the password itself here"),
         ("dashboard_users", f"ana:operate:{ARGON2.replace('$', '')}", "its $ signs are gone"),
         ("dashboard_users", f"ana:boss:{ARGON2}", "the role of 'ana' is neither"),
         ("dashboard_users", f"ana:view:{ARGON2},ana:view:{ARGON2}", "twice: ana"),
@@ -186,7 +186,7 @@ def test_settings_of_the_dashboard_that_need_each_other() -> None:
     with pytest.raises(SettingsError) as refused:
         load_api_settings(dashboard_user_header="X-User")
     assert refused.value.faults[0].startswith("DASHBOARD_PROXY_NETWORKS: is required with DASHBOARD_USER_HEADER")
-    with pytest.raises(SettingsError, match=r"^DASHBOARD_OPERATORS: goes with DASHBOARD_USER_HEADER"):
+    with pytest.raises(SettingsError, match=r"^DASHBOARD_OPERATORS: needs DASHBOARD_USER_HEADER"):
         load_dashboard_settings(dashboard_operators="ana")
 
 

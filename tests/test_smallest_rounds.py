@@ -1,6 +1,7 @@
-"""The smallest round of every benchmark, of `make chaos` and of `make soak`: that they run, whatever comes out of it.
+"""The smallest round of every benchmark, of `make chaos` and of `make soak` runs without an error; the results do not
+matter.
 
-Nothing is timed here. New measurements and systems are covered as they stand in the benchmarks' own lists.
+Nothing is timed here. New measurements and systems are covered, since the tests read the benchmarks' own lists.
 """
 
 import shlex

@@ -1,4 +1,4 @@
-"""Texts of objects of others are made whatever the objects do."""
+"""Every object can be turned into text, whatever its own methods do."""
 
 import time
 from typing import Any

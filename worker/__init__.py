@@ -1,6 +1,6 @@
 """The worker process of the briefing service: ``celery -A worker worker``, or ``carafe serve --worker``.
 
-Its handlers are in `worker.handlers` (setting HANDLER_MODULES). A team replaces this folder by its own.
+Its handlers are in `worker.handlers` (setting HANDLER_MODULES). A team replaces this folder with its own.
 """
 
 from typing import Any

@@ -1,4 +1,5 @@
-"""Reads words of the command line as values: ``name=value`` as arguments of a job, times, durations and options."""
+"""Turns what a user typed on the command line into values: arguments of a job (``name=value``), times, durations and
+options."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -95,7 +96,7 @@ def past_of(text: str, option: str) -> datetime:
         try:
             return datetime.now(UTC) - timedelta(seconds=seconds)
         except OverflowError:
-            raise Failure(f"{option} reaches back too far (got {text!r})", Exit.USAGE) from None
+            raise Failure(f"{option} is too far in the past (got {text!r})", Exit.USAGE) from None
     return moment_of(text, option)
 
 

@@ -25,7 +25,9 @@ jobs = typer.Typer(help="Look at jobs and act on them.", no_args_is_help=True, r
 app.add_typer(jobs, name="jobs")
 
 queues = typer.Typer(
-    help="Show every queue in numbers; pause and resume one.", invoke_without_command=True, rich_markup_mode=None
+    help="Show the number of jobs in each queue; pause or resume a queue.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
 )
 app.add_typer(queues, name="queues")
 
@@ -73,7 +75,7 @@ def serve(
         from carafe.cli.serving import check_worker
 
         if not worker:
-            raise typer.BadParameter("goes with --worker: `carafe serve --worker --check`", param_hint="--check")
+            raise typer.BadParameter("needs --worker: `carafe serve --worker --check`", param_hint="--check")
         raise typer.Exit(check_worker())
     from carafe.cli.serving import serve_dashboard, serve_web, serve_worker
 
@@ -224,7 +226,7 @@ def wait_for_job(
 
 @queues.callback()
 def show_queues(context: typer.Context, as_json: Json = False) -> None:
-    """Show every queue in numbers; pause and resume one."""
+    """Show the number of jobs in each queue; pause or resume a queue."""
     if context.invoked_subcommand is not None:
         return
     from carafe.cli import jobs as work

@@ -68,7 +68,7 @@ def make_secret_key(*, as_json: bool) -> Exit:
 
 
 MIN_PASSWORD = 8
-"""The fewest characters that a password may have (NIST SP 800-63B)."""
+"""The minimum number of characters of a password (NIST SP 800-63B)."""
 
 
 def _check_name(name: str) -> None:

@@ -38,8 +38,8 @@ def declared(settings: Settings | None = None) -> Settings:
 
 
 def actor() -> Actor:
-    """Returns the user who runs the command, for the audit: by the name in the environment (LOGNAME, USER) or, if there is
-    none, by the account's name."""
+    """Returns the user who runs the command, for the audit. The name is that of the environment (LOGNAME, USER) or, if there
+    is none, the account's name."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError, ImportError):

@@ -177,7 +177,7 @@ async def _bounded(subject: str, url: str, look: Callable[[list[Finding]], Await
             await look(findings)
     except Exception as error:
         setting = "DATABASE_URL" if subject == "postgres" else "REDIS_URL"
-        advice = f"see that the server runs and that {setting} names its host, port, user and password"
+        advice = f"check that the server runs and that {setting} names its host, port, user and password"
         reason = _reason(error)
         if isinstance(error, TimeoutError) and findings:
             reason = f"it answers, but did not complete the checks within {LOOK_TIMEOUT:g} s"
@@ -200,8 +200,8 @@ REDIS_ADVICE = {
     "NOAUTH": "write the password into REDIS_URL, as redis://:password@host:6379/0",
     "WRONGPASS": "correct the user and the password in REDIS_URL",
     "MISCONF": "check its log: its disk may be full, or its folder not writable",
-    "NOREPLICAS": "see that its replicas run (min-replicas-to-write)",
-    "MAXCLIENTS": "raise maxclients, or see who its clients are (CLIENT LIST)",
+    "NOREPLICAS": "check that its replicas run (min-replicas-to-write)",
+    "MAXCLIENTS": "raise maxclients, or find out who its clients are (CLIENT LIST)",
     "BUSY": "wait for the script, or end it (SCRIPT KILL)",
     "LOADING": "wait until it has loaded its data",
     "UNBLOCKED": "run the check again: this server has just become a replica or a primary",
@@ -348,7 +348,7 @@ async def _statements(connection: "asyncpg.Connection[Any]") -> list[Finding]:
 
 
 async def _partitions(connection: "asyncpg.Connection[Any]") -> list[Finding]:
-    """Checks that a steward that runs as this user can make the daily partitions, which only the tables' owner can."""
+    """Checks that a steward that runs as this user can make the daily partitions, for which the user must own the tables."""
     owns = await connection.fetchval(
         "select pg_has_role(relowner, 'usage') from pg_class where oid = 'carafe.jobs_ended'::regclass"
     )
@@ -368,15 +368,15 @@ async def _partitions(connection: "asyncpg.Connection[Any]") -> list[Finding]:
 def _durability(row: Any) -> Iterator[Finding]:
     if row["standby"]:
         yield Finding(
-            Level.BROKEN, "postgres", "it is a standby, nothing can be written", "name the primary in DATABASE_URL"
+            Level.BROKEN, "postgres", "it is a standby: nothing can be written", "name the primary in DATABASE_URL"
         )
     elif row["read_only"]:
         yield Finding(
             Level.BROKEN,
             "postgres",
-            "this user's transactions are read-only (default_transaction_read_only is on), nothing can be written",
-            "name the primary in DATABASE_URL, or see why it was set before you take it off this user, database or server: "
-            "after a failover it keeps two primaries apart",
+            "this user's transactions are read-only (default_transaction_read_only is on): nothing can be written",
+            "name the primary in DATABASE_URL, or find out why this is set before you remove it from this user, database or "
+            "server: after a failover it keeps the former primary from accepting writes",
         )
     for name, cost in (
         ("fsync", "an accepted job is lost when the machine loses power"),
@@ -471,7 +471,7 @@ async def _schema(url: str, migrations: Sequence[str], findings: list[Finding]) 
 def _revisions(connection: Any, package: str) -> tuple[str, str, frozenset[str]]:
     """Returns the database's current revision, the newest revision of a migration package, and all revisions of the package.
 
-    They are read in the same way as by `alembic current`.
+    They are read in the same way as `alembic current` reads them.
     """
     from alembic.config import Config
     from alembic.runtime.environment import EnvironmentContext
@@ -522,8 +522,7 @@ async def _redis(url: str, findings: list[Finding]) -> None:
 
 
 async def _redis_keys(client: Any) -> list[Finding]:
-    """Checks that each of Carafe's keys in Redis has the right type. Raises errors of the Redis client that have other
-    reasons."""
+    """Checks that each of Carafe's keys in Redis has the right type. Raises the Redis client's other errors."""
     from carafe.queue.redis_rights import BUSY, RUNNING
 
     findings = []
@@ -535,8 +534,8 @@ async def _redis_keys(client: Any) -> list[Finding]:
             if code == "WRONGTYPE":
                 text = f"the key {key} is not a {what}: another program uses it, and workers take no jobs until it is gone"
                 if key != QUEUE:
-                    text = f"the key {key} is not a {what}: another program uses it, and the autoscaler cannot count"
-                advice = f"see that REDIS_URL names a database that only Carafe uses, then delete the key: DEL {key}"
+                    text = f"the key {key} is not a {what}: another program uses it, and the autoscaler miscounts"
+                advice = f"check that REDIS_URL names a database that only Carafe uses, then delete the key: DEL {key}"
                 findings.append(Finding(Level.BROKEN, "redis", text, advice))
             elif code != "NOPERM":  # the finding about rights says that
                 raise
@@ -559,7 +558,7 @@ def _redis_rights(found: "Sequence[Refused]") -> Iterator[Finding]:
     for code in dict.fromkeys(refusal.code for refusal in found if refusal.code != "NOPERM"):
         error = next(refusal.error for refusal in found if refusal.code == code)
         text = REFUSALS[code] if code is not None else f"it refuses commands that Carafe needs: {error}"
-        advice = "see that REDIS_URL names a single server that accepts writes, not a replica"
+        advice = "check that REDIS_URL names a single server that accepts writes, not a replica"
         yield Finding(Level.BROKEN, "redis", text, advice if code is None else REDIS_ADVICE[code])
 
 
@@ -572,7 +571,7 @@ def _redis_findings(url: str, information: dict[str, Any]) -> Iterator[Finding]:
     else:
         yield Finding(Level.OK, "redis", f"{redact_url(url)}: {name}")
     if str(information.get("role", "master")) != "master":
-        yield Finding(Level.BROKEN, "redis", "it is a replica, nothing can be written", "name the primary in REDIS_URL")
+        yield Finding(Level.BROKEN, "redis", "it is a replica: nothing can be written", "name the primary in REDIS_URL")
     if information.get("cluster_enabled"):
         yield Finding(Level.BROKEN, "redis", "it is a cluster", "name a single server in REDIS_URL")
     policy = str(information.get("maxmemory_policy", ""))

@@ -35,8 +35,8 @@ def filtered(command: Callable[..., None]) -> Callable[..., None]:
 def filter_of(options: Mapping[Word, Any]) -> JobFilter:
     """Returns the filter that the given options describe. Options that are None add no condition.
 
-    Raises `InvalidOption` or `Failure` for values that cannot be read. An empty value is one of them: it comes from a
-    variable of a script that is not set, and the action would hit every job instead of few.
+    Raises `InvalidOption` or `Failure` for values that cannot be read, including empty ones. An empty value usually comes
+    from a variable that a script has not set; without the error, the action would affect every job.
     """
     pairs: list[tuple[str, str]] = []
     for word, given in options.items():

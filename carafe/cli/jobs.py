@@ -83,7 +83,7 @@ def list_jobs(wanted: JobFilter, *, limit: int, cursor: str | None, as_json: boo
 
 
 def _gist(job: JobRecord) -> str:
-    """Returns a short note on a job that suits its state: its error, when it is due, or its progress."""
+    """Returns a short note on a job, depending on its state: its error, when it is due, or its progress."""
     match job.state:
         case State.DEAD | State.CANCELLED | State.RETRYING if job.error:
             return f"{job.error_class}: {job.error}" if job.error_class else job.error
@@ -291,7 +291,7 @@ def _paused(queue: QueueRecord) -> str:
 
 
 def pause(queue: str, *, reason: str | None, as_json: bool) -> Exit:
-    """Pauses a queue, and prints since when it has been paused, by whom and why."""
+    """Pauses a queue, and prints who paused it, when and why."""
 
     async def go() -> Exit:
         async with connected() as client:

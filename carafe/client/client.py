@@ -3,7 +3,7 @@ it.
 
 Guarantees: when `enqueue` returns, the job is committed (or belongs to the caller's own transaction). A hint, which tells
 the workers about the job, is pushed to Redis after the commit, and never after a rollback. While Redis is down, no job is
-lost, and an enqueue takes 250 ms longer only now and then.
+lost; only an occasional enqueue takes longer, by 250 ms.
 """
 
 import asyncio
@@ -178,14 +178,14 @@ class Client:
         **options: Unpack[EnqueueOptions],
     ) -> Enqueued[R]:
         """Store a job, to be run by a worker. Without `session` the job is committed when this returns; with a session, when
-        the session commits. `session` is a SQLAlchemy ``AsyncSession`` or ``Session``, or a scoped one; anything else, a
-        connection too, is refused before any statement.
+        the session commits. `session` is a SQLAlchemy ``AsyncSession`` or ``Session``, or a scoped one; anything else,
+        including a connection, is refused before any statement.
 
         `options` are those of `EnqueueOptions`. `run_at` (a datetime with time zone) or `delay` (seconds or timedelta)
         schedule the job for later. `unique_key`: at most one live job holds a key; if there is one already, it is returned
         with ``existing=True``. `idempotency_key`: a repeated request with the same key in the same `scope` enqueues no
         second job. `trace`: a W3C traceparent to continue, if that is not OpenTelemetry's current span. `by`: the person who
-        enqueues the job, whom an audit row then names.
+        enqueues the job; an audit row with this name is then written.
 
         Raises `InvalidArguments`, `PayloadTooLarge`, `InvalidOption`, `IdempotencyConflict`, `Unavailable`
         (nothing stored) or `OutcomeUnknown` (repeat with the same idempotency key).
@@ -259,12 +259,12 @@ class Client:
         return answers
 
     async def _afterwards(self, work: Awaitable[Any]) -> None:
-        """Do `work`, which follows a commit. An error in it is only logged, since the steward does the work later: whether
-        the caller's call succeeds depends on the commit alone."""
+        """Do `work` that remains after a commit. An error in it is only logged, since the steward does the work later: only
+        the commit decides whether the caller's call succeeds."""
         try:
             await work
         except Exception:
-            log.exception("what follows a commit failed; the steward does it")
+            log.exception("work after a commit failed; the steward does it later")
 
     def _push_from_commit(self, hints: Sequence[Hint]) -> None:
         """Push hints during a session's commit. Works for any kind of session, and from any thread."""
@@ -293,7 +293,7 @@ class Client:
     async def get(self, job_id: UUID) -> JobRecord: ...
     async def get(self, job_id: UUID | Enqueued[Any]) -> JobRecord[Any]:
         """A job with its failed attempts: the newest 200, with some 500,000 characters of errors and tracebacks at most.
-        `JobRecord.note` says why the job waits, if it does.
+        If the job waits, `JobRecord.note` says why.
 
         Pass the answer of `enqueue` instead of the id, and the result has the type that the job's class declares. Raises
         `JobNotFound`, `Unavailable`, `InvalidResult`, and `InvalidOption` if `job_id` is not an id.
@@ -332,9 +332,9 @@ class Client:
         """One page of the jobs that match the filter `wanted` (None: all), newest first: live jobs by their creation, ended
         jobs by their end.
 
-        `states`, `kind`, `since` and `until` override those fields of `wanted`. `limit` is at most 500. `longest`: arguments
-        and results of more characters are left out, and longer texts are shortened; see `JobRecord.cut`. If no index serves
-        the filter, only the newest jobs are searched, for `TRYING` seconds; see `Page.searched_to`.
+        `states`, `kind`, `since` and `until` override those fields of `wanted`. `limit` is at most 500. `longest` is a
+        number of characters: longer arguments and results are left out, and longer texts are shortened; see `JobRecord.cut`.
+        If no index serves the filter, only the newest jobs are searched, for `TRYING` seconds; see `Page.searched_to`.
 
         Raises `Unavailable`, and `InvalidOption` for a cursor of another list, a state that does not exist, and a value of
         another type.
@@ -495,8 +495,8 @@ class Client:
 
     async def resume(self, queue: str = QUEUE, *, reason: str | None = None, by: Actor | None = None) -> QueueRecord:
         """End the pause of a queue, so that its jobs start again. The hints of the first thousand jobs are pushed before
-        this method returns, if that is quick enough. The steward pushes all other hints, as it does with lost ones. Resuming
-        a queue that is not paused changes nothing. Returns the queue, which says so (`unchanged`). Raises
+        this method returns, unless that takes too long. The steward pushes all other hints, as it does with lost ones.
+        Resuming a queue that is not paused changes nothing. Returns the queue, which says so (`unchanged`). Raises
         like `pause`."""
         record = await self._set(queue, RESUME, "resume", checked_reason(reason), by, {})
         if queue == QUEUE:
@@ -611,7 +611,8 @@ class Client:
                 found = next(record for record in await self.queues() if record.name == queue)
                 return replace(found, unchanged=changed["unchanged"])
         except (Unavailable, TimeoutError, StopIteration, *CONFLICTS) as error:
-            log.warning("a queue is changed, and not counted in time", queue=queue, error=type(error).__name__)
+            said = "a queue was changed, but its jobs could not be counted in time"
+            log.warning(said, queue=queue, error=type(error).__name__)
         numbers = dict.fromkeys(("queued", "running", "scheduled", "retrying", "dead", "oldest_wait"))
         return QueueRecord(**numbers, **changed)  # type: ignore[arg-type]
 

@@ -18,7 +18,7 @@ def edited(row: Mapping[str, Any], arguments: Mapping[str, Any], keep: Sequence[
     """A new job with the kind of `row` (the stored job's row of the statement `GET`) and these `arguments`.
 
     `keep` are JSON pointers to secrets in the stored arguments. The stored values replace what `arguments` have at these
-    places (a placeholder). Arguments of an older version are upgraded to today's, as a worker does. Raises
+    places (a placeholder). Arguments of an older version are upgraded to the current version, as in a worker. Raises
     `InvalidArguments`, `InvalidOption`, `UnknownKind`.
     """
     options = job_class(row["kind"]).job_options

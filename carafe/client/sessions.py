@@ -1,8 +1,8 @@
 """Hints of jobs that were enqueued in a caller's own SQLAlchemy session. They are pushed after the session's commit, and
 dropped if the session rolls back.
 
-Works for ``Session`` and ``AsyncSession``, with any driver, and for the scoped sessions that stand for one of these. The
-hints of a savepoint that is rolled back are dropped too, and so are those of a transaction that ends without a commit.
+Works for ``Session`` and ``AsyncSession``, with any driver, and for the scoped sessions of these two. The hints of a
+savepoint that is rolled back are dropped too, and so are those of a transaction that ends without a commit.
 
 Guarantees: an object that is not a session, and so has no commit after which to push, is refused before any SQL statement.
 """
@@ -40,8 +40,8 @@ class _Pending:
 
 
 def own_session(session: Any) -> "AsyncSession | Session":
-    """The session that the parameter `session` stands for: the session itself, or the current session of a
-    ``scoped_session`` (which Flask-SQLAlchemy's ``db.session`` is) or of an ``async_scoped_session``.
+    """The session that the parameter `session` means: the session itself, or the current session of a ``scoped_session``
+    (which Flask-SQLAlchemy's ``db.session`` is) or of an ``async_scoped_session``.
 
     Raises `InvalidOption` for any other object, since it has no commit after which hints could be pushed.
     """
@@ -55,7 +55,7 @@ def own_session(session: Any) -> "AsyncSession | Session":
     if isinstance(own, Connection | AsyncConnection):
         a_session = "an AsyncSession" if isinstance(own, AsyncConnection) else "a Session"
         raise InvalidOption(
-            "session", f"cannot be a connection, which tells nobody of its commit: use {a_session} of the same engine"
+            "session", f"cannot be a connection, since its commit cannot be noticed: use {a_session} of the same engine"
         )
     raise InvalidOption("session", f"must be a SQLAlchemy AsyncSession or Session, or a scoped one (got {class_name(own)})")
 

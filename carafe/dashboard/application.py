@@ -72,8 +72,8 @@ def create_dashboard(
     - `model` reads what pages show. Without it, the dashboard makes one on a small read-only connection pool of its own.
     - `authenticate` decides who the viewer of a request is, instead of the settings.
     - `pages` are pages that an application adds.
-    - `root_path` is the start of each request's path that a proxy removes (DASHBOARD_ROOT_PATH). A mounted dashboard does
-      not need it.
+    - `root_path` is the prefix that a proxy removes from the path of each request (DASHBOARD_ROOT_PATH). A mounted dashboard
+      does not need it.
 
     Connections are opened at the first request. Raises `SettingsError` when settings are missing.
     """
@@ -149,7 +149,7 @@ def reading_pool(settings: "Settings") -> Database:
 class _Application(FastAPI):
     """A FastAPI application that puts `SecurityHeaders` on every answer. Middleware would miss answers to unexpected errors.
 
-    `taken_away` is the start of the path that a proxy removes from each request. It is put back, so that requests look like
+    `taken_away` is the prefix that a proxy removes from the path of each request. It is put back, so that requests look like
     those of a mounted dashboard.
     """
 

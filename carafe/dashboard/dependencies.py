@@ -30,7 +30,7 @@ DashboardOf = Annotated[Dashboard, Depends(get_dashboard)]
 
 
 def viewer_of(request: Request) -> Viewer | None:
-    """Returns the viewer of this request; None until a dependency has determined who that is."""
+    """Returns the viewer of this request; None until a dependency has determined the viewer."""
     found = getattr(request.state, "carafe_viewer", None)
     return found if isinstance(found, Viewer) else None
 

@@ -246,7 +246,7 @@ class _EmbeddedServer:
         return min(serving, key=lambda process: process.create_time(), default=None)
 
     def _files(self) -> Path:
-        """Returns the folder of the server's own files, which stands in its command line."""
+        """Returns the folder of the server's own files, whose path is in the server's command line."""
         return self.data_dir
 
     @staticmethod
@@ -361,7 +361,7 @@ class EmbeddedPostgres(_EmbeddedServer):
         return self.url_at(self.port)
 
     def url_at(self, port: int) -> str:
-        """Returns the URL with another port of 127.0.0.1: that of a relay to the server, which must have been started."""
+        """Returns the URL with another port of 127.0.0.1: that of a relay to this server, which must be running."""
         return f"postgresql://postgres:{self._password}@{ADDRESS}:{port}/postgres"
 
     def _files(self) -> Path:
@@ -486,7 +486,7 @@ class EmbeddedValkey(_EmbeddedServer):
         return self.url_at(self.port)
 
     def url_at(self, port: int) -> str:
-        """Returns the URL with another port of 127.0.0.1: that of a relay to the server, which must have been started."""
+        """Returns the URL with another port of 127.0.0.1: that of a relay to this server, which must be running."""
         return f"redis://:{self._password}@{ADDRESS}:{port}/0"
 
     def _command(self, port: int) -> list[str]:

@@ -228,7 +228,7 @@ async def _serve(web: "WebServers", worker: "WorkerThread", settings: Settings, 
             worker.start()
             ended = _in_thread(lambda: worker.join(threading.TIMEOUT_MAX))
             code = await _attend(web, worker, ended, settings, stopping)
-            log.info("stopping; press Ctrl-C again to stop at once what still runs")
+            log.info("stopping; press Ctrl-C again to stop everything at once")
             worker.drain()
             await asyncio.wait([ended], timeout=settings.drain_timeout + DRAIN_MARGIN)
             if not ended.done():
@@ -285,7 +285,8 @@ def _in_thread(wait: Callable[[], bool]) -> "asyncio.Future[bool]":
 
 
 async def _first(*waits: "Coroutine[Any, Any, Any] | asyncio.Future[Any]") -> None:
-    """Waits until one of `waits` is done. Of the others, futures continue and coroutines are cancelled."""
+    """Waits until one of `waits` is done. The other ones continue if they are futures, and are cancelled if they are
+    coroutines."""
     tasks = [asyncio.create_task(wait) if asyncio.iscoroutine(wait) else wait for wait in waits]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task, wait in zip(tasks, waits, strict=True):

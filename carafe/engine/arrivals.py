@@ -31,10 +31,11 @@ log = get_logger("carafe.engine")
 
 CLAIM_AT_ONCE = 500
 CLAIMS = 3
-"""`CLAIM_AT_ONCE` is the most jobs in one claim statement, `CLAIMS` the most claim statements at the same time."""
+"""`CLAIM_AT_ONCE` is the maximum number of jobs in one claim statement, `CLAIMS` that of claim statements at the same
+time."""
 
 STUCK = 0.15
-"""Claimed jobs that no slot has started are queued again when the oldest claim has waited this many seconds, and if
+"""Claimed jobs that no slot has started are queued again when the oldest claim has waited this many seconds, but only if
 `STUCK_FOR` permits it too."""
 
 STUCK_FOR = 1.0
@@ -54,8 +55,8 @@ SUSPECT_PAUSE = 2.0
 """The maximum number of seconds until the hint of a suspect that was left to other workers is pushed again."""
 
 STRANGER_PAUSE = 60.0
-"""The maximum number of seconds until the hint of a job is pushed again whose arguments have a newer version than this
-worker knows."""
+"""For a job whose arguments have a newer version than this worker knows: the maximum number of seconds until its hint is
+pushed again."""
 
 
 class Arrivals:
@@ -109,7 +110,7 @@ class Arrivals:
         return self._ledger.doubts + self._doubts
 
     def declared_lost(self) -> None:
-        """Note that this worker was declared lost and its jobs were given to others. Jobs whose claim statement is still
+        """Record that this worker was declared lost and its jobs were given to others. Jobs whose claim statement is still
         under way are queued again, since they may have been claimed before that."""
         self._times_lost += 1
 

@@ -48,7 +48,7 @@ class CancelRequests:
             except redis_away.errors() as error:
                 # Once an outage: the heartbeat looks anyway.
                 if said != (said := redis_away.words(error)):
-                    log.info("cancellations are noticed at the next beat only", error=redis_away.details(error))
+                    log.info("cancel requests are noticed only at the next heartbeat", error=redis_away.details(error))
             finally:
                 with contextlib.suppress(*redis_away.errors()):
                     await redis.aclose()

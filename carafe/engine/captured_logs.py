@@ -1,9 +1,9 @@
 """Captures what job handlers log. A context variable says to which claim the running code belongs, and a logging handler
 reads it.
 
-Captured are the records that the logger's level lets through, from coroutines, from the threads of plain functions, of
+It captures the records that the logger's level lets through, from coroutines, from the threads of plain functions, of
 ``asyncio.to_thread`` and of ``loop.run_in_executor``, and from child processes. Threads that a handler starts by itself have
-no context: their lines go to the worker's log alone, without the secrets of any job that runs then.
+no context: their lines only go to the worker's log, and the secrets of all running jobs are removed from them.
 Guarantees: a job that logs nothing pays for one context variable; a claim keeps only its last lines, within the limits of
 `carafe.store.job_logs`; lines that are logged after the claim's end belong to no job.
 Must never: raise into a handler, or wait for anything but the moment in which another thread appends a line.
@@ -84,9 +84,10 @@ def log_context() -> dict[str, Any]:
 
 
 def log_hides(others: Callable[[], Iterable[Claim]]) -> Callable[[Any], Any] | None:
-    """Returns the function that removes the secrets of the job whose code logs a line from its values; None when there are
-    none. Code that no job is known for, such as a thread that a handler has started, may be that of any job that runs:
-    `others` returns the claims of these. Used by `carafe.telemetry.logging.hide`."""
+    """Returns the function that removes secrets from the values of a log line: those of the job whose code logs the line.
+    Returns None when there are none. If that job is not known, for example in a thread that a handler has started, the code
+    may belong to any running job; `others` returns the claims of the running jobs. Used by
+    `carafe.telemetry.logging.hide`."""
     claim = running.get()
     if claim is not None:
         return None if claim.hiding is None else claim.hiding.value

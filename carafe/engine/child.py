@@ -91,13 +91,13 @@ def answer(request: dict[str, Any], answers: "Answers") -> dict[str, Any]:
     try:
         return _told(what, request["memory_limit"], answers.shown)
     except BaseException as failure:
-        text = f"the attempt ended with {class_name(what)}, and its end could not be made: {in_words(failure, 500)}"
+        text = f"the attempt ended with {class_name(what)}, but its outcome could not be read: {in_words(failure, 500)}"
         return {"cause": "error", "error": answers.shown((class_name(what), text, None))}
 
 
 def _told(what: Any, memory_limit: int | None, shown: Callable[[Any], Any]) -> dict[str, Any]:
-    """Returns the answer to send to the parent for `what`, the outcome or exception with which the handler ended. Its
-    attributes may have any values. The function `shown` removes the job's secrets from texts."""
+    """Returns the answer to send to the parent for `what`, the outcome or exception with which the handler ended. The
+    attributes of `what` may have any values. The function `shown` removes the job's secrets from texts."""
     _give_room()
     if sys.getrecursionlimit() < _RECURSION_LIMIT:
         sys.setrecursionlimit(_RECURSION_LIMIT)

@@ -43,8 +43,7 @@ LOOK = 0.2
 """Seconds between two checks whether a child still lives, on systems without file descriptors for processes (pidfd)."""
 
 ENOUGH = 64 << 20
-"""The maximum number of bytes that one message from a child may have. For results and log lines there are far lower
-limits."""
+"""The maximum number of bytes of one message from a child. Results and log lines have far lower limits."""
 
 WITHHELD = ("API_TOKENS", "DASHBOARD_USERS", "DASHBOARD_SECRET_KEYS")
 """Settings that a child does not get in its environment: secrets of the web process, which no handler needs."""
@@ -115,7 +114,7 @@ class Children:
             return spare
         if spare is not None:
             # Killed while it waited, by whomever: that is not the job's doing.
-            log.warning("a child process has ended before it had a job, another is started")
+            log.warning("a child process has ended before it had a job; another one is started")
             spare.close()
         try:
             return self._new()
@@ -352,7 +351,7 @@ def suspect_memory_limit() -> int | None:
 
 
 def how(code: int, kills_before: int | None) -> str:
-    """Returns in words how a child ended without an answer. `code` is its exit code, as `subprocess` gives it.
+    """Returns a text that says how a child ended without an answer. `code` is its exit code, as `subprocess` gives it.
     `kills_before` is the kernel's count of kills for lack of memory (`cgroup.oom_kills`) before the child began its job."""
     if code >= 0:
         return f"the job's process exited with code {code} before it had answered{in_pod()}"

@@ -31,8 +31,8 @@ class Running(Protocol):
 
 
 Held = Callable[[], Callable[[], None] | None]
-"""A function that stands for a connection which a handler has taken. It returns a function that closes the connection, or
-None if the handler has given the connection back."""
+"""A connection that a handler has taken, as a function. A call returns a function that closes the connection, or None if the
+handler has given the connection back."""
 
 
 class Claim:
@@ -49,7 +49,7 @@ class Claim:
     `left`: the tasks that the handler has made
     `connections`: the connections to Postgres that the handler has taken (see `handler_connections`)
     `completes`: whether the handler's own transaction is committing the job's end; if so, the claim is not lost although the
-    job's row no longer says that it runs
+    job's row no longer has the state `running`
     `hiding`: replaces the job's secrets in texts; None when the job has none
     `tail`: the last lines that the handler has logged; None when it has logged nothing
     `traced`: the attempt's span; None when it has none

@@ -1,4 +1,4 @@
-"""How attempts end: the table of outcomes, one class for each way to end, and the outcomes that handlers request.
+"""How attempts end: the table of outcomes, a class for each way to end, and the outcomes that handlers request.
 
 A row of the table (an `Outcome`) says which state the job enters, whether the end spends an attempt, and under which name
 log, metrics and trace report it. finish.sql writes the end of a success; settle.sql writes every other end, from its
@@ -59,8 +59,8 @@ RELEASED = Outcome("released", State.QUEUED, "release", Event("job released", "I
 RETURNED = Outcome("released", State.QUEUED, None, None, metric="returned")
 
 INSTEAD: Mapping[State, Outcome] = {row.state: row for row in (RETRYING, DEAD, CANCELLED)}
-"""Outcomes that may come about although the worker asked for another, by the state that the job entered. Postgres decides so
-if no attempt was left or a cancel had been requested."""
+"""Outcomes that may occur although the worker asked for another, by the state that the job entered. Postgres decides so if
+no attempt was left or a cancel had been requested."""
 
 
 class Settlement(NamedTuple):
@@ -135,9 +135,8 @@ class Cancelled(End):
 
 @dataclass(frozen=True, slots=True)
 class Failed(End):
-    """The attempt failed, and counts as one of the job's attempts. `delay` is the seconds until the next attempt; None
-    stands for the usual backoff, and the runner replaces it. `final` means that no attempt follows, even if some are
-    left."""
+    """The attempt failed, and counts as one of the job's attempts. `delay` is the seconds until the next attempt; None means
+    the usual backoff, which the runner then fills in. `final` means that no attempt follows, even if some are left."""
 
     cause: str
     error_class: str

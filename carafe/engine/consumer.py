@@ -1,5 +1,5 @@
-"""Celery's consumer, with another handling of a lost Redis connection: it tries to connect again every second, without a
-limit, and meanwhile keeps showing the engine that its own loop turns.
+"""Celery's consumer, with a different way to handle a lost Redis connection: it tries to connect again every second, without
+a limit. Meanwhile it keeps reporting to the engine that the consumer's loop is not blocked.
 
 A connection alone is not enough: Redis also counts as away if it would refuse to pop hints (a replica does, for example).
 Each try makes a new connection, since the host name may have come to point to another server.
@@ -63,17 +63,17 @@ class Consumer(CeleryConsumer):
         return conn
 
     def on_ready(self) -> None:
-        """Note that Redis can be used: the consumer takes messages from now on."""
+        """Record that Redis can be used: the consumer takes messages from now on."""
         self.controller.side.away = None
         super().on_ready()
 
     def on_connection_error_before_connected(self, exc: Exception) -> None:
-        """Note why Redis is away: the connection was lost again before the consumer was ready."""
+        """Record why Redis is away: the connection was lost again before the consumer was ready."""
         self.controller.side.away = redis_away.words(exc)
         super().on_connection_error_before_connected(exc)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """Note why the connection was lost, and log one line; Celery's own handling follows."""
+        """Record why the connection was lost, and log one line; Celery's own handling follows."""
         self.controller.side.away = redis_away.words(exc)
         log.warning("lost the connection to Redis", error=redis_away.details(exc))
         super().on_connection_error_after_connected(exc)

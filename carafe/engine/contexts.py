@@ -41,7 +41,7 @@ class AttemptContext:
     def __init__(self, row: Any, claim: Claim | None, database: Database, limit: int) -> None:
         """`claim` is None in a child process, which is never asked to stop but killed. There the caller must set two
         attributes: `hiding`, which removes secrets, and `tell`, a function that informs the worker that the handler's own
-        transaction is ending the job. `limit` is the most bytes that a result may have."""
+        transaction is ending the job. `limit` is the maximum number of bytes of a result."""
         self._row, self._claim, self._database, self._limit = row, claim, database, limit
         self._reported = 0.0
         self.hiding: Hiding | None = None
@@ -116,8 +116,8 @@ class AttemptContext:
         self.completed = True
 
     def too_late(self, what: Any) -> str | None:
-        """Returns a message if the handler raised or returned `what` after its `transaction` had ended the job, when that
-        could no longer take effect. The message says what to do instead. Returns None if nothing was lost. Never raises."""
+        """Called when the handler raised or returned `what` after its `transaction` had ended the job. If `what` therefore
+        has no effect, returns a message that says what to do instead. Otherwise returns None. Never raises."""
         kind = type(what)  # never by `isinstance`, which asks the object
         if issubclass(kind, Outcome):
             return f"it asked for {class_name(what)}: raise that inside the block, where it rolls the block back"
@@ -136,7 +136,7 @@ class AttemptContext:
             return False
 
     def _completes(self, yes: bool) -> None:
-        """Note that the commit which ends the job is about to be sent (`yes` is True), or that this transaction has failed
+        """Record that the commit which ends the job is about to be sent (`yes` is True), or that this transaction has failed
         (`yes` is False). From the commit on, a heartbeat may find that the job's row is gone, although the claim is not
         lost."""
         if self._claim is not None:

@@ -42,7 +42,7 @@ def read(raw: bytes, longest: int) -> dict[str, Any]:
     """Returns the remote control message in `raw`, rebuilt from those of its fields that are known. Accepts only the form
     that Celery's clients send.
 
-    `longest` is the most bytes that a message may have. Raises `Refused` when the message is not a valid command.
+    `longest` is the maximum number of bytes of a message. Raises `Refused` when the message is not a valid command.
     """
     if len(raw) > longest:
         raise Refused(f"longer than {longest} bytes")
@@ -82,18 +82,18 @@ def _call(command: Mapping[str, Any]) -> dict[str, Any]:
     if pattern or matcher:
         # Celery's other matcher is a regular expression, which can be made to take forever.
         if matcher != "glob" or type(pattern) is not str or len(pattern) > LONGEST_PATTERN or pattern.count("*") > 5:
-            raise Refused("a pattern that is not matched here: name the workers, or use a short glob")
+            raise Refused("a pattern that Carafe does not match: name the workers, or use a short glob")
         call |= {"pattern": pattern, "matcher": matcher}
     if reply := command.get("reply_to"):
         if reply["exchange"] != ANSWERS or type(reply["routing_key"]) is not str:
-            raise Refused("asks for its answer in another place than the queue of answers")
+            raise Refused("asks for its answer outside the queue of answers")
         call |= {"reply_to": {"exchange": ANSWERS, "routing_key": reply["routing_key"]}, "ticket": str(command["ticket"])}
     return call
 
 
 class _Commands(dict[str, Callable[..., Any]]):
-    """The commands by name. Any other name, and a command whose arguments do not fit, gives a refusal as the answer, and a
-    line in the log that a flood of them does not repeat."""
+    """The commands by name. A command with another name, or with arguments that do not fit, is answered with a refusal and
+    logged; a flood of such commands is logged only now and then."""
 
     def __init__(self, known: Mapping[str, Callable[..., Any]]) -> None:
         super().__init__({name: self._refusing(name, known[name]) for name in ANSWERED if name in known})
@@ -117,7 +117,7 @@ class _Commands(dict[str, Callable[..., Any]]):
         return refuse
 
 
-_INSTEAD = "use `carafe` (jobs, queues, workers) or the dashboard, where it is known who acts"
+_INSTEAD = "use `carafe` (jobs, queues, workers) or the dashboard, which record who acts"
 
 
 def install(engine: Any, revoke_jobs: Revoke) -> None:

@@ -68,8 +68,8 @@ COMMAND_TIMEOUT = 10.0
 writes the ends of jobs a second time."""
 
 END = 15.0
-"""The maximum number of seconds that `Engine.stop` waits until the engine has ended. It waits less if the event loop
-stands still."""
+"""The maximum number of seconds that `Engine.stop` waits until the engine has ended. It waits less if the event loop is
+blocked."""
 
 
 class Engine:
@@ -236,7 +236,7 @@ class Engine:
             await self._run()
         except BaseException:
             # Without it nothing runs and nothing ends here: others must get its jobs, and the process must go.
-            log.critical("the engine has failed, the worker ends", exc_info=True)
+            log.critical("the engine has failed; the worker ends", exc_info=True)
             self.failed = True
             self.heartbeat.stop()
         finally:
@@ -295,13 +295,13 @@ class Engine:
         while True:
             try:
                 await service()
-                log.error("a service of the engine has ended, it is started again", service=name)
+                log.error("a service of the engine has ended; it is started again", service=name)
             except asyncio.CancelledError:
                 if self._stopping:
                     raise
-                log.error("a service of the engine was cancelled, it is started again", service=name)
+                log.error("a service of the engine was cancelled; it is started again", service=name)
             except Exception:
-                log.exception("a service of the engine has failed, it is started again", service=name)
+                log.exception("a service of the engine has failed; it is started again", service=name)
             await asyncio.sleep(AGAIN)
 
     async def _keep_up_until_stopped(self) -> None:
@@ -349,12 +349,12 @@ class Engine:
             self._dead_since = None
 
     def _stalled(self, seconds: float) -> None:
-        """Note for how many seconds the event loop has not turned. The thread that watches the loop calls this."""
+        """Record the number of seconds since the event loop last turned. The thread that watches the loop calls this."""
         self.intake.held_up = seconds > STUCK
 
     def blocked(self, now: float) -> tuple[float, str]:
-        """Returns two values: for how many seconds the event loop has stood still (0 if it turns, or for a short stall), and
-        words that say whose code blocks it. Callable from any thread."""
+        """Returns two values: the seconds for which the event loop has been blocked (0 if it turns, or for a short stall),
+        and words that say whose code blocks it. Callable from any thread."""
         return self._watch.standing(now)
 
     def dead_slots(self, now: float) -> int:
@@ -366,7 +366,7 @@ class Engine:
     # -- from any thread
 
     def tick_consumer(self) -> None:
-        """Note that the loop of Celery's consumer turns. Called at each of its turns."""
+        """Record that the loop of Celery's consumer turns. Called at each of its turns."""
         self.consumer_tick = time.monotonic()
 
     @property
@@ -444,7 +444,7 @@ class Engine:
             standing, whose = self.blocked(now)
             if standing:
                 who = "something" if whose == NOBODY else "a handler"
-                said = f"ending while {who} holds the event loop: the steward will rescue the worker's jobs"
+                said = f"ending while {who} blocks the event loop: the steward will rescue the worker's jobs"
                 log.error(said, seconds=round(standing, 1))
                 self.heartbeat.stop()
                 break

@@ -33,7 +33,7 @@ SPARE = 2
 setting WORKER_DATABASE_POOL_SIZE is set, it is the size of the pool instead."""
 
 SAY_EVERY = 1.0
-"""The least seconds between two log lines about connections that handlers of the same kind left open."""
+"""The minimum number of seconds between two log lines about connections that handlers of the same kind left open."""
 
 
 def pool_size(settings: "Settings") -> int:

@@ -45,8 +45,8 @@ INTERVAL = 1.0
 """Seconds between two heartbeats."""
 
 NEAREST = 0.1
-"""The least seconds between two beats, even if more are requested. (A message in Redis requests a beat, so any client of
-Redis can flood a worker with requests.)"""
+"""The minimum number of seconds between two beats, even if more are requested. (A message in Redis requests a beat, so any
+client of Redis can flood a worker with requests.)"""
 
 ANSWER = 4.0
 """Seconds that a beat may take. A slower beat is given up, and its connection is closed."""
@@ -67,8 +67,8 @@ searches are slow. One search is not enough: it finds only rows that were claime
 may still commit a moment after its connection was cut."""
 
 UNDEFERRED = 1_000
-"""The maximum number of jobs whose hints become due after one beat, because they have waited for a worker that knows
-their kind and this worker does."""
+"""Some jobs wait for a worker that knows their kind. If this worker knows it, their hints become due after a beat: those of
+at most this many jobs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class Heartbeat:
         try:
             asyncio.run(self._beat())
         except BaseException:
-            log.critical("the heartbeat has ended, others will take this worker's jobs", exc_info=True)
+            log.critical("the heartbeat has ended: other workers will get this worker's jobs", exc_info=True)
 
     async def _beat(self) -> None:
         self._loop, self._end, self._now = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
@@ -247,7 +247,7 @@ class Heartbeat:
         if at is None:
             # This worker was declared lost while it was away (frozen, partitioned). What it claims from now on is its own
             # again. Jobs that were taken from it are fenced off, and the next beat names them.
-            log.warning("this worker was declared lost and comes back")
+            log.warning("this worker was declared lost, but it lives and takes jobs again")
             reconciliation.declared_lost()
             await self._announce(connection)
             self.beat_now()

@@ -34,12 +34,12 @@ class Holdings:
         self._claiming: dict[int, Sequence[Hinted]] = {}
 
     def claiming(self, batch: Sequence[Hinted]) -> None:
-        """Note that the jobs of a batch are being claimed: Postgres may already record them as running on this worker when
+        """Record that the jobs of a batch are being claimed: Postgres may already record them as running on this worker when
         the answer has not arrived."""
         self._claiming[id(batch)] = batch
 
     def claimed(self, batch: Sequence[Hinted], claims: Sequence[Claim]) -> None:
-        """Note that the claim statement of a batch has returned `claims`, or was given up (then `claims` is empty)."""
+        """Record that the claim statement of a batch has returned `claims`, or was given up (then `claims` is empty)."""
         self._claims.update([(claim.id, claim) for claim in claims])
         self._claiming.pop(id(batch), None)
 

@@ -3,7 +3,7 @@ errors, tracebacks, log lines, progress notes, results.
 
 Guarantees: a secret of `SHORTEST` characters or more is replaced wherever it appears whole, as it is or as Python, JSON and
 URLs write it, and also where a text was cut within it. A value that cannot be searched is replaced as a whole.
-Does not find: secrets that were changed (encoded in another way, split over lines), secrets in what a handler prints, and
+Does not find: secrets that were changed (encoded in another way, split over lines), secrets in what a handler prints,
 secrets shorter than `SHORTEST`, and keys of a secret dictionary that look like names (`_NAME`).
 """
 

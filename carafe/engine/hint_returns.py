@@ -84,7 +84,7 @@ class HintReturns:
                 else:
                     await self._ledger.defer([_hinted(claim) for claim in claims], longest=longest)
         except Exception:
-            log.exception("hints not given back, the steward pushes them", jobs=len(released))
+            log.exception("hints not given back; the steward will push them", jobs=len(released))
 
     async def _hand_back(self, ids: Sequence[UUID]) -> None:
         """Queue jobs again that Postgres has given to this worker in a reply that was lost, and push their hints."""

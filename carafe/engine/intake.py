@@ -1,8 +1,8 @@
 """Decides how many hints a worker takes (docs/design rule 5).
 
 This number is called the room: the jobs that the free slots can start now, plus about 100 ms of work. If more hints than
-that were popped, the others are pushed back unclaimed. The consumer's thread calls the methods, except the last ones of the
-class, which the engine's event loop calls.
+that were popped, the others are pushed back unclaimed. The consumer's thread calls the methods, except `withdraw`, `settle`
+and `maybe_wake`, which the engine's event loop calls.
 """
 
 import time
@@ -127,8 +127,8 @@ class Intake:
         return hints
 
     def settle(self, count: int) -> None:
-        """Note that `count` more hints are settled, because their jobs have ended or were queued again. So there is room for
-        other hints."""
+        """Record that `count` more hints are settled, because their jobs have ended or were queued again. So there is room
+        for other hints."""
         self._settled += count
         self.maybe_wake()
 

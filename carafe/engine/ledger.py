@@ -2,9 +2,9 @@
 it if the job has been given to another worker. A worker changes the state of jobs only through the ledger, except where a
 handler's own transaction ends its job (`contexts`).
 
-Guarantees: every end that the runner hands over is written, even after a long outage of Postgres, except a stale one, of a
-job that no longer belongs to this worker; if the reply to a claim was lost, the jobs are queued again before the next try;
-one bad row or hook never holds up its batch.
+Guarantees: every end that the runner hands over is written, even after a long outage of Postgres, unless the job no longer
+belongs to this worker; if the reply to a claim was lost, the jobs are queued again before the next try; one bad row or hook
+never holds up its batch.
 Must never: start a job, or depend on how handlers run.
 """
 
@@ -140,7 +140,7 @@ class Ledger:
             except (*AWAY, *TRANSIENT) as error:
                 self.doubts += 1
                 if self._leaves():
-                    log.warning("claim failed, the hints go back", error=_word(error), hints=len(hints))
+                    log.warning("claim failed; the hints go back to the queue", error=_word(error), hints=len(hints))
                     raise Left from error
                 tries = self._tries(tries)
                 if tries >= patience and len(hints) == 1:
@@ -192,7 +192,7 @@ class Ledger:
                 break  # a job that is not claimed counts as a dropped hint: the steward pushes it again
             except Exception:
                 faults += 1
-                log.exception("claim failed, the hint is dropped", job_id=str(hint.id))
+                log.exception("claim failed; the hint is dropped", job_id=str(hint.id))
                 if faults == CLAIM_FAULTS and not rows and not bad:
                     break
                 continue
@@ -354,7 +354,7 @@ class Ledger:
                 return list(await self._run_settle(connection, told))
         rows, bad = await move(self._database, told, self._run_settle, SETTLED)
         for one, error in bad:
-            log.error("hook failed, the end is written without it", job_id=str(one.id), error=str(error))
+            log.error("hook failed; the job's end is written without it", job_id=str(one.id), error=str(error))
             async with self._database.connection() as connection:
                 rows += await self._run_settle(connection, [_noted(one, error)])
         return rows
@@ -448,7 +448,7 @@ def _with_claims(rows: Sequence[Row], ends: Sequence[Succeeded]) -> list[Row]:
 
 
 def _returned(row: Row) -> Settlement:
-    """Returns the end to write for a job whose claim's reply was lost: the job is queued again, as it was never begun."""
+    """Returns the end to write for a job whose claim's reply was lost: the job is queued again, since it was never begun."""
     return Settlement(row["id"], row["fence"], row["kind"], RETURNED.state, RETURNED.spends)
 
 
@@ -462,7 +462,7 @@ def _hook_failed(end: End, error: HookFailed) -> Failed:
 
 def _noted(told: Settlement, error: HookFailed) -> Settlement:
     """Returns the end with a note in its error that its hook failed. For an end without an error, Postgres stores this text
-    only if it turns the end into a cancellation that an operator requested."""
+    only if Postgres turns the end into a cancellation that an operator requested."""
     return told._replace(error=noted(told.error or BY_AN_OPERATOR, error))
 
 

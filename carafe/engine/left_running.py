@@ -33,7 +33,7 @@ def name_what_is_left(claim: Claim) -> None:
                 tasks=new[:10],
             )
     except BaseException as error:
-        log.warning("a handler has left tasks running that have no name", kind=claim.kind, error=class_name(error))
+        log.warning("a handler has left tasks running whose names cannot be read", kind=claim.kind, error=class_name(error))
 
 
 def _name(task: "asyncio.Task[Any]") -> str:

@@ -55,7 +55,7 @@ class Tail:
         return Chunk(job_id, fence, attempt, failed, fresh, kept_from if forgets else None)
 
     def stored(self, chunk: Chunk) -> None:
-        """Note that the chunk has been written."""
+        """Record that the chunk has been written."""
         self._stored = chunk.lines[-1][0]
         if chunk.kept_from is not None:
             self._forgotten_below = chunk.kept_from - 1

@@ -91,7 +91,8 @@ class LogWriter:
         await self._store([(claim, claim.tail, False) for claim in claims if claim.tail is not None])
 
     async def _store(self, tails: Sequence[tuple[Claim, Tail, bool]]) -> bool:
-        """Store the lines of these claims, or drop them. Returns False when that must be tried again."""
+        """Store the lines of these claims, or drop them. Returns False if neither was possible, so that the caller must try
+        again."""
         due = [
             (tail, chunk)
             for claim, tail, failed in tails

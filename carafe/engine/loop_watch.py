@@ -2,7 +2,7 @@
 
 A handler that blocks the loop stops claims, ends and all other handlers of its worker. The log names that handler, so that
 nobody blames Postgres or Redis. If something else blocks the loop, the log says so and names no handler.
-Must never: do anything with the loop, except to call a function on it that shows that it turns.
+Must never: do anything on the loop, except to call one function there, which shows that the loop turns.
 """
 
 import threading
@@ -21,7 +21,7 @@ LOOK = 0.1
 BLOCKED = 1.0
 """Seconds without a turn of the loop after which the log says whose code blocks it."""
 
-NOBODY = "no handler or hook, but something else,"
+NOBODY = "something other than a handler or a hook"
 """The words for what blocks the loop if it is neither a handler nor a hook: it may be Carafe's own code, or a callback that
 a handler has left."""
 
@@ -46,8 +46,8 @@ class LoopWatch:
         self._stop.set()
 
     def standing(self, now: float) -> tuple[float, str]:
-        """Returns two values: for how many seconds the loop has stood still (0 if it turns, or for a short stall), and words
-        that say whose code blocks it. Callable from any thread."""
+        """Returns two values: the seconds for which the loop has been blocked (0 if it turns, or for a short stall), and
+        words that say whose code blocks it. Callable from any thread."""
         since, owner = self._since, self._holder
         whose = NOBODY if owner is None else f"the {_what(owner)} of job {owner.id} ({owner.kind})"
         return (0.0 if since is None else now - since), whose
@@ -66,7 +66,7 @@ class LoopWatch:
         if late > BLOCKED:
             owner, stack = self._loop.blocker()
             log.warning(
-                "this process stood still: it was frozen or had no CPU, or a handler or a hook held Python's lock",
+                "this process did not run: it was frozen or had no CPU, or a handler or a hook held Python's lock",
                 seconds=round(late, 1),
                 stack=stack,
                 **named(owner),
@@ -80,16 +80,16 @@ class LoopWatch:
             self._since = self._holder = None
 
     def _stands(self, now: float, standing: float) -> None:
-        """Log that the loop stands still, and log it again when the owner of the blocking code changes or becomes known."""
+        """Log that the loop is blocked, and log it again when the owner of the blocking code changes or becomes known."""
         owner, stack = self._loop.blocker()
         if self._since is None:
             self._since = now - standing
         elif owner is None or owner is self._holder:
             return
         self._holder = owner
-        said = "the event loop stands still, and not in a handler or a hook: nothing of this worker goes on until it turns"
+        said = "the event loop is blocked, but not by a handler or a hook: this worker does nothing until it turns again"
         if owner is not None:
-            said = f"a {_what(owner)} blocks the event loop: nothing else of this worker goes on until it awaits something"
+            said = f"a {_what(owner)} blocks the event loop: this worker does nothing else until it awaits something"
         log.warning(said, seconds=round(standing, 1), stack=stack, **named(owner))
 
 

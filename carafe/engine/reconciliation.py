@@ -21,8 +21,8 @@ from carafe.telemetry.loggers import get_logger
 log = get_logger("carafe.engine")
 
 TRUST = 10.0
-"""After a successful heartbeat was sent, a worker may start jobs for this many seconds. After that, it must first learn by
-another heartbeat which claims are still its own."""
+"""After a successful heartbeat was sent, a worker may start jobs for this many seconds. After that, it may start jobs only
+once another heartbeat has told it which claims are still its own."""
 
 Pair = tuple[UUID, int]
 
@@ -78,12 +78,12 @@ class Reconciliation:
         self._call(lambda: self._returns.unheld(ids))
 
     def missed(self, error: BaseException) -> None:
-        """Note that a heartbeat has failed with this error. The database then counts as away until a probe reaches it, so
+        """Record that a heartbeat has failed with this error. The database then counts as away until a probe reaches it, so
         that no statement waits forever for an answer."""
         self._call(lambda: self._database.mark_suspect(error))
 
     def declared_lost(self) -> None:
-        """Note that this worker was declared lost, and that its jobs were given to others while it was away."""
+        """Record that this worker was declared lost, and that its jobs were given to others while it was away."""
         self._call(self._arrivals.declared_lost)
 
     def _apply(self, findings: Findings) -> None:

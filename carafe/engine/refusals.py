@@ -33,7 +33,7 @@ class Refusals:
         self._said: dict[str, float] = {}
 
     def refuse(self, reason: str, example: bytes = b"") -> None:
-        """Count a refused message. Also log it, if in the last `EVERY` seconds no line was logged for the same reason.
+        """Count a refused message. Also log it, unless a line with the same reason was logged in the last `EVERY` seconds.
         `reason` is a few words; callers should use only few different reasons."""
         now = self._clock()
         reason = reason[:SHOWN]

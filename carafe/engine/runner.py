@@ -141,8 +141,8 @@ class Runner:
         self._threads.stop()
 
     def offer(self, claims: Sequence[Claim]) -> list[Claim]:
-        """Give claimed jobs to the slots, in order. Returns the suspects that are too many to wait here. (A suspect is a job
-        that may have been running when its worker died; suspects run one at a time.)"""
+        """Give claimed jobs to the slots, in order. Returns the suspects that cannot wait here because too
+        many wait already. (A suspect is a job that may have been running when its worker died. Suspects run one by one.)"""
         suspects = [claim for claim in claims if claim.suspect]
         if suspects:
             claims = [claim for claim in claims if not claim.suspect]
@@ -238,7 +238,7 @@ class Runner:
         """End an attempt whose handler cannot notice its cancellation, so that its slot becomes free. If the handler ever
         continues, it is cancelled then."""
         log.warning(
-            "a handler that is to stop waits for tasks that are not its own: its attempt ends without it",
+            "a handler cannot be stopped because it waits for tasks that are not its own: its attempt ends anyway",
             job_id=str(claim.id),
             kind=claim.kind,
         )
@@ -271,7 +271,7 @@ class Runner:
                 continue
             seconds = time.monotonic() - claim.started
             if claim.stop is None and type(claim.task) is not GuardedTask:
-                log.error("an attempt has ended without an end, it counts as failed", job_id=str(claim.id), kind=claim.kind)
+                log.error("an attempt has ended without an outcome: it failed", job_id=str(claim.id), kind=claim.kind)
             self._over(slot, claim, self._unusual(claim, None, asyncio.CancelledError(), seconds))
 
     def _begin_what_can(self) -> None:
@@ -333,7 +333,7 @@ class Runner:
         memory for it. The job keeps all its attempts. Until the next heartbeat no job starts here, so that this worker does
         not do the same with the whole queue."""
         log.error(
-            "a job could not be begun, it is left to others",
+            "a job could not be begun; it is left to other workers",
             job_id=str(claim.id),
             kind=claim.kind,
             error=in_words(error, 500),
@@ -416,7 +416,7 @@ class Runner:
                 self._go_on()
 
     def _unusual(self, claim: Claim, context: AttemptContext | None, what: Any, seconds: float) -> End:
-        """Returns the end of an attempt, except for the usual case that its handler returned a value. `what` is the
+        """Returns the end of an attempt in all cases but the usual one, in which the handler returned a value. `what` is the
         exception that the handler raised, or the object that it returned. Never raises, since every attempt must get an
         end."""
         try:
@@ -426,14 +426,14 @@ class Runner:
             return self._filled(end) if isinstance(end, Failed) else end
         except BaseException as failure:
             with contextlib.suppress(BaseException):
-                log.exception("the end of an attempt could not be made, it counts as failed", job_id=str(claim.id))
+                log.exception("the outcome of an attempt could not be read; it counts as failed", job_id=str(claim.id))
             name = class_name(what)
-            text = f"the attempt ended with {name}, and its end could not be made: {in_words(failure, 500)}"
+            text = f"the attempt ended with {name}, but its outcome could not be read: {in_words(failure, 500)}"
             if claim.hiding is not None:
                 try:
                     name, text = claim.hiding.text(name), claim.hiding.text(text)
                 except BaseException:
-                    name, text = "an unknown class", "the attempt's end could not be made"
+                    name, text = "an unknown class", "the attempt's outcome could not be read"
             return Failed(claim, seconds, "error", name, text, None, self._retry_base)
 
     def _told(self, claim: Claim, context: AttemptContext | None, what: Any, seconds: float) -> End:
@@ -461,7 +461,7 @@ class Runner:
         """Returns the end of an attempt whose handler raised the exception `what`, or could not be started because of it."""
         if issubclass(kind, NotStarted):
             log.error(
-                "a job's process could not be started, it is left to others",
+                "a job's process could not be started; the job is left to other workers",
                 job_id=str(claim.id),
                 kind=claim.kind,
                 error=in_words(what.__cause__ or what, 500),
@@ -581,7 +581,7 @@ class Runner:
 
 
 def _say_too_late(claim: Claim, words: str) -> None:
-    log.warning("nothing changes a job that ctx.transaction() has ended", job_id=str(claim.id), kind=claim.kind, what=words)
+    log.warning("too late: ctx.transaction() has already ended the job", job_id=str(claim.id), kind=claim.kind, what=words)
 
 
 def _has_died(claim: Claim) -> bool:

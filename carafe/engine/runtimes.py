@@ -34,7 +34,7 @@ class Pace:
         self._typical = HORIZON
 
     def observe(self, kind: str, seconds: float) -> None:
-        """Note that a job of this kind took `seconds` to run, or has run that long and goes on."""
+        """Record that a job of this kind took `seconds` to run, or has run that long and is still running."""
         average = self._average.get(kind)
         if average is None or seconds > 4 * average + HORIZON / 4:
             average = seconds
@@ -45,15 +45,15 @@ class Pace:
         self._typical += WEIGHT * (average - self._typical)
 
     def cost(self, kind: str) -> float:
-        """Returns for how many seconds a job of this kind is expected to occupy its slot. Returns `HORIZON` for a kind that
-        has not run yet."""
+        """Returns the number of seconds for which a job of this kind is expected to occupy its slot. Returns `HORIZON` for a
+        kind that has not run yet."""
         average = self._average.get(kind)
         return HORIZON if average is None else max(average, self._floor)
 
     def budget(self, running: Iterable[tuple[str, float]], now: float) -> float:
-        """Returns for how many seconds, all together, the slots that run a job now are expected to be free within the next
-        `HORIZON` seconds. `running` has the kind and the start of each such job, `now` the present, both in monotonic
-        seconds.
+        """Returns the free time that the slots which run a job now are expected to have within the next `HORIZON` seconds,
+        in seconds and summed over these slots. `running` has the kind and the start of each such job, `now` the present,
+        both in monotonic seconds.
 
         A run longer than its kind's average is expected to take as long again as it already has.
         """
@@ -67,13 +67,11 @@ class Pace:
         return total
 
     def count(self, budget: float) -> int:
-        """Returns about how many jobs slots can run in `budget` seconds, all together, if kinds are mixed as in recent
-        jobs."""
+        """Returns about how many jobs fit into `budget` seconds of free slot time, if kinds are mixed as in recent jobs."""
         return int((budget + ROUNDING) / max(self._typical, self._floor))
 
     def total(self, count: int) -> float:
-        """Returns for how many seconds, all together, `count` jobs are expected to occupy slots, if kinds are mixed as in
-        recent jobs."""
+        """Returns the total run time, in seconds, that is expected of `count` jobs, if kinds are mixed as in recent jobs."""
         return count * max(self._typical, self._floor)
 
 

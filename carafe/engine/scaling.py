@@ -114,7 +114,7 @@ class Scaling:
             except Exception:
                 # Unexpected, and the autoscaler must not stay without data. Logged once, until it works again.
                 if not self._failed:
-                    log.exception("what runs was not published for the autoscaler: unexpected error, trying again")
+                    log.exception("running jobs were not published for the autoscaler: unexpected error, trying again")
                 self._failed = True
         self._redis.close()
 
@@ -125,7 +125,7 @@ class Scaling:
             self._away = False
         except redis_away.errors() as error:
             if not self._away:
-                log.info("what runs is not published for the autoscaler: Redis is away", error=redis_away.details(error))
+                log.info("running jobs are not published for the autoscaler: Redis is away", error=redis_away.details(error))
             self._away = True
         if self._cost is not None and not self._ending.is_set():
             if busy:

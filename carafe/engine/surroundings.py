@@ -82,15 +82,15 @@ class Surroundings:
         self._kept = {}
 
     def restore(self) -> None:
-        """Restore what has changed since `remember` was called, and log which parts of the state these were."""
+        """Restore what has changed since `remember` was called, and log which parts of the state were restored."""
         changed: list[str] = []
         for look in (self._look_at_python, self._look_at_limits, self._look_at_descriptors, self._look_at_log):
             try:
                 look(changed)
             except BaseException as error:
-                log.warning("what a handler has changed cannot be put back", error=class_name(error))
+                log.warning("state of the whole process that a handler changed cannot be restored", error=class_name(error))
         if changed:
-            log.warning("a handler has changed what belongs to the whole process: put back", what=changed)
+            log.warning("a handler has changed state of the whole process: restored", what=changed)
 
     def _look_at_python(self, changed: list[str]) -> None:
         for (what, read, put, worse), before in zip(SETTINGS, self._settings, strict=True):

@@ -17,7 +17,7 @@ log = get_logger("carafe.runner")
 
 
 class Work:
-    """One call of a function, in a copy of a context that no other call uses."""
+    """One call of a function. The call has a copy of a context for itself."""
 
     __slots__ = ("_arguments", "_context", "_done", "_function")
 
@@ -86,4 +86,4 @@ def _forget_loop() -> None:
     try:
         asyncio.set_event_loop(None)
     except BaseException:
-        log.exception("the event loop that a handler has set for its thread cannot be forgotten")
+        log.exception("the event loop that a handler has set for its thread cannot be removed")

@@ -148,7 +148,7 @@ class BatchChannel(redis_transport.Channel):
         task = headers.get("task")
         if task != TASK:
             said = repr(task[:100]) if type(task) is str else "none"
-            self._drop("messages of other tasks", f"not a job of Carafe, the task is {said}", raw)
+            self._drop("messages of other tasks", f"not a job of Carafe: the task is {said}", raw)
             return
         if type(headers["shadow"]) is not str:
             raise TypeError("shadow")
@@ -218,7 +218,7 @@ class BatchChannel(redis_transport.Channel):
         except redis.exceptions.ResponseError as error:
             if self.engine is None or "WRONGTYPE" not in str(error):
                 raise
-            self._control.refuse("a table of Celery's is somebody else's key")
+            self._control.refuse("another program uses the key of one of Celery's tables")
 
     # -- from other threads
 

@@ -63,7 +63,7 @@ class ConsumerSide:
     def __init__(self, redis_url: str) -> None:
         self._redis = redis_clients.connect(redis_url, timeout=2, name="carafe-worker")
         self.away: str | None = "not connected yet"
-        """Why no hints are taken from Redis, in words; None while the consumer takes them."""
+        """A text that says why no hints are taken from Redis; None while the consumer takes them."""
         self.hub: Any = None
         self.channel: BatchChannel | None = None
 
@@ -101,7 +101,7 @@ class ConsumerSide:
             try:
                 channel.unblock()
             except Exception as error:
-                log.info("could not end the outstanding pop, it ends by itself", error=type(error).__name__)
+                log.info("could not end the outstanding pop; it ends by itself", error=type(error).__name__)
         self.wake()
 
     def close(self) -> None:
@@ -266,11 +266,12 @@ class Worker(CeleryWorker):
             log.info("asked again to drain: running jobs are asked to stop now")
             self.engine.hurry()
         elif not began:
-            log.info("asked to end while an operator's drain is under way: it goes on; once more stops running jobs")
+            said = "asked to end during a drain that an operator requested: the drain goes on"
+            log.info(f"{said}; another signal stops running jobs")
 
     def _asked_to_drain(self) -> None:
-        """Start the drain that an operator requested (`Client.drain_worker`), unless one has begun: each heartbeat repeats
-        the request, and nobody is in a hurry by that."""
+        """Start the drain that an operator requested (`Client.drain_worker`), unless one has begun. Each heartbeat repeats
+        the request; unlike a second signal, a repetition does not stop running jobs."""
         with self._asking:
             began = self._start_drain()
         if began:
@@ -300,7 +301,7 @@ class Worker(CeleryWorker):
         self.side.wake()
 
     def on_consumer_ready(self, consumer: Any) -> None:
-        """Note and log that the consumer takes messages from now on."""
+        """Record and log that the consumer takes messages from now on."""
         super().on_consumer_ready(consumer)
         self.engine.consuming.set()
         gc_freeze.started()
@@ -324,7 +325,7 @@ class Checks:
         self._engine, self._side = engine, side
 
     def livez(self) -> str | None:
-        """Returns what has ended or stands still in this worker; None while all is well."""
+        """Returns a sentence that says which part of this worker has ended or is blocked; None while all is well."""
         now = time.monotonic()
         if self._engine.stopped.is_set():
             return "the engine has ended"
@@ -340,7 +341,7 @@ class Checks:
             if now - tick > STALE:
                 return f"the {name}'s loop has not turned for {now - tick:.0f} s"
         if (silent := now - self._engine.heartbeat.tried) > STALE:
-            return f"the heartbeat has tried no beat for {silent:.0f} s"
+            return f"the heartbeat has sent nothing for {silent:.0f} s"
         return None
 
     def readyz(self) -> str | None:
@@ -349,19 +350,19 @@ class Checks:
         if self._engine.draining:
             return "draining"
         if self._side.away is not None:
-            return f"takes no jobs, Redis cannot be used: {self._side.away}"
+            return f"takes no jobs because Redis cannot be used: {self._side.away}"
         channel = self._side.channel
         if channel is not None and QUEUE not in channel.active_queues:
             return f"takes no jobs: Celery's consumer has left the queue {QUEUE!r}"
         return self.startupz() or self.livez()
 
     def startupz(self) -> str | None:
-        """Returns what this worker still lacks to count as started. Returns None if its consumer has connected to Redis and
-        Postgres has recorded the worker."""
+        """Returns a sentence that says why this worker does not count as started yet. Returns None if its consumer has
+        connected to Redis and Postgres has recorded the worker."""
         if not self._engine.consuming.is_set():
             return "not consuming yet"
         if not self._engine.heartbeat.announced.is_set():
-            return "not announced to Postgres yet"
+            return "not recorded in Postgres yet"
         return None
 
 
@@ -416,7 +417,7 @@ class WorkerThread:
         return engine.heartbeat.announced.wait(max(0.0, timeout - (time.monotonic() - began)))
 
     def drain(self) -> None:
-        """Begin to drain. A second call asks running jobs to stop now, see `Worker.begin_drain`. Returns at once."""
+        """Begin to drain. A second call asks running jobs to stop now; see `Worker.begin_drain`. Returns at once."""
         self._worker.begin_drain()
 
     def join(self, timeout: float) -> bool:

@@ -2,7 +2,8 @@
 
 There is only one loop, because measurements have shown that handing each job to another thread and back costs as much as
 everything else about a job. So a handler that blocks the loop holds up its worker: `carafe.engine.loop_watch` sees that from
-another thread and names the handler. In all else this module isolates handlers from the engine and from each other.
+another thread and names the handler. In every other respect, this module isolates handlers from the engine and from each
+other.
 Guarantees: the loop turns until `end` is called, even if code on it raises (``SystemExit`` in a task, ``KeyboardInterrupt``
 in a callback) or tries to stop it; no handler or hook can cancel a task of the engine or of another running job, neither
 directly nor because it awaits that task and is cancelled itself; methods of the loop that would disturb other handlers raise
@@ -240,7 +241,9 @@ def _spared(by: Owner) -> None:
     if not by.spares:
         by.spares = True
         who = "a handler" if type(by) is Claim else "a hook"
-        log.warning(f"{who} has tried to cancel tasks that are not its own: they go on", job_id=str(by.id), kind=by.kind)
+        log.warning(
+            f"{who} has tried to cancel tasks that are not its own: the tasks go on", job_id=str(by.id), kind=by.kind
+        )
 
 
 _said: set[str] = set()
@@ -319,8 +322,8 @@ class WorkerLoop:
         return True
 
     def standing(self, now: float) -> float:
-        """Returns for how many seconds the loop has not turned. `now` is the present in monotonic seconds. Only one thread
-        may call this, and it must call it repeatedly."""
+        """Returns the number of seconds since the loop last turned. `now` is the present in monotonic seconds. Only one
+        thread may call this, and it must call it repeatedly."""
         asked = self._asked
         if asked is None:
             self._asked = now
@@ -355,7 +358,7 @@ class WorkerLoop:
     def _survived(self, error: BaseException | None) -> None:
         try:
             if error is None:
-                log.error("a handler has stopped the worker's event loop: it goes on")
+                log.error("a handler has stopped the worker's event loop: the loop goes on")
             else:
                 log.error(
                     f"{class_name(error)} was raised in a task or callback that a handler has left: "

@@ -33,7 +33,7 @@ LATE_PAUSES = (1.0, 30.0)
 
 WRITE_AT_ONCE = 1000
 WRITES = 2
-"""`WRITE_AT_ONCE` is the most ends in one group, `WRITES` the most groups that are written at the same time."""
+"""`WRITE_AT_ONCE` is the maximum number of ends in one group, `WRITES` that of groups that are written at the same time."""
 
 HOOKED_WRITES = 4
 """The maximum number of groups of ends that run hooks and are written at the same time; at most `WRITES` of them have the
@@ -195,7 +195,7 @@ class Writer:
         return [end for end in batch if type(end) is Released]
 
     def _settle(self, ends: Sequence[End]) -> None:
-        """Note that these ends are written: their claims are no longer held, and there is room for other jobs."""
+        """Record that these ends are written: their claims are no longer held, and there is room for other jobs."""
         self._holdings.drop([end.claim for end in ends])
         self._intake.settle(len(ends))
 

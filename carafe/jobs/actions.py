@@ -76,7 +76,7 @@ ACTIONS: Final[Mapping[ActionName, Action]] = {
             label="Retry",
             done="retried",
             summary="Retry a dead job",
-            description="It is queued again, with as many more attempts as its kind has.",
+            description="It is queued again, with as many additional attempts as a new job of its kind has.",
             answer="It runs again.",
         ),
         Action(

@@ -66,8 +66,8 @@ class Context(Attempt, Protocol):
         """A block with a session whose commit also ends this job as succeeded, so that the handler's writes are made exactly
         once.
 
-        Use it only one time, as the handler's last step. The end of the block commits, even when the handler returns from
-        inside the block. Any exception that leaves the block rolls everything back, including `result`. So raise `Discard`,
+        Use it only once, as the handler's last step. The end of the block commits, even when the handler returns from inside
+        the block. Any exception that leaves the block rolls everything back, including `result`. So raise `Discard`,
         `Snooze` and the like inside the block, and do not return them. What the handler returns or raises after the block
         changes nothing; the log then says so. If the job no longer belongs to this attempt, everything is rolled back and
         `StaleClaim` is raised.

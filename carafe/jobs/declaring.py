@@ -74,7 +74,7 @@ def unknown_keyword(keyword: str) -> str:
     close = difflib.get_close_matches(keyword, KEYWORDS, n=1)
     meant = _MEANT.get(keyword) or (close[0] if close else None)
     hint = f"did you mean {meant}=?" if meant else "a job's own data are fields in its body"
-    return f"a job has no option {keyword}=; {hint} (there are {', '.join(KEYWORDS)}, and pydantic's configuration)"
+    return f"a job has no option {keyword}=; {hint} (options: {', '.join(KEYWORDS)}, and pydantic's configuration)"
 
 
 def check_job_class(where: str, job: Any, root: type[Any]) -> None:
@@ -85,8 +85,8 @@ def check_job_class(where: str, job: Any, root: type[Any]) -> None:
             raise TypeError(f"{where}: {no_kind(job)}")
         return
     if isinstance(job, root):
-        raise TypeError(f"{where}: takes the class of jobs, not one job of it: {where.lstrip('@')}({type(job).__name__})")
-    raise TypeError(f"{where}: takes the class of jobs first, as in {where}(Export) (got {shown(job)})")
+        raise TypeError(f"{where}: takes a job class, not a job: {where.lstrip('@')}({type(job).__name__})")
+    raise TypeError(f"{where}: takes a job class first, as in {where}(Export) (got {shown(job)})")
 
 
 def no_kind(job: type[Any]) -> str:
@@ -144,11 +144,11 @@ def is_async(function: Any) -> bool:
 
 
 def check_function(where: str, function: Callable[..., Any], gets: str) -> None:
-    """Raise ``TypeError`` unless `function` can be called with two arguments (`gets` says which, in words) and is no
+    """Raise ``TypeError`` unless `function` can be called with two arguments (the text `gets` says which) and is not a
     generator."""
     name = name_of(function)
     if not callable(function):
-        raise TypeError(f"{where}: is put on a function (got {shown(function)})")
+        raise TypeError(f"{where}: must decorate a function (got {shown(function)})")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise TypeError(f"{where}: {name} yields, and nobody would iterate it: return a value instead")
     try:

@@ -90,14 +90,14 @@ class Job(_Typed[Result]):
 
     Class arguments: `kind` (the job's name everywhere; keep it when the class is renamed), `version` of the arguments (from
     1), the options of `ClassOptions` (`timeout` in seconds for one attempt, `max_retries` after the first attempt), and
-    those of pydantic's configuration. A class without `kind` is an abstract parent, of which no job can be enqueued. Its
-    subclasses inherit its fields and its options (the nearest class that sets an option decides, and None sets the default
-    again). ``Job[Resized]`` declares the type that the handler returns: type checkers check the handler against it, and
-    `Client.wait` returns the result as this type.
+    those of pydantic's configuration. A class without `kind` is an abstract parent: no job of the class itself can be
+    enqueued. Its subclasses inherit its fields and its options (the nearest class that sets an option decides, and None sets
+    the default again). ``Job[Resized]`` declares the type that the handler returns: type checkers check the handler against
+    it, and `Client.wait` returns the result as this type.
 
-    Raises ``TypeError`` for a kind that another class has or with characters that a kind may not have, for an option that is
-    unknown or out of range, for an `upgrade` that could not be called, and for a field that could not be stored for the
-    handler.
+    Raises ``TypeError`` for a kind that another class has, for a kind with characters that are not allowed, for an option
+    that is unknown or out of range, for an `upgrade` that could not be called, and for a field that could not be stored for
+    the handler.
     """
 
     model_config = ConfigDict(
@@ -210,8 +210,8 @@ def _unwritable(arguments: Any, error: Exception) -> Fault:
 
 def load(cls: type[Job], stored: str, version: int) -> Job:
     """The job object that a handler gets, made from arguments as JSON (`stored`). `version` is the version of these
-    arguments, and at most the version of the class. Each field may stand under its name, as `dump` writes it, or under an
-    alias, which is the name that another release has for it.
+    arguments, and at most the version of the class. The key of each field may be its name, as `dump` writes it, or an alias,
+    which is the name that another release has for the field.
 
     Raises `InvalidArguments` when the arguments are no longer valid. The worker then ends the job as dead at once, with the
     faults as its error.

@@ -1,6 +1,6 @@
 """How far ahead a job may be scheduled: ten years, for every way of scheduling (enqueue, edit, snooze, retry). A longer
-delay is more likely a mistake in the units. Times much further ahead would also be beyond what Python, JavaScript and
-Postgres can each represent."""
+delay is more likely a mistake in the units. Also, not all of Python, JavaScript and Postgres can represent times that are
+much further ahead."""
 
 import math
 from datetime import UTC, datetime

@@ -62,7 +62,7 @@ def listed(texts: Sequence[str], count: int) -> str:
 
 
 class InvalidArguments(CarafeError):
-    """The arguments do not fit the job's model. The message never repeats a value of theirs, since it may be secret."""
+    """The arguments do not fit the job's model. The message never repeats an argument's value, since it may be secret."""
 
     code = "invalid-arguments"
     status = 422
@@ -95,7 +95,7 @@ class PayloadTooLarge(CarafeError):
     def __init__(self, what: str, size: int, limit: int, setting: str) -> None:
         self.size, self.limit, self.setting = size, limit, setting
         super().__init__(
-            f"{what} take {size:,} bytes of JSON, the limit is {limit:,} ({setting}); "
+            f"{what} take {size:,} bytes of JSON; the limit is {limit:,} ({setting}); "
             "store the data elsewhere and pass a reference to it"
         )
 
@@ -135,7 +135,7 @@ class BulkInvalid(CarafeError):
         self.errors, self.total = tuple(errors), total
         self.count = len(self.errors) if count is None else count
         shown = listed([f"[{index}] {error}" for index, error in self.errors[:SHOWN_FAULTS]], self.count)
-        super().__init__(f"{self.count:,} of {total:,} jobs are not valid, nothing was stored: {shown}")
+        super().__init__(f"{self.count:,} of {total:,} jobs are not valid; nothing was stored: {shown}")
 
 
 class IdempotencyConflict(CarafeError):
@@ -179,7 +179,8 @@ class WorkerNotFound(CarafeError):
 
     def __init__(self, worker_id: UUID) -> None:
         self.worker_id = worker_id
-        super().__init__(f"no live worker {worker_id}: it has stopped, was lost or never was; `carafe workers` lists them")
+        said = "it has stopped, was lost or never existed; `carafe workers` lists them"
+        super().__init__(f"no live worker {worker_id}: {said}")
 
 
 class BulkActionNotFound(CarafeError):
@@ -201,7 +202,7 @@ class BulkActionEnded(CarafeError):
 
     def __init__(self, bulk_id: UUID, state: str) -> None:
         self.bulk_id, self.state = bulk_id, state
-        super().__init__(f"bulk action {bulk_id} is {state}: nothing of it is left to be done; start another one")
+        super().__init__(f"bulk action {bulk_id} is {state}: nothing is left to be done; start another one")
 
 
 class NotAllowedInState(CarafeError):

@@ -75,8 +75,9 @@ _registered_by: dict[str, Any] = {}
 
 
 def _again(kind: str, known: Any, function: Any) -> bool:
-    """Whether `function` defines the registered handler `known` again: with the same lines of source, after a reload of its
-    module, or in another cell of a notebook. If not, the module has two handlers with the same name."""
+    """Whether `function` is a new definition of the registered handler `known`: because it has the same lines of source,
+    because its module was reloaded, or because another cell of a notebook defines it. If not, the module has two handlers
+    with the same name."""
     if name_of(known) != name_of(function):
         return False
     code, other = (getattr(inspect.unwrap(one), "__code__", None) for one in (known, function))
@@ -101,12 +102,12 @@ def _checked(function: Callable[..., Any]) -> bool:
     """Returns whether `function` is asynchronous. Raises ``TypeError`` if it could not be called as a handler."""
     check_function("@handler", function, "the job and its context")
     if not hasattr(function, "__qualname__"):
-        raise TypeError(f"@handler: is put on a function, which child processes find by its name (got {function!r})")
+        raise TypeError(f"@handler: must decorate a function that child processes find by its name (got {function!r})")
     asynchronous = inspect.iscoroutinefunction(function)
     right, wrong = (Context, SyncContext) if asynchronous else (SyncContext, Context)
     if annotation_of_second(function) is wrong:
         written = "an `async def`" if asynchronous else "a plain `def`"
-        words = f"is {written}, which gets a {right.__name__}, and wants a {wrong.__name__}"
+        words = f"is {written}, so it gets a {right.__name__}, but its second parameter is annotated as {wrong.__name__}"
         raise TypeError(f"@handler: {name_of(function)} {words}")
     return asynchronous
 
@@ -126,7 +127,7 @@ def handler(job: type[J], *, isolation: Literal["process"] | None = None, memory
             "without it an `async def` runs on the worker's event loop and a plain `def` in a thread"
         )
     if memory_limit is not None and isolation != "process":
-        raise TypeError('@handler: memory_limit needs isolation="process": only a process of its own can be limited')
+        raise TypeError('@handler: memory_limit needs isolation="process": only a child process can be limited')
     if memory_limit is not None and not (is_whole(memory_limit) and 0 < memory_limit <= MOST_MEMORY):
         raise TypeError(f"@handler: memory_limit is a whole number of bytes, from 1 to 2**62 (got {shown(memory_limit)})")
     return Registers(job, isolation, None if memory_limit is None else int(memory_limit))

@@ -1,9 +1,9 @@
 """Hooks: functions of the application that run when a job changes its state, in the same transaction (docs/design rule 4).
 
-Hooks stand beside the job's definition (JOB_MODULES), where web, worker and steward import them, because the process that
-makes the change runs the hook. A hook that fails makes its own job fail: a success becomes a failed attempt. Some changes
-have to be made anyway and are then written without the hook. In that case the error of a dead, cancelled or retrying job
-mentions the failed hook; for a scheduled or queued job only the log does.
+Hooks are declared in the same modules as the jobs (JOB_MODULES), which web, worker and steward import, because the process
+that makes the change runs the hook. A hook that fails makes its own job fail: a success becomes a failed attempt. Some
+changes have to be made anyway and are then written without the hook. In that case the error of a dead, cancelled or retrying
+job mentions the failed hook; for a scheduled or queued job only the log does.
 """
 
 from collections.abc import Awaitable, Callable

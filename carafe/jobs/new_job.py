@@ -25,7 +25,7 @@ class NewJob:
     def __init__(self, job: Job, **options: Unpack[EnqueueOptions]) -> None:
         if not _NAMES.issuperset(options):
             unknown = sorted(options.keys() - _NAMES)
-            raise TypeError(f"there is no option {', '.join(unknown)}; there are {', '.join(ENQUEUE_OPTIONS)}")
+            raise TypeError(f"there is no option {', '.join(unknown)}; the options are {', '.join(ENQUEUE_OPTIONS)}")
         _set(self, "job", job)
         _set(self, "options", options)
 

@@ -29,13 +29,12 @@ MAX_KEY = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """All about an option except its name. `check(value, name)` returns the value to keep, or raises `InvalidOption`.
+    """Everything about an option except its name. `check(value, name)` returns the value to keep, or raises `InvalidOption`.
 
     `what` says how a value is read and shown. `least` and `most` are the bounds of a number, or of the length of a text.
-    `column` is the column that stores ``kept(value)``, and `sql` is the column's type. `default` is the value of last
-    resort: when the enqueue does not set the option, nor the job's class, nor the field of `Limits` with the option's name.
-    `label` is the option's name on pages, `help` a sentence for callers. `asked`: whether the dashboard's form has a field
-    for it.
+    `column` is the column that stores ``kept(value)``, and `sql` is the column's type. `default` is the value if the option
+    is set neither by the enqueue, nor by the job's class, nor by the field of `Limits` with the option's name. `label` is
+    the option's name on pages, `help` a sentence for callers. `asked`: whether the dashboard's form has a field for it.
     """
 
     what: Literal["moment", "duration", "text", "integer"]
@@ -54,7 +53,7 @@ class Option:
 def checked_key(key: str, option: str) -> str:
     """Returns `key`. Raises `InvalidOption` if it is not a text, is empty, too long, or not printable."""
     if not isinstance(key, str):
-        raise InvalidOption(option, f"must be a text (got {shown(key)}): str(...) makes one of an id")
+        raise InvalidOption(option, f"must be a text (got {shown(key)}): convert an id with str(...)")
     if not 0 < len(key) <= MAX_KEY or not key.isprintable():
         raise InvalidOption(option, f"must be 1 to {MAX_KEY} printable characters")
     return key
@@ -188,7 +187,7 @@ column and its field of `JobRecord` have the same name."""
 @dataclass(frozen=True, slots=True)
 class JobOptions:
     """The kind, version and options that a job's class declares. An option that the class does not set is None here; when a
-    job is enqueued, `Limits.resolve` replaces it by the default (JOB_TIMEOUT, JOB_MAX_RETRIES)."""
+    job is enqueued, `Limits.resolve` replaces it with the default (JOB_TIMEOUT, JOB_MAX_RETRIES)."""
 
     kind: str
     version: int

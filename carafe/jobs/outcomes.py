@@ -1,6 +1,6 @@
-"""The outcomes that a handler can choose besides returning a value. Raising an outcome means the same as returning it, with
-one exception. In a block of ``ctx.transaction()``, only raising it rolls the block back, and after the block the job has
-ended.
+"""The outcomes that a handler can choose besides returning a value. Raising an outcome means the same as returning it,
+except in a block of ``ctx.transaction()``: there, raise it, since only that rolls the block back. After the block the job
+has ended, and an outcome changes nothing.
 
 A handler that returns any other value ends its job as ``succeeded``, with that value as the result. Any other exception
 counts as an error: the attempt is used up, and the job is retried if attempts are left; otherwise it is ``dead``.

@@ -96,9 +96,9 @@ class JobRecord(Generic[Result]):
     cut: Annotated[
         tuple[str, ...],
         Field(
-            description="Fields that are left out (args, result) or shortened here, since they are long. In a list, these "
-            "are fields of more than 2,000 characters, which `GET /jobs/{job_id}` returns whole. Of `attempts`, an answer "
-            "has the newest 200, with some 500,000 characters in all."
+            description="Fields that are left out (args, result) or shortened here, since they are long. A list does so "
+            "with fields of more than 2,000 characters; `GET /jobs/{job_id}` returns them whole. An answer has at most the "
+            "newest 200 `attempts`, with some 500,000 characters in all."
         ),
     ] = ()
     note: Annotated[str | None, Field(description="Why the job waits or, if dead, why it cannot be retried now.")] = None
@@ -129,8 +129,8 @@ _STORED = tuple(field.name for field in fields(JobRecord) if field.name not in (
 def job_record(
     row: Mapping[str, Any], attempts: tuple[AttemptRecord, ...] = (), cut: Iterable[str] = (), **more: Any
 ) -> JobRecord:
-    """The record of a job, made from a row with the columns of carafe.store.job_columns. Accepts every value that a row can
-    hold, and redacts the secrets. The keyword arguments `more` are fields that override those of the row."""
+    """The record of a job, made from a row that has the columns of carafe.store.job_columns. Accepts every value that a row
+    can hold, and redacts the secrets. The keyword arguments `more` are fields that override those of the row."""
     secrets = tuple(pointer for pointer in row["secrets"] or () if pointer is not None)
     read = {
         "id": as_uuid(row["id"]),
@@ -167,9 +167,10 @@ def as_uuid(value: Any) -> UUID:
 
 @dataclass(frozen=True, slots=True)
 class QueueRecord:
-    """A queue: the numbers of its jobs by state, and whether it is paused. `oldest_wait` is for how many seconds the job
-    that was queued first has waited. The numbers are None if the queue was just paused or resumed and counting took too
-    long. `unchanged`, in the answer to a pause or resume: whether the queue was paused, or was running, before."""
+    """A queue: the numbers of its jobs by state, and whether it is paused. `oldest_wait` is the number of seconds that the
+    job which was queued first has waited. The numbers are None if the queue was just paused or resumed and counting took too
+    long. `unchanged`, in the answer to a pause: whether the queue was paused already; in the answer to a resume: whether it
+    was not paused."""
 
     name: str
     queued: int | None

@@ -1,9 +1,9 @@
 """Finds out whether a job's arguments, written as JSON, can be read back as the same job.
 
 For most classes no single job has to be checked: pydantic reads what pydantic has written. `traits_of` examines a class only
-one time, and finds what can make a difference: serializers that the application wrote, fields that are left out of JSON,
-names that two fields share, models that keep undeclared fields. Only the jobs of such classes are read back when they are
-enqueued (`lost`).
+once, and finds what can make a difference: serializers that the application wrote, fields that are left out of JSON, names
+that two fields share, models that keep undeclared fields. Only the jobs of such classes are read back when they are enqueued
+(`lost`).
 Must never: cost a job of any other class more than one dictionary lookup.
 """
 
@@ -24,7 +24,7 @@ from carafe.jobs.secret_fields import may_hold_secrets
 _SEQUENCES = (list, tuple, deque)
 _IDENTITY: Any = object.__eq__
 _TEXT_KEYS = frozenset({"str", "int", "bool", "uuid", "date", "datetime"})
-"""The types of dictionary keys for which two different keys of the same type never have the same text in JSON."""
+"""Types of dictionary keys: two different keys of the same one of these types never have the same text in JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ _known: dict[type[BaseModel], Traits] = {}
 
 
 def traits_of(model: type[BaseModel]) -> Traits:
-    """The traits of a class. While its annotations cannot be resolved, it counts as having all of them."""
+    """The traits of a class. A class whose annotations cannot be resolved yet counts as having all traits."""
     try:
         return _known[model]
     except KeyError:
@@ -169,8 +169,8 @@ def aliases_of(model: type[BaseModel]) -> dict[str, list[str]]:
 
 
 def shared_name(aliases: Mapping[str, list[str]]) -> tuple[str, str] | None:
-    """The names of two fields, of which the first has the second's name as an alias, or None if there are no such fields.
-    Arguments are stored under the fields' names, so the first field would be read from the second's value."""
+    """The names of two fields, if the first field has the second field's name as an alias. Returns None if there are no such
+    fields. Arguments are stored under the fields' names, so the first field would be read from the second field's value."""
     for name, keys in aliases.items():
         for key in keys:
             if key == name:
@@ -211,7 +211,7 @@ def lost(before: Any, after: Any) -> str | None:
     """The path (``items.0.name``) of a value in the object `before` that is different in `after`, the object that was read
     back from its JSON. Returns None if all values are the same.
 
-    A difference that every JSON makes does not count: a tuple may come back as a list, a time in an untyped field as text.
+    Differences that JSON always causes do not count: a tuple may come back as a list, a time in an untyped field as text.
     """
     return next(_differences(before, after, ""), None)
 

@@ -26,8 +26,8 @@ _kinds: dict[type[BaseModel], bool] = {}
 
 
 class SecretNotStorable(ValueError):
-    """A secret for which there is no JSON from which the handler would get the same secret back. `path` is the JSON pointer
-    to the secret."""
+    """Raised for a secret that the handler could not read back from JSON as the same secret, however the JSON is written.
+    `path` is the JSON pointer to the secret."""
 
     def __init__(self, path: str, words: str) -> None:
         self.path = path
@@ -48,7 +48,8 @@ def may_hold_secrets(model: type[BaseModel]) -> bool:
 
 
 def _mentions_secret(schema: Any) -> bool:
-    """Whether a pydantic schema contains a secret class anywhere: it then names the class, or the functions of `Secret`."""
+    """Whether a pydantic schema contains a secret class anywhere. Such a schema names the class, or the functions of
+    `Secret`."""
     waiting, seen = [schema], set()
     while waiting:
         node = waiting.pop()
@@ -91,7 +92,7 @@ def _inside(value: Any) -> list[Any]:
 
 def json_with_secrets(model: BaseModel) -> tuple[str, tuple[str, ...]]:
     """A model as JSON text with its secrets unhidden, and the JSON pointers to them. Raises `SecretNotStorable` when the
-    handler could not read a secret back, in whichever way it is written."""
+    handler could not read a secret back, with or without its own serializer."""
     plain = _Revealed(model, custom=False)
     if not plain.doubtful or _comes_back(model, plain.text):
         return plain.text, tuple(plain.places)
@@ -101,8 +102,8 @@ def json_with_secrets(model: BaseModel) -> tuple[str, tuple[str, ...]]:
         return custom.text, tuple(custom.places)
     raise SecretNotStorable(
         plain.doubtful[0],
-        "a secret has a serializer of its own, by which its handler would not get it back: leave the serializer out, or "
-        "read in a validator what it writes",
+        "a secret has a serializer of its own, and its handler could not read back the text that it writes: leave the "
+        "serializer out, or add a validator that reads this text",
     )
 
 
@@ -115,7 +116,8 @@ def _comes_back(model: BaseModel, text: str) -> bool:
 
 
 class _Revealed:
-    """A model's JSON with its secrets unhidden. `custom`: whether a secret that has its own serializer is written by it."""
+    """A model's JSON with its secrets unhidden. `custom`: whether a secret that has a serializer of its own is written by
+    that serializer."""
 
     def __init__(self, model: BaseModel, *, custom: bool) -> None:
         self.places: list[str] = []

@@ -53,7 +53,7 @@ def states_of(given: Iterable[State | StateName], option: str = "states") -> fro
         try:
             found.append(State(name))
         except ValueError:
-            raise InvalidOption(option, f"{str(name)[:40]!r} is not a state; there are {', '.join(State)}") from None
+            raise InvalidOption(option, f"{str(name)[:40]!r} is not a state; the states are {', '.join(State)}") from None
     return frozenset(found)
 
 
@@ -99,7 +99,7 @@ def legal(source: State | None, target: State) -> bool:
 
 
 def mermaid() -> str:
-    """The transition table as a Mermaid state diagram, as it stands in docs/state_machine.md."""
+    """The transition table as a Mermaid state diagram, as docs/state_machine.md contains it."""
     lines = ["stateDiagram-v2"]
     for move in TRANSITIONS:
         source = move.source.value if move.source else "[*]"

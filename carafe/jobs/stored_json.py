@@ -36,8 +36,8 @@ _LARGE_FLOAT = re.compile(r'"(?:[^"\\]|\\.)*"|(-?[0-9]+)(\.[0-9]+)?e\+?([1-9][0-
 
 
 def fault_of(text: str) -> str | None:
-    """The reason, in words, why this JSON text cannot be stored, or None if it can be stored. `text` was written by pydantic
-    or orjson."""
+    """A text that says why this JSON text cannot be stored, or None if it can be stored. `text` was written by pydantic or
+    orjson."""
     suspicious = "NaN" in text or "Infinity" in text or _LONG_NUMBER.search(text) is not None
     if suspicious:
         try:
@@ -173,7 +173,7 @@ def _bounded(digits: str) -> int:
 
 
 def _integer(digits: str) -> int | float | str:
-    """The number that these digits stand for. Postgres writes a double such as 1e22 with all its digits. So an integer
+    """The number that these digits represent. Postgres writes a double such as 1e22 with all its digits. So an integer
     beyond 64 bits is read as a float if a float has exactly its value. More than 4,000 digits are returned as text."""
     if len(digits) > 4_000:
         return digits  # more than Python reads

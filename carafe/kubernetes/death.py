@@ -45,7 +45,7 @@ class Death:
     finished_at: datetime | None
 
     def words(self, pod: str, node: str) -> str:
-        """The cause in words: ``out of memory: OOMKilled (exit code 137), pod 'NAME' on node 'NODE'``."""
+        """The cause as text: ``out of memory: OOMKilled (exit code 137), pod 'NAME' on node 'NODE'``."""
         text = f"out of memory: {self.reason}" if self.reason == "OOMKilled" else self.reason
         if self.exit_code is not None:
             text += f" (exit code {self.exit_code}{self._killed_by()})"

@@ -17,7 +17,7 @@ from carafe.telemetry.loggers import get_logger
 log = get_logger("carafe.kubernetes")
 
 EVERY = 5.0
-"""The least seconds between two patches."""
+"""The minimum number of seconds between two patches."""
 
 AT_LEISURE = 10.0
 """Seconds after the worker's start until the first patch, if that sets the cost to 0. A new pod has no cost, so this patch
@@ -42,7 +42,7 @@ class DeletionCost:
         self.off = False
 
     def want(self, cost: int) -> None:
-        """Request this cost for the pod. Returns at once. Of several requests, the last one counts."""
+        """Request this cost for the pod. Returns at once. If there are several requests, the last one counts."""
         with self._changed:
             if self.off or cost == self._wanted:
                 return
@@ -76,10 +76,10 @@ class DeletionCost:
             self._patch(cost)
         except NotInstalled as error:
             self.off = True
-            log.info("deletion cost is off, busy pods may be scaled in first", why=words_for_off(error))
+            log.info("deletion cost is off: busy pods may be scaled in first", why=words_for_off(error))
         except NotPermitted as error:
             if not self._refusals:
-                log.info("deletion cost is off, busy pods may be scaled in first", why=words_for_off(error))
+                log.info("deletion cost is off: busy pods may be scaled in first", why=words_for_off(error))
             self._refusals += 1
         except Exception as error:
             # The API server is away, restarting, overloaded: whatever it is, the next try may work.

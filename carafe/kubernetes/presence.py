@@ -73,7 +73,7 @@ def _trouble(spec: Mapping[str, Any], status: Mapping[str, Any], phase: str, con
         if reason and reason != "PodInitializing":
             return _said(reason, state.get("message"))
     if phase == "Pending":
-        return "scheduled, its containers are not created yet" if spec.get("nodeName") else "not scheduled yet"
+        return "scheduled; its containers are not created yet" if spec.get("nodeName") else "not scheduled yet"
     return ""
 
 

@@ -32,7 +32,8 @@ PAUSE, LONGEST_PAUSE = 1.0, 10.0
 
 
 class Source(Protocol):
-    """Where `PodWatch` gets pods from, see `carafe.kubernetes.api.Api`. The thread of `PodWatch` calls the methods."""
+    """The source from which `PodWatch` gets pods; see `carafe.kubernetes.api.Api`. The thread of `PodWatch` calls the
+    methods."""
 
     def list(self, labels: str) -> tuple[list[Any], str]:
         """Returns the pods with these labels, and the resource version from which `watch` can continue."""
@@ -102,10 +103,10 @@ class PodWatch:
                 self._version = ""
             except NotInstalled as error:
                 self.off = True
-                log.info("causes of deaths and missing pods stay unknown", why=words_for_off(error))
+                log.info("cannot find out why workers died or why pods are missing", why=words_for_off(error))
             except NotPermitted as error:
                 if not refusals:
-                    log.info("causes of deaths and missing pods stay unknown", why=words_for_off(error))
+                    log.info("cannot find out why workers died or why pods are missing", why=words_for_off(error))
                 # Begin with a list again: a resource version alone does not show whether we are permitted.
                 self.well, refusals, self._version = False, refusals + 1, ""
                 self._ended.wait(refused_pause(refusals) * self._pause / PAUSE)

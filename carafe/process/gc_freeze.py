@@ -1,7 +1,7 @@
 """Exempts a process's start-up objects (modules, routes, models, handlers) from Python's cyclic garbage collector. A full
 collection would walk all of them, block the event loop for about 100 ms, and find nothing. Collections would also run too
-often: Python's default threshold of 700 new objects is one batch of jobs, and a busy worker spent a tenth of its time on
-them.
+often: a single batch of jobs makes 700 new objects, which is Python's default threshold, and a busy worker spent a tenth of
+its time on collections.
 """
 
 import gc

@@ -26,8 +26,8 @@ def incarnation() -> str:
 
 
 def known_gone(other: str) -> bool:
-    """Returns True if the process with the incarnation `other` has certainly ended. Returns False if it still runs, and if
-    this host cannot know."""
+    """Returns True if the process with the incarnation `other` has certainly ended. Returns False if it still runs, and also
+    if this host cannot know that."""
     place, _, process = other.partition("|")
     if not process or place != _place():
         return False

@@ -34,7 +34,7 @@ ANSWER = 2.0
 
 class LoopLag:
     """Measures the lag of the event loop: how much later than due it calls a function. The method `seconds` may be called
-    from any thread, even while the loop stands still."""
+    from any thread, even while the loop is blocked."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -43,8 +43,8 @@ class LoopLag:
         self._window = clock() + WINDOW
 
     def seconds(self) -> float:
-        """Returns the greatest lag of this window and the one before, in seconds. If the event loop stands still now, the
-        time since then counts as lag."""
+        """Returns the greatest lag of this window and the one before, in seconds. If the event loop is blocked now, the time
+        since then counts as lag."""
         return max(self._worst, self._before, self._clock() - self._due)
 
     def looked(self) -> None:

@@ -8,8 +8,8 @@ from types import FrameType
 
 def ending() -> tuple[signal.Signals, ...]:
     """Returns the signals that end a process: SIGTERM, SIGINT and SIGHUP (sent when a terminal closes, and by some
-    supervisors). SIGHUP is left out if the process ignores this signal since its start (``nohup``). So call this function
-    before any signal handler is set."""
+    supervisors). SIGHUP is left out if the process has ignored this signal since its start (``nohup``). So call this
+    function before any signal handler is set."""
     hangup = getattr(signal, "SIGHUP", None)
     if hangup is None or signal.getsignal(hangup) == signal.SIG_IGN:
         return signal.SIGTERM, signal.SIGINT

@@ -53,7 +53,7 @@ def _running() -> Loops:
 
 def _show(loops: Loops) -> None:
     names = {f"{thread.ident or 0:#018x}": thread.name for thread in threading.enumerate()}
-    log.warning("stacks: the threads, whose stacks stand above", threads=names)
+    log.warning("stacks: the threads; their stacks are in the lines above", threads=names)
     for name, loop in loops.items():
         with contextlib.suppress(RuntimeError):  # its tasks change faster than they can be listed
             tasks = sorted(asyncio.all_tasks(loop), key=lambda task: task.get_name())

@@ -19,8 +19,8 @@ TASK = "carafe.run"
 
 HEAD = f'{{"headers":{{"task":"{TASK}","id":"'.encode()
 AFTER_ID = b'","shadow":"'
-"""How each message that `encode` makes begins (`HEAD`), and what follows the 36 characters of the job's id (`AFTER_ID`).
-With these a consumer finds id and kind by their position."""
+"""`HEAD` is the beginning of each message that `encode` makes, and `AFTER_ID` is the text after the 36 characters of the
+job's id. With these, a consumer finds id and kind by their position."""
 
 LONGEST = 65_536
 """The maximum number of bytes that a message may have to be decoded. A hint has about 800 bytes, and Celery's remote
@@ -66,7 +66,7 @@ def _quoted(kind: str) -> str:
 
 def _headers(trace: str) -> str:
     """Returns the trace context as message headers that Celery tools can read. `trace` is the text in the column of that
-    name: a traceparent, which a blank and a tracestate may follow."""
+    name: a traceparent, optionally followed by a blank and a tracestate."""
     parent, _, state = trace.partition(" ")
     headers = f',"traceparent":{orjson.dumps(parent).decode()}'
     return headers + (f',"tracestate":{orjson.dumps(state).decode()}' if state else "")

@@ -60,8 +60,8 @@ class Queue:
         await self.redis.llen(QUEUE)
 
     async def trouble(self, *, within: float) -> str | None:
-        """The reason why hints could not be pushed now, in words (see `redis_away.words`), or None if they could. Waits at
-        most `within` seconds. Never raises."""
+        """A text that says why hints could not be pushed now (see `redis_away.words`), or None if they could. Waits at most
+        `within` seconds. Never raises."""
         try:
             async with asyncio.timeout(within):
                 try:
@@ -115,7 +115,7 @@ class Queue:
         try:
             await self.redis.unlink(QUEUE)
         except redis_away.errors() as error:
-            log.warning("the list of a paused queue is not emptied; the steward will do it", error=redis_away.details(error))
+            log.warning("a paused queue's list was not emptied; the steward will empty it", error=redis_away.details(error))
             return False
         return True
 

@@ -11,25 +11,25 @@ from functools import cache
 
 REFUSALS = {
     "READONLY": "it is a replica and does not accept writes; REDIS_URL must name the primary",
-    "UNBLOCKED": "it has ended the commands that waited, as at a change of its role",
+    "UNBLOCKED": "it has ended the commands that waited, as it does when its role changes",
     "LOADING": "it is loading its data",
     "MASTERDOWN": "it is a replica without its primary",
     "OOM": "it is full: raise maxmemory, or let workers empty the queue",
     "NOPERM": "its user lacks a right; docs/deploy.md lists them",
     "NOAUTH": "it wants a password, and REDIS_URL has none",
     "WRONGPASS": "it does not accept the user and password of REDIS_URL",
-    "CLUSTERDOWN": "it is a cluster that is down, and a single server is needed",
-    "MOVED": "it is a cluster, and a single server is needed",
-    "ASK": "it is a cluster, and a single server is needed",
-    "CROSSSLOT": "it is a cluster, and a single server is needed",
+    "CLUSTERDOWN": "it is a cluster that is down; Carafe needs a single server",
+    "MOVED": "it is a cluster; Carafe needs a single server",
+    "ASK": "it is a cluster; Carafe needs a single server",
+    "CROSSSLOT": "it is a cluster; Carafe needs a single server",
     "MISCONF": "it cannot save its data, and refuses writes until it can",
     "NOREPLICAS": "it has too few replicas, and refuses writes",
-    "BUSY": "a script holds it up",
-    "MAXCLIENTS": "it has as many clients as it may (maxclients)",
-    "WRONGTYPE": "somebody else uses a key of ours for something else; `carafe doctor` names it",
+    "BUSY": "a script blocks it",
+    "MAXCLIENTS": "it has reached its maximum number of clients (maxclients)",
+    "WRONGTYPE": "another program uses one of Carafe's keys; `carafe doctor` names the key",
 }
-"""For each code with which an error of Redis begins: what the error says about the server, in words. MAXCLIENTS is a code of
-ours, for an error to which Redis gives none."""
+"""For each code with which an error of Redis begins: a text about what the error says about the server. Carafe itself adds
+the code MAXCLIENTS, for an error that has no code in Redis."""
 
 _NO_PASSWORD = ("Authentication required", "client already authenticated")
 """Parts of the messages that Redis sends to a client without a password: the first answers any command, the second HELLO,
@@ -81,8 +81,8 @@ def code(error: BaseException) -> str | None:
 
 
 def words(error: BaseException) -> str:
-    """Why Redis cannot be used, in words. Anybody may read the text: it contains no address, no user and no message of the
-    server."""
+    """A text that says why Redis cannot be used. Anybody may read the text: it contains no address, no user and no message
+    of the server."""
     from redis import exceptions
 
     found = code(error)
@@ -91,7 +91,7 @@ def words(error: BaseException) -> str:
     if isinstance(error, TimeoutError | exceptions.TimeoutError):
         return "no answer in time"
     if isinstance(error, exceptions.ResponseError):
-        return "it refuses what is asked of it"
+        return "it refuses Carafe's commands"
     return "it cannot be reached"
 
 

@@ -1,7 +1,7 @@
 """Clients of Redis that never retry and wait no longer than a timeout.
 
 Guarantees: when a server replies that it cannot be used, the connection to it is closed and not used again, since the host
-name may lead to another server by now.
+name may now lead to another server.
 """
 
 from typing import Any, cast

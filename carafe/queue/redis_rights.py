@@ -103,7 +103,7 @@ _CELERY = (
         "SCRIPT LOAD x",
     ),
     *_uses(
-        "answer Celery's remote control",
+        "answer commands of Celery's remote control",
         f"PSUBSCRIBE {CONTROL}",
         f"PUNSUBSCRIBE {CONTROL}",
         "LLEN check.celery.pidbox",
@@ -129,7 +129,7 @@ _STEWARD = (
 )
 
 _INSPECTING = _uses(
-    "ask by Celery's remote control",
+    "send commands by Celery's remote control",
     f"PUBLISH {CONTROL} x",
     "BLMPOP 1 1 check.celery.pidbox RIGHT COUNT 1",
 )
@@ -180,7 +180,7 @@ class Refused:
 
     @property
     def code(self) -> str | None:
-        """The code of the error, see `carafe.queue.redis_away.code`."""
+        """The code of the error; see `carafe.queue.redis_away.code`."""
         return code(self.error)
 
 
@@ -200,7 +200,7 @@ async def refused(redis: Any, uses: Sequence[Use]) -> list[Refused]:
             if isinstance(answer, RedisError):
                 raise answer
         if begun[1] not in (b"QUEUED", "QUEUED"):
-            raise ResponseError("this server keeps no transaction")
+            raise ResponseError("this server does not support transactions")
         *answers, discarded = await _asked(connection, [*(use.command for use in uses), ("DISCARD",)])
         if isinstance(discarded, RedisError):
             raise discarded

@@ -1,6 +1,7 @@
-"""What a person should look at, in words: conditions of the system, the worst first.
+"""Finds and describes the conditions of the system that a person should look at, the worst first.
 
-Each condition is one function of the same facts, so that the list of functions reads like the checks of a person on call.
+Each condition has a function, and all of these functions get the same facts. So their list reads like the checks of a person
+on call.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -40,7 +40,7 @@ FEWEST = 20
 """A new group, whose turn to be counted has not come yet, is at first counted up to this many jobs."""
 
 NEW = 5_000
-"""The most new deaths that one call reads. When there are more, all groups are searched for again."""
+"""The maximum number of new deaths that one call reads. When there are more, all groups are searched for again."""
 
 LATE = timedelta(seconds=15)
 """A new death is found if its row is committed at most this long after the job died."""
@@ -53,7 +53,7 @@ _START = ("", "", datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
 @dataclass(slots=True)
 class _Group:
     """What is known of a group. `number` is its number of jobs. `round` is the number of the call that counted the group (0:
-    none has yet), and `at` is when that call began, in monotonic seconds. `passed` is the number of the last pass through
+    not counted yet), and `at` is when that call began, in monotonic seconds. `passed` is the number of the last pass through
     all groups that found the group. `example` is its newest job."""
 
     number: int

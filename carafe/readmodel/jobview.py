@@ -1,4 +1,5 @@
-"""Reads all that is known of one job: its row, why it waits, its failed attempts, what it logged, and its timeline."""
+"""Reads everything that is known about one job: its row, why it waits, its failed attempts, what it logged, and its
+timeline."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -25,7 +26,8 @@ _DONE = {"enqueue": "enqueued"} | {action.name: action.done for action in ACTION
 
 
 async def job_view(connection: Connection, queue: Queue | None, job_id: UUID, *, max_replicas: int | None) -> JobView | None:
-    """Returns all that is known of the job; None when there is no job with this id. Raises what the database raises."""
+    """Returns everything that is known about the job; None when there is no job with this id. Raises what the database
+    raises."""
     # The version is read first: if the job changes meanwhile, the version is older than the view, never newer.
     version = (await versions(connection, [job_id])).get(job_id)
     found = await find_job(connection, job_id)

@@ -121,7 +121,7 @@ class ReadModel:
         return total(await self._counts(filter, filter.states or frozenset(State)))
 
     async def job(self, job_id: UUID) -> JobView | None:
-        """Returns all that is known of one job; None when there is no job with this id."""
+        """Returns everything that is known about one job; None when there is no job with this id."""
         async with self._connection() as connection:
             return await jobview.job_view(connection, self._queue, job_id, max_replicas=self._max_replicas)
 

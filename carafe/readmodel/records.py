@@ -20,8 +20,8 @@ Range = Literal["5m", "1h", "24h", "7d"]
 class Attention:
     """Something that a person should look at.
 
-    `text` says what it is, in words with numbers. `key` names the condition (stable, for tests and tools). `path` is the
-    page that helps, relative to the dashboard's root. `since` is when the condition began, if known.
+    `text` is a sentence with numbers that says what it is. `key` names the condition (stable, for tests and tools). `path`
+    is the page that helps, relative to the dashboard's root. `since` is when the condition began, if known.
     """
 
     key: str
@@ -64,7 +64,7 @@ class Snapshot:
     replicas_there: int | None
     leader: str | None
     redis: str | None
-    """Why Redis cannot be used, in words; None when it can."""
+    """A text that says why Redis cannot be used; None when it can."""
     rates: Rates
     drain_seconds: float | None
     """Seconds until the backlog is empty at its present rate; None when the backlog does not shrink or is empty."""
@@ -125,7 +125,8 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """All that is known of one job. `waiting` says in one sentence why the job does not run; None when it does not wait.
+    """Everything that is known about one job. `waiting` says in one sentence why the job does not run; None when it does not
+    wait.
 
     `secrets` has the names of the arguments whose values are redacted in `job.args`. `origin` is the job from which this one
     was made by "edit and run".
@@ -178,7 +179,7 @@ class DeadGroups:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A job that a worker runs, and for how many seconds it has run."""
+    """A job that a worker runs, and the number of seconds for which it has run."""
 
     id: UUID
     kind: str

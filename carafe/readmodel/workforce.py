@@ -14,7 +14,7 @@ LISTED = 500
 """The maximum number of workers that are listed. Live workers come first, then the newest."""
 
 RUNNING = 100
-"""The most running jobs of one worker that are listed."""
+"""The maximum number of running jobs that are listed for one worker."""
 
 
 async def workers(connection: Connection) -> Workers:

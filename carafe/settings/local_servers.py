@@ -20,7 +20,7 @@ SERVERS_FILE = "servers.json"
 
 
 class NoServers(SettingsError):
-    """DATABASE_URL or REDIS_URL is not set, and no `carafe dev` is running whose servers could be used."""
+    """DATABASE_URL or REDIS_URL is not set, and there is no running `carafe dev` that has these servers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,16 +144,16 @@ class _Values(BaseSettings):
     # Traces. The names that begin with OTEL_ are OpenTelemetry's own; its other ones are read by its SDK.
     tracing_sample_ratio: Ratio = Field(
         0,
-        description="Share of the requests and jobs traced with OpenTelemetry. If a request comes with a trace, its caller "
-        "has decided. 0: tracing is off, and costs nothing.",
+        description="Share of the requests and jobs traced with OpenTelemetry. Requests that come with a trace follow "
+        "their caller's choice. 0: tracing is off, and costs nothing.",
     )
     tracing_max_rate: int = Field(
         100,
         ge=1,
         le=1_000_000,
-        description="The most traces that one worker begins in a second, for jobs that were enqueued without one. Further "
-        "such jobs are not traced, so that tracing does not slow a flood of jobs down. Traces that came with their jobs "
-        "always continue.",
+        description="Maximum number of traces that one worker begins in a second, for jobs that were enqueued without one. "
+        "Further such jobs are not traced, so that tracing does not slow a flood of jobs down. Traces that came with their "
+        "jobs always continue.",
     )
     otel_exporter_otlp_endpoint: HttpUrl | None = Field(
         None,
@@ -208,8 +208,8 @@ class _Values(BaseSettings):
         None,
         ge=1,
         le=100_000,
-        description="The most workers that the autoscaler starts. Where a job waits because of this limit, Carafe says so. "
-        "Unset: the limit is not known.",
+        description="Maximum number of workers that the autoscaler starts. If a job waits because of this limit, Carafe "
+        "says so. Unset: the limit is not known.",
     )
     job_timeout: Seconds = Field(
         job_defaults.TIMEOUT, gt=0, le=job_defaults.MAX_TIMEOUT, description="Seconds that one attempt may take."
@@ -221,9 +221,10 @@ class _Values(BaseSettings):
         2,
         gt=0,
         le=DAY,
-        description="Seconds that the first retry waits at least; at most twice as long. Doubled for each retry after it.",
+        description="Minimum wait in seconds before the first retry; the maximum is twice that. Both double with each "
+        "further retry.",
     )
-    job_retry_cap: Seconds = Field(3_600, gt=0, le=30 * DAY, description="Seconds that any retry waits at most.")
+    job_retry_cap: Seconds = Field(3_600, gt=0, le=30 * DAY, description="Maximum wait in seconds before any retry.")
     job_args_limit: int = Field(
         job_defaults.ARGS_BYTES, ge=1_024, le=67_108_864, description="Bytes that a job's arguments may have as JSON."
     )
@@ -263,7 +264,7 @@ class _Values(BaseSettings):
     probe_host: str = Field(
         default_factory=_by_environment("127.0.0.1", "0.0.0.0"),
         min_length=1,
-        description="Address that a worker's health server listens on, and /metrics of any process. "
+        description="Address that a worker's health server, and /metrics of any process, listen on. "
         "Default: 127.0.0.1 in development, 0.0.0.0 in production.",
     )
     probe_port: Port = Field(8082, description="Port of a worker's health server; 0 picks a free one.")
@@ -276,8 +277,8 @@ class _Values(BaseSettings):
         1_000,
         ge=10,
         le=100_000,
-        description="The most connections that each port of the web process has at once. When another one comes, the "
-        "connection that has been silent for the longest is closed.",
+        description="Maximum number of connections that each port of the web process has at once. When another one comes, "
+        "the connection that has been silent for the longest is closed.",
     )
     api_tokens: Tokens = Field(
         (),
@@ -627,7 +628,7 @@ def _dashboard_faults(settings: _Values) -> list[tuple[str, str]]:
             )
         )
     if settings.dashboard_operators and header is None:
-        faults.append(("dashboard_operators", "goes with DASHBOARD_USER_HEADER, which is not set"))
+        faults.append(("dashboard_operators", "needs DASHBOARD_USER_HEADER, which is not set"))
     if settings.environment == "production" and not settings.dashboard_secret_keys:
         opened = next(
             (
@@ -756,7 +757,7 @@ _OF_A_LIST: dict[Any, str] = {
 
 
 def _wants(info: FieldInfo) -> str:
-    """The values that a setting accepts, in words that are made from its type and bounds."""
+    """A text that says which values a setting accepts. It is made from the setting's type and bounds."""
     kind = _kinds(info.annotation)[0]
     low, above, high = (_bound(info, name) for name in ("ge", "gt", "le"))
     reach = ""

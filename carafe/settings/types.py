@@ -273,7 +273,7 @@ def _user(value: object) -> object:
             if hashed.startswith("argon2")
             else ""
         )
-        raise ValueError(f"{_USER_FORM} ({name!r} has not an argon2 hash{eaten}; never put the password itself here)")
+        raise ValueError(f"{_USER_FORM} ({name!r} has no argon2 hash{eaten}; never put the password itself here)")
     return DashboardUser(name, _ROLES[role], hashed)
 
 
@@ -286,7 +286,7 @@ def _users(value: tuple[DashboardUser, ...]) -> tuple[DashboardUser, ...]:
 
 
 SECRET_KEY_LENGTH = 32
-"""The fewest characters that a key of DASHBOARD_SECRET_KEYS may have."""
+"""The minimum number of characters of a key in DASHBOARD_SECRET_KEYS."""
 
 
 def _secret_key(value: SecretStr) -> SecretStr:

@@ -50,7 +50,7 @@ class Analyzer(Service):
                 self._complained = True
                 log.warning(
                     "statistics of carafe.jobs are old, and this user may not ANALYZE it: make it the owner of the table, or"
-                    " on PostgreSQL 17 and later `grant maintain on carafe.jobs`; until then autovacuum sees to it",
+                    " on PostgreSQL 17 and later `grant maintain on carafe.jobs`; until then only autovacuum does this",
                     jobs=int(stale["jobs"]),
                     believed=int(stale["believed"]),
                 )

@@ -66,8 +66,8 @@ class _Batch:
 @dataclass(frozen=True, slots=True)
 class _Transaction:
     """A batch's transaction. `savepoint` opens a savepoint in it. While the context manager `by_index` is open, Postgres
-    plans statements with index scans; for connections of the pool it always does. `hooks` runs the hooks for a changed row;
-    it is None if there are no hooks."""
+    plans statements with index scans. On connections of the pool, Postgres always plans them in that way. `hooks` runs the
+    hooks for a changed row; it is None if there are no hooks."""
 
     connection: Connection
     savepoint: Callable[[], AbstractAsyncContextManager[Any]]

@@ -21,7 +21,8 @@ EXPIRE = 10.0
 
 
 class Lease:
-    """The lease with one name, as one process sees it."""
+    """One process's view of one lease, which has a name. Says whether the process holds the lease, and takes, renews and
+    releases it."""
 
     def __init__(self, database: Database, name: str, holder: UUID, holder_name: str) -> None:
         self._database, self._name, self._holder, self._holder_name = database, name, holder, holder_name

@@ -30,5 +30,5 @@ class Partitioner(Service):
             async with self._database.connection() as connection:
                 await connection.execute("select carafe.ensure_partitions($1)", AHEAD)
         except asyncpg.LockNotAvailableError:
-            log.info("partitions not made now, a lock is in the way: the next round makes them")
+            log.info("partitions not made now because a lock is in the way: the next round makes them")
         return False

@@ -1,6 +1,6 @@
 """Reads the pods of workers, as the cluster last reported them, from Postgres, where `carafe.steward.cluster` keeps them.
 
-Reading them asks the cluster's API server nothing, so it may be done by any process and often.
+Any process may read them, and as often as it likes, since that makes no request to the cluster's API server.
 """
 
 from collections.abc import Mapping
@@ -15,11 +15,11 @@ from carafe.store.database import Connection
 
 @dataclass(frozen=True, slots=True)
 class KnownPod:
-    """A worker's pod that is wanted or is being deleted.
+    """A worker's pod that the cluster should run, or that is being deleted.
 
     `trouble` says why the pod does not run, and is empty if it runs or is being deleted; `trouble_since` says since when.
-    `last_death` says in words how the pod's worker died last. `current` is False if no process watches the cluster now: then
-    all the other fields show the state at the time `seen_at`.
+    `last_death` is a text that says how the pod's worker died last. `current` is False if no process watches the cluster
+    now: then all the other fields show the state at the time `seen_at`.
     """
 
     name: str

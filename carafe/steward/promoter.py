@@ -106,7 +106,7 @@ async def run_hooks_apart(transaction: HookedTransaction, row: Mapping[str, Any]
         async with transaction.session.begin_nested():
             await run_hooks(transaction, row)
     except HookFailed as error:
-        log.error("hook failed, the job moves on without it", job_id=str(row["id"]), error=str(error))
+        log.error("hook failed; the job changes its state without it", job_id=str(row["id"]), error=str(error))
         return error
     return None
 

@@ -3,7 +3,7 @@
 Hints are popped in the order of their stamps, and each job's row has the stamp of its hint. So the hint of a queued job is
 lost if the list is empty, or if the job's stamp is older than that of the hint to be popped next. In both cases a hint
 counts as lost only after two more seconds, since a push or a claim may be under way. A stamp in the future means that the
-hint is to be pushed only then, because no worker knew the kind of job.
+hint is to be pushed at that time and not before, because no worker knew the kind of job.
 """
 
 import asyncio

@@ -23,7 +23,7 @@ class Pauses:
         self._of: dict[str, str] = {}
 
     def waits(self, service: str, error: BaseException) -> None:
-        """Note that a service cannot work now, because of an error that is expected to go away by itself."""
+        """Record that a service cannot work now, because of an error that is expected to go away by itself."""
         why = f"Postgres {words(error)}"
         new = why not in self._of.values()
         self._of[service] = why
@@ -31,7 +31,7 @@ class Pauses:
             log.warning("upkeep paused", service=service, why=why, error=details(error))
 
     def goes_on(self, service: str) -> None:
-        """Note that a service has done its work."""
+        """Record that a service has done its work."""
         if self._of.pop(service, None) is not None and not self._of:
             log.info("upkeep goes on")
 

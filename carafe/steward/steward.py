@@ -152,5 +152,5 @@ class Steward:
                 await service.pause()
             except Exception:
                 # Unexpected, and past the service's own error handling: the duty must not stay undone.
-                log.exception("upkeep failed outside of its work, it goes on", service=service.name)
+                log.exception("upkeep failed unexpectedly; it goes on", service=service.name)
                 await asyncio.sleep(FOLLOW)

@@ -1,10 +1,10 @@
 """Checks whether a job would be accepted now: rehearses an enqueue, so that the check meets the same errors as a caller.
 
 Guarantees: ``/health``, ``carafe_postgres_up`` and the dashboard's "Needs attention" all use this check, and so agree. The
-job of a rehearsal is never visible or kept. However many callers ask, only one rehearsal runs at a time, on a separate
-connection: that all connections of the pool are in use does not mean that the server is dead.
-The check fails when the server does not answer, and also for a locked table, a full disk, a missing right, or a standby for
-whose confirmation a commit waits.
+job of a rehearsal is never visible or kept. However many callers ask, only one rehearsal runs at a time. It has a connection
+of its own, so that a pool whose connections are all in use is not mistaken for a dead server.
+The check fails when the server does not answer, and also when a table is locked, the disk is full, a right is missing, or
+commits wait for a standby that does not confirm them.
 """
 
 import asyncio
@@ -34,8 +34,8 @@ this, the check could succeed on a disk that has room for the rehearsal's job, b
 
 
 async def rehearse_enqueue(connection: "Connection") -> None:
-    """Store a job, undo that, and commit the transaction. The commit writes the write-ahead log and waits for standbys, as
-    that of every job does. Raises `Unavailable`, or Postgres's own error."""
+    """Store a job, undo that, and commit the transaction. The commit writes the write-ahead log and waits for standbys, like
+    the commit of every enqueue. Raises `Unavailable`, or Postgres's own error."""
     _, row = sample(KIND)
     async with committed(connection):
         await connection.execute(f"set local lock_timeout = '{int(LOCKED * 1000)}ms'")
@@ -56,13 +56,13 @@ class Acceptance:
         self._try: asyncio.Task[float] | None = None
 
     def refused(self, error: Unavailable) -> None:
-        """Note that a real enqueue has failed with this error. It only counts if it says that the server cannot work: a
+        """Record that a real enqueue has failed with this error. It only counts if it says that the server cannot work: a
         conflict with other transactions says nothing about other jobs."""
         if isinstance(error.cause, SAID_NO):
             self._met = (time.monotonic(), error)
 
     def accepted(self) -> None:
-        """Note that a real enqueue was accepted."""
+        """Record that a real enqueue was accepted."""
         self._met = None
 
     async def require(self) -> float:
@@ -79,8 +79,8 @@ class Acceptance:
         return await asyncio.shield(running)
 
     async def trouble(self) -> str | None:
-        """The reason, in words (see `postgres_away.words`), why no job would be accepted now, or None if a job would be
-        accepted. Never raises."""
+        """A text that says why no job would be accepted now (see `postgres_away.words`), or None if a job would be accepted.
+        Never raises."""
         try:
             await self.require()
         except Exception as error:

@@ -1,8 +1,8 @@
 """The audit: who did what to which job, worker, queue or bulk action, when, from where and why.
 
 Guarantees: an action's audit row is written in the action's own transaction, so that both are committed or neither is. Rows
-are kept as long as dead jobs are (RETENTION_DEAD).
-Must never: hold a job's arguments. The only exception is a value for which the filter of a bulk action searches.
+and dead jobs are kept for the same time (RETENTION_DEAD).
+Must never: hold a job's arguments. The only exception is the value of an argument in the filter of a bulk action.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -71,8 +71,8 @@ class AuditRecord:
 
 
 _BEFORE = {"run now": "run_now"}
-"""Spellings of actions before migration 0006, and those of now. In a rollout processes of the release before go on writing
-theirs after the migration."""
+"""Spellings of actions before migration 0006, and those of now. During a rollout, processes of the previous release still
+write the earlier spellings after the migration."""
 
 
 def audit_record(row: Mapping[str, Any]) -> AuditRecord:

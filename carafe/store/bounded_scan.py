@@ -18,8 +18,9 @@ FIRST, LARGEST = 4_000, 16_000
 the first is small, a short time limit is hardly exceeded; because later ones are large, few statements are needed."""
 
 OVERRUN = 0.03
-"""How many seconds after the deadline a window is given up; the first window never is. A window can take much longer than
-expected: its rows may have to be read from disk, and it may contain many deleted rows that no vacuum has removed yet."""
+"""How many seconds after the deadline a window is given up. The first window is never given up. A window can take much
+longer than expected: its rows may have to be read from disk, and it may contain many deleted rows that no vacuum has removed
+yet."""
 
 
 class Window(NamedTuple):

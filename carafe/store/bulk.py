@@ -45,8 +45,9 @@ class BulkActionRecord:
     matched when it was started.
 
     `done` and `failed` are exact numbers of jobs. `skipped`: jobs that matched at the start, and had changed state or were
-    gone before the action reached them. Those of an action by filter are counted at its end, as what is left of `matched`;
-    if `matched` is an estimate, they are not counted. `last_error` is the reason of the last failure.
+    gone before the action reached them. The skipped jobs of an action by filter are only counted at its end: they are the
+    jobs of `matched` that were neither done nor failed. If `matched` is an estimate, they are not counted. `last_error` is
+    the reason of the last failure.
     """
 
     id: UUID
@@ -114,7 +115,7 @@ def narrow(action: Action, wanted: JobFilter) -> JobFilter:
         return wanted
     if action.unresolved:
         if wanted.resolved:
-            raise InvalidOption("resolved", "what is resolved has been discarded already")
+            raise InvalidOption("resolved", "resolved jobs have been discarded already")
         return replace(wanted, resolved=False)
     return wanted if wanted.resolved is not None or wanted.ids else replace(wanted, resolved=False)
 
@@ -135,7 +136,7 @@ async def start(
     reason: str | None,
     by: Actor,
 ) -> BulkActionRecord:
-    """Start a bulk action in the caller's transaction, see `Client.start_bulk`. Raises `InvalidOption`."""
+    """Start a bulk action in the caller's transaction; see `Client.start_bulk`. Raises `InvalidOption`."""
     action = action_named(name)
     if not isinstance(wanted, JobFilter):
         raise InvalidOption("wanted", f"must be a JobFilter (got {shown(wanted)})")
@@ -190,7 +191,7 @@ Move = Literal["bulk pause", "bulk resume", "bulk cancel"]
 async def steer(connection: Connection, bulk_id: UUID, move: Move, *, by: Actor) -> BulkActionRecord:
     """Pause, resume or cancel a bulk action, in the caller's transaction. A batch that is being done is still completed.
 
-    Returns the bulk action as it then stands. Raises `BulkActionNotFound`, or `BulkActionEnded`.
+    Returns the bulk action as it is after that. Raises `BulkActionNotFound`, or `BulkActionEnded`.
     """
     checked_actor(by, needed=True)
     row = await BULK_STEER.fetchrow(connection, id=bulk_id, state=_MOVES[move])

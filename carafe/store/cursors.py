@@ -53,4 +53,4 @@ def read_cursor(cursor: str) -> list[str]:
 
 def no_cursor() -> InvalidOption:
     """The error for a cursor that this list did not issue."""
-    return InvalidOption("cursor", "is not a cursor of this listing; use next_cursor of the page before")
+    return InvalidOption("cursor", "is not a cursor of this listing; use next_cursor of the previous page")

@@ -227,14 +227,15 @@ class Database:
     ) -> None:
         """Opens no connection yet. Raises `UrlFault` for a bad URL.
 
-        - `pool_size`: the most connections for Carafe's own statements, and as many again for sessions.
+        - `pool_size`: the maximum number of connections for Carafe's own statements, and again as many for sessions.
         - `name`: shown by ``pg_stat_activity``.
         - `command_timeout`: seconds that a statement of the pool may take (None: unbounded).
         - `server_settings`: settings of Postgres for each connection.
         - `read_only`: transactions cannot write, and a server that does not accept writes may be used.
         - `any_timestamp`: whether timestamps are read for which Python has no datetime (`carafe.timestamps`); false where
           each microsecond counts.
-        - `by_index`: whether the pool's connections plan statements as Carafe's own need it (`BY_INDEX`); sessions never do.
+        - `by_index`: whether statements are planned on the pool's connections as `BY_INDEX` says; in sessions they never
+          are.
         - `lock_timeout`: seconds that a statement of the pool waits for a lock. Keep it below `command_timeout`, so that
           Postgres itself reports that a lock was in the way and that nothing was done.
         """
@@ -373,12 +374,12 @@ class Database:
         return self._away is not None
 
     def mark_suspect(self, error: BaseException) -> None:
-        """Note that another part of the process has met `error` because Postgres does not answer, and start to probe the
+        """Record that another part of the process has met `error` because Postgres does not answer, and start to probe the
         server. Call this on the pool's own event loop."""
         self._lost(error)
 
     def _lost(self, error: BaseException) -> Unavailable:
-        """Note that a connection has failed, and start to probe whether Postgres is away. Returns the error to raise."""
+        """Record that a connection has failed, and start to probe whether Postgres is away. Returns the error to raise."""
         if isinstance(error, SAID_NO) or isinstance(error.__cause__, SAID_NO):
             # The other connections lead to the same server, and new ones may lead to another.
             self._renew()
@@ -406,7 +407,7 @@ class Database:
                 break
             except Exception as error:  # any error: if this task ended, Postgres would count as away forever
                 if self._away is None:
-                    log.warning("Postgres cannot be used, looking for it", error=details(error))
+                    log.warning("Postgres cannot be used; probing it until it can", error=details(error))
                 self._away = error
                 await asyncio.sleep(0.5)
         if self._away is not None and not self._closed:
@@ -651,23 +652,23 @@ class Lent(asyncpg.Connection):  # type: ignore[misc]  # it is generic in its st
             await super().reset(timeout=timeout)
 
     async def set_type_codec(self, *arguments: Any, **options: Any) -> None:
-        """Like asyncpg's method; also notes that the codecs were changed."""
+        """Like asyncpg's method; also records that the codecs were changed."""
         self.altered = True
         await super().set_type_codec(*arguments, **options)
 
     async def set_builtin_type_codec(self, *arguments: Any, **options: Any) -> None:
-        """Like asyncpg's method; also notes that the codecs were changed."""
+        """Like asyncpg's method; also records that the codecs were changed."""
         self.altered = True
         await super().set_builtin_type_codec(*arguments, **options)
 
     async def reset_type_codec(self, *arguments: Any, **options: Any) -> None:
-        """Like asyncpg's method; also notes that the codecs were changed."""
+        """Like asyncpg's method; also records that the codecs were changed."""
         self.altered = True
         await super().reset_type_codec(*arguments, **options)
 
 
 def _as_made(connection: Any) -> None:
-    """Note that all changes to a new connection up to now were made by Carafe, and need not be undone."""
+    """Record that all changes to a new connection up to now were made by Carafe, and need not be undone."""
     if type(connection) is Lent:
         connection.altered = False
 
@@ -694,8 +695,8 @@ def _session_given_back(connection: Any, record: Any, state: Any) -> None:
 
 
 async def plan_by_index(connection: "asyncpg.Connection[Record]") -> None:
-    """Set this connection to plan all its statements as Carafe's own need it (`BY_INDEX`). Does nothing if the connection
-    leads to a transaction pooler."""
+    """Set this connection so that all its statements are planned as `BY_INDEX` says. Does nothing if the connection leads to
+    a transaction pooler."""
     await _keep_set(connection, BY_INDEX.format(scope="session"))
 
 
@@ -720,8 +721,8 @@ five seconds."""
 class HookedTransaction:
     """A session, and the asyncpg connection that the session uses.
 
-    The application's code (a hook, a handler's block) may raise any error. It may even be one that a lost connection would
-    raise, because a service that the code calls does not answer, or because the code's own pool is empty. So the class of an
+    The application's code (a hook, a handler's block) may raise any error. It may even look like the loss of this
+    connection, when a service that the code calls does not answer, or when the code's own pool is empty. So the class of an
     error never decides what happened to this transaction; the state of its connection does.
     """
 
@@ -739,7 +740,7 @@ class HookedTransaction:
         self.begun = self.spoilt = False
 
     def met(self, error: BaseException, loss: BaseException | None) -> None:
-        """Note that a statement of the session has failed with `error`. `loss` is the error that ended the connection, or
+        """Record that a statement of the session has failed with `error`. `loss` is the error that ended the connection, or
         None if the connection still works."""
         self._loss = self._loss or loss
         found = postgres_error(error) or error
@@ -767,8 +768,8 @@ class HookedTransaction:
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Explains an error in this block whose real cause is an earlier statement that failed and whose error the
-        application's code has swallowed. Raises `StatementFailed` instead, which names that cause."""
+        """Explains an error in this block if an earlier statement is its real cause: the statement failed, and the
+        application's code swallowed that error. Raises `StatementFailed` instead, which names the cause."""
         over = self._rolled_back()
         try:
             yield
@@ -833,8 +834,8 @@ class HookedTransaction:
 
     @asynccontextmanager
     async def by_index(self) -> AsyncIterator[None]:
-        """Plan the statements in this block as Carafe's own need it (`BY_INDEX`). The application's statements, which run
-        outside the block, are planned as usual."""
+        """Plan the statements in this block as `BY_INDEX` says. The application's statements, which run outside the block,
+        are planned as usual."""
         await self.connection.execute(BY_INDEX.format(scope="local"))
         yield
         await self.connection.execute(AS_USUAL)
@@ -847,7 +848,7 @@ LOCK_WAIT = 1.0
 long."""
 
 LOCK_PAUSE = (1.0, 3.0)
-"""The least and the most seconds that a migration waits before it tries again to get a lock."""
+"""The minimum and the maximum number of seconds that a migration waits before it tries again to get a lock."""
 
 
 class MigrationFailed(CarafeError):
@@ -865,7 +866,7 @@ class MigrationBlocked(Busy):
         self.cause = None
         CarafeError.__init__(
             self,
-            f"{what} within {limit:g} s; held by {holders}. Nothing was changed by it: end that session "
+            f"{what} within {limit:g} s; held by {holders}. The migration changed nothing: end that session "
             "(`select pg_terminate_backend(PID)`) or wait for it, then run `carafe migrate` again",
         )
 

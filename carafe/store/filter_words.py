@@ -16,7 +16,7 @@ LONGEST = 500
 """The maximum number of characters of one value."""
 
 SELECTED = 10_000
-"""The most job ids in one filter."""
+"""The maximum number of job ids in one filter."""
 
 ARGUMENT = "args."
 """How the name of a condition on a job's argument begins. After this comes the name of the argument."""
@@ -42,7 +42,7 @@ class Word:
         return _READ[self.shape](self.name, value, strict)
 
     def write(self, value: Any) -> str:
-        """The text that stands for `value` in a query string. `read` turns the text into the value again."""
+        """The text that represents `value` in a query string. `read` turns the text into the value again."""
         match value:
             case bool():
                 return "true" if value else "false"
@@ -61,11 +61,13 @@ WORDS = (
     Word("error_class", "error_class", "error class", "text", "Failed with this class of error, such as ConnectTimeout."),
     Word("fingerprint", "fingerprint", "error group", "text", "Of this group of dead jobs with the same kind of error."),
     Word("text", "text", "error says", "text", "With this text in the error, whatever its case."),
-    Word("args", "argument", "args", "argument", "With exactly this value, as text, of a top-level argument (no secret)."),
+    Word(
+        "args", "argument", "args", "argument", "With exactly this text as the value of a top-level argument (not a secret)."
+    ),
     Word("worker", "worker", "worker", "id", "Runs or ran on this worker."),
     Word("since", "since", "since", "moment", "Ended (live jobs: created) then or later."),
     Word("until", "until", "until", "moment", "Ended (live jobs: created) before then."),
-    Word("resolved", "resolved", "resolved", "boolean", "Whether a dead job has been given up."),
+    Word("resolved", "resolved", "resolved", "boolean", "Whether an operator has discarded the dead job."),
     Word("id", "ids", "selected", "id", "This job.", many=True),
 )
 

@@ -39,7 +39,7 @@ SIDES: tuple[Side, Side] = ("live", "ended")
 
 
 class _NotGiven(tuple[UUID, ...]):
-    """An empty tuple that can be told from every other empty collection."""
+    """An empty tuple that differs from every other empty collection, because it is compared by identity."""
 
     __slots__ = ()
 
@@ -60,8 +60,8 @@ class JobFilter:
     or lower case) are compared with the error that ended a job; for a live job, with the error of its last failed attempt.
     `worker`: jobs that ran or run on this worker. `argument`: the name of a top-level argument and its exact value as text;
     a secret argument never matches. `resolved`: True matches only dead jobs that were discarded, False leaves those out.
-    `ids`: only jobs with these ids. An empty collection of ids raises `InvalidOption`: it would mean all jobs, where a
-    script has found none.
+    `ids`: only jobs with these ids. An empty collection of ids raises `InvalidOption`. Otherwise a script that has found no
+    job would act on all jobs.
     """
 
     states: frozenset[State] = frozenset()
@@ -88,8 +88,8 @@ class JobFilter:
 
         Names are those of `WORDS` (state, kind, …; a condition on an argument is called args.NAME), and ``search``, whose
         value is what a person typed into the search box (see `search`). Other names and empty values are ignored, and a time
-        without a time zone is in UTC. With `strict`, all three are faults, and ``search`` is not accepted: what acts on the
-        jobs must be strict. Raises
+        without a time zone is in UTC. With `strict`, all three are faults, and ``search`` is not accepted: a caller that
+        acts on the jobs must use `strict`. Raises
         `InvalidOption`, which names the field, or `InvalidFilter` for several faults.
         """
         given: dict[str, list[str]] = {}
@@ -102,7 +102,7 @@ class JobFilter:
                 typed += [value.strip()] if value.strip() else []
             elif not is_condition(name):
                 if strict:
-                    faults.append(InvalidOption(name[:LONGEST], f"is not a filter of jobs; there are {_NAMED}"))
+                    faults.append(InvalidOption(name[:LONGEST], f"is not a filter of jobs; the filters are {_NAMED}"))
             elif value.strip():
                 given.setdefault(name, []).append(value.strip())
             elif strict:
@@ -124,7 +124,7 @@ class JobFilter:
         return found
 
     def _with(self, field: str, values: Sequence[str], strict: bool) -> Self:
-        """A copy of this filter, with the condition `field` set to the values that the given texts stand for. Raises
+        """A copy of this filter, with the condition `field` set to the values that the given texts represent. Raises
         `InvalidOption`."""
         word = BY_FIELD[field]
         if not values:
@@ -337,7 +337,7 @@ def _in_json(name: str, value: Any) -> list[str]:
             if value.strip():
                 return [value.strip()]
             raise InvalidOption(name, "must not be empty")
-    raise InvalidOption(name, f"is not a field of a filter of jobs, or not of this type; there are {_LISTED}")
+    raise InvalidOption(name, f"is not a field of a filter of jobs, or not of this type; the fields are {_LISTED}")
 
 
 def _raise(faults: Sequence[InvalidOption]) -> None:

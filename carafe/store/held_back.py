@@ -34,7 +34,7 @@ class Holder:
 
     @property
     def words(self) -> str:
-        """The holder in words, for a sentence."""
+        """The holder as a part of a sentence."""
         match self.what:
             case "session":
                 return f"session {self.pid} ({self.name}, {self.state})"
@@ -60,9 +60,9 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class HeldBack:
-    """Whether vacuum is held back. `holder` holds it back: if several have done so for `LONG` seconds, the one with the
-    oldest snapshot; None if there is none. `dead_rows` is the number of dead rows in the table of live jobs. `unseen` is the
-    number of sessions whose details this user has no right to see."""
+    """Whether vacuum is held back. `holder` is what has held it back for `LONG` seconds or more; if there are several, the
+    one with the oldest snapshot; None if there is none. `dead_rows` is the number of dead rows in the table of live jobs.
+    `unseen` is the number of sessions whose details this user has no right to see."""
 
     holder: Holder | None
     dead_rows: int

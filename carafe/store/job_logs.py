@@ -1,8 +1,8 @@
 """Stores and reads what a job's handler logged: the last lines of each claim (one run of the job). A row holds a chunk: the
 lines that one claim logged between two flushes.
 
-Guarantees: lines of different claims of a job are never mixed. Lines that were written twice are read only one time. A
-reader gets the last lines of a claim, at most `MAX_LINES` and `MAX_BYTES`, and only those of the last `MAX_CLAIMS` claims.
+Guarantees: lines of different claims of a job are never mixed. Lines that were written twice are read only once. A reader
+gets the last lines of a claim, at most `MAX_LINES` and `MAX_BYTES`, and only those of the last `MAX_CLAIMS` claims.
 Must never: interpret a line. Its text is exactly what the handler logged, markup included.
 """
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 MAX_LINES = 200
 MAX_BYTES = 64 << 10
-"""The maximum number of lines (`MAX_LINES`), and the most bytes in UTF-8 (`MAX_BYTES`), that are kept of one claim. The
-last lines are kept."""
+"""The maximum number of lines (`MAX_LINES`), and of bytes in UTF-8 (`MAX_BYTES`), that are kept of one claim. The last lines
+are kept."""
 
 MAX_CLAIMS = 20
 """The maximum number of claims of one job whose lines are read: the last claims. There may be many more, since a job may
@@ -51,7 +51,7 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Lines of one claim to be stored, at least one. `failed`: whether the lines are kept as long as dead jobs are.
+    """Lines of one claim to be stored, at least one. `failed`: whether the lines have the retention of dead jobs.
 
     `kept_from` is the number of the first line of the claim that is kept: stored lines before that one are deleted. If it is
     None, no stored line has to be deleted.

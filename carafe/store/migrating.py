@@ -6,7 +6,7 @@ from carafe.settings.settings import Settings
 
 
 def migrate(settings: Settings, *, tell: Callable[[str], None] | None = None) -> list[str]:
-    """Upgrade the library's schema and the application's. Returns the steps that were done, in words. The function `tell` is
+    """Upgrade the library's schema and the application's. Returns a text for each step that was done. The function `tell` is
     called with a text that says what the migration waits for.
 
     Raises `ModuleNotUsable` if a package in MIGRATIONS cannot be found, `Unavailable`, `MigrationBlocked` and

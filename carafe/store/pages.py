@@ -1,8 +1,8 @@
 """Pages of lists of jobs. A page has live and ended jobs together, newest first, and the cursor of the next page.
 
-Guarantees: a caller that follows the cursors sees each job that does not change exactly one time. A page takes no longer
-than the time that it is given: if there is no index for the filter, only the newest rows are checked, and the page says how
-far back.
+Guarantees: a caller that follows the cursors sees each job exactly once, unless the job changes meanwhile. A page takes no
+longer than the time that it is given: if there is no index for the filter, only the newest rows are checked, and the page
+says how far back.
 """
 
 import time

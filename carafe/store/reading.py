@@ -11,8 +11,7 @@ from carafe.store.statements import ATTEMPTS, GET
 
 
 class Found(NamedTuple):
-    """The record of a job, and the row from which it was made, which has more columns (it is a row of the statement
-    `GET`)."""
+    """The record of a job, and the row of the statement `GET` from which it was made. The row has more columns."""
 
     row: Mapping[str, Any]
     record: JobRecord

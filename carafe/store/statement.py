@@ -86,7 +86,7 @@ def with_columns(text: str, place: str, lists: Mapping[str, Sequence[str]] = LIS
     def written_out(match: re.Match[str]) -> str:
         table, name = match.groups()
         if name not in lists:
-            raise ValueError(f"{place}: {match[0]} is not a list of columns; there are {', '.join(sorted(lists))}")
+            raise ValueError(f"{place}: {match[0]} is not a list of columns; the lists are {', '.join(sorted(lists))}")
         return ", ".join(f"{table}.{column}" if table else column for column in lists[name])
 
     return _LIST.sub(written_out, text)

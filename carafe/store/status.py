@@ -33,8 +33,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A pod that should run a worker but does not. `text` says why not, and `since` says since when it does
-    not."""
+    """A pod that should run a worker but does not. `text` says why it does not, and `since` is when that began."""
 
     pod: str
     phase: str
@@ -46,9 +45,9 @@ class Trouble:
 class Facts:
     """The facts in Postgres that decide whether jobs run now.
 
-    `kinds`: the kinds for which a worker that takes jobs has a handler. With each comes the newest version of its arguments
-    that such a worker knows. `wanted`: the number of replicas that the autoscaler's formula gives (None: there is no
-    autoscaler). `before`: the sample that was taken a minute before `sample`.
+    `kinds`: the kinds for which a worker that takes jobs has a handler. Each kind is mapped to the newest version of its
+    arguments that such a worker knows. `wanted`: the number of replicas that the autoscaler's formula gives (None: there is
+    no autoscaler). `before`: the sample that was taken a minute before `sample`.
     """
 
     now: datetime
@@ -131,7 +130,7 @@ async def facts(connection: Connection, *, max_replicas: int | None, queue: str 
 
 
 async def redis_trouble(queue: Queue | None) -> str | None:
-    """The reason why Redis cannot be used, in words. None if it can be used, or if `queue` is None."""
+    """A text that says why Redis cannot be used. None if it can be used, or if `queue` is None."""
     if queue is None:
         return None
     return await queue.trouble(within=REDIS_WITHIN)
@@ -139,8 +138,8 @@ async def redis_trouble(queue: Queue | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class NextHint:
-    """What is at that end of the list in Redis from which hints are popped. `stamp` is the stamp of the hint that is popped
-    next; None if the list is empty, or the message there is not a hint."""
+    """The message at the end of the list in Redis from which hints are popped. `stamp` is the stamp of the hint that is
+    popped next; None if the list is empty, or the message there is not a hint."""
 
     empty: bool
     stamp: datetime | None

@@ -22,13 +22,13 @@ from carafe.store.database import Connection, Database, HookedTransaction
 from carafe.texts import in_words
 
 HOOK_TIME = 8.0
-"""The maximum number of seconds that a hook may take; time in which the process stands still does not count. This is less
-than the 10 s after which Postgres ends an idle transaction: the connection would then be lost, and Postgres would be
-blamed instead of the hook."""
+"""The maximum number of seconds that a hook may take; time in which the process does not run does not count. This is less
+than the 10 s after which Postgres ends an idle transaction: the connection would then be lost, and Postgres would be blamed
+instead of the hook."""
 
 
 class Item(Protocol):
-    """What `move` changes the state of: any object that has a job's id."""
+    """One of the objects that `move` gets. It has the id of the job to change."""
 
     @property
     def id(self) -> UUID: ...
@@ -111,7 +111,8 @@ async def run_hooks(
     transaction: HookedTransaction, row: Mapping[str, Any], context: Context | None = None, *, looks: bool = True
 ) -> None:
     """Run the hooks for the state that the job in `row` has entered, each in a copy of `context` (None: an empty context).
-    If `looks` is true, then check that the transaction can still be committed; if not, the caller must check that.
+    With ``looks=True``, then check that the transaction can still be committed. With ``looks=False`` the caller must check
+    that.
 
     Raises `HookFailed`. If the transaction's connection shows that Postgres is the cause, raises `Unavailable`, or asyncpg's
     own error for a conflict.

@@ -152,7 +152,7 @@ def _for_a_worker(job: Waiting, facts: Facts) -> str:
         reason = f": {facts.paused_reason}" if facts.paused_reason else ""
         return f"The queue is paused since {clock(facts.paused_at, facts.now)} UTC{by}{reason}."
     if job.redis is not None:
-        return f"Redis cannot be used ({job.redis}): workers learn of no new jobs until then. The job is safe in Postgres."
+        return f"Redis cannot be used ({job.redis}): until it can, workers get no new jobs. The job is safe in Postgres."
     alive = facts.workers - facts.draining
     if alive == 0:
         return _no_workers(facts)

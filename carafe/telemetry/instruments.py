@@ -62,7 +62,7 @@ class _Named:
         self._lock = threading.Lock()
 
     def _bounded(self, labels: Labels) -> Labels:
-        """Returns the label values. If the kind is new and there are `KINDS` kinds already, `OTHER` stands in its place."""
+        """Returns the label values. If the kind is new and there are `KINDS` kinds already, `OTHER` takes its place."""
         if len(labels) != len(self.labels):
             raise ValueError(f"{self.name} has the labels {self.labels}, not {labels}")
         if self._kind is None or labels[self._kind] in _kinds:

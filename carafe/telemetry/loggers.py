@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 EVERY = 1.0
-"""The least seconds between two lines that go to standard error because the log is broken."""
+"""The minimum number of seconds between two lines that go to standard error because the log is broken."""
 
 _last = [float("-inf")]
 

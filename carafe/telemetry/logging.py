@@ -132,9 +132,9 @@ _hides: Callable[[], Callable[[Any], Any] | None] | None = None
 
 
 def hide(source: Callable[[], Callable[[Any], Any] | None]) -> None:
-    """Hide texts, such as secrets, in every log line. `source` is called for each line, in the context of the code that
-    logs it, and returns a function that returns any name or value of the line with the secrets hidden, or None if there is
-    nothing to hide. A later source replaces an earlier one."""
+    """Hide texts, such as secrets, in every log line. `source` is called for each line, in the context of the code that logs
+    it. It returns None if there is nothing to hide. Otherwise it returns a function, which is called with each name and
+    value of the line and returns it with the secrets hidden. A later source replaces an earlier one."""
     global _hides
     _hides = source
 
@@ -191,8 +191,8 @@ class _FailedRequests:
 
 
 class _Formatter(structlog.stdlib.ProcessorFormatter):
-    """Renders a record whose values cannot be shown (``"%d"`` with a text) without them. `logging` itself would write them
-    to standard error as they are, secrets and line breaks included."""
+    """Renders a record without its values if they cannot be rendered (``"%d"`` with a text, for example). `logging` itself
+    would then write the values to standard error as they are, secrets and line breaks included."""
 
     def format(self, record: logging.LogRecord) -> str:
         try:
@@ -229,8 +229,8 @@ def _beside(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[
 
 
 def _whose(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Adds the values that the sources given to `annotate` return. This happens only when a line is rendered, so that log
-    records which other code has kept stay unchanged."""
+    """Adds the values that the sources given to `annotate` return. This happens only when a line is rendered. So log records
+    stay unchanged if other code has kept them."""
     for source in _sources.values():
         for key, value in source().items():
             event.setdefault(key, value)

@@ -55,7 +55,7 @@ QUEUED = (QUEUE,)
 
 ACCEPTED = Counter(
     "carafe_jobs_accepted_total",
-    "Jobs whose row was committed, by this process; not those that a unique or idempotency key found already there.",
+    "Jobs that this process has stored. A request does not count if its key found an existing job.",
     ("queue", "kind"),
 )
 ENQUEUE_SECONDS = Histogram(
@@ -87,7 +87,7 @@ OUTCOMES = ("succeeded", "retrying", "dead")
 """Outcomes whose counters show 0 before anything was counted, so that Prometheus's ``rate()`` sees the first rise."""
 
 RUN_SECONDS = Histogram(
-    "carafe_job_run_seconds", "Time that an attempt ran, whatever came of it.", ("queue", "kind"), BOUNDS
+    "carafe_job_run_seconds", "Time that an attempt ran, whatever its outcome.", ("queue", "kind"), BOUNDS
 )
 ATTEMPTS = Histogram(
     "carafe_job_attempts", "Attempts that a job has spent when it succeeds or is dead.", ("queue", "kind"), ATTEMPT_BOUNDS
@@ -124,29 +124,29 @@ RESCUED = Counter(
     "Jobs taken from workers that were lost, by what became of them: queued, dead or cancelled.",
     ("queue", "kind", "outcome"),
 )
-WORKERS_LOST = Counter("carafe_workers_lost_total", "Workers that ended without a word.")
+WORKERS_LOST = Counter("carafe_workers_lost_total", "Workers that were lost: their heartbeats stopped without notice.")
 HINTS_REPAIRED = Counter(
-    "carafe_hints_repaired_total", "Hints that Redis had lost, or had never been given, and was given again.", ("queue",)
+    "carafe_hints_repaired_total",
+    "Hints that were pushed again, because Redis had lost them or never received them.",
+    ("queue",),
 )
 
 # Of this process.
 
-LEADER = Gauge("carafe_steward_leader", "Whether this process leads the upkeep (1) or could (0).")
-LOOP_LAG = Gauge(
-    "carafe_loop_lag_seconds", "How late the event loop of this process was at most, in the last 15 to 30 seconds."
-)
+LEADER = Gauge("carafe_steward_leader", "Whether this process leads the upkeep (1) or could lead it (0).")
+LOOP_LAG = Gauge("carafe_loop_lag_seconds", "The greatest lag of this process's event loop in the last 15 to 30 seconds.")
 POSTGRES_UP = Gauge(
     "carafe_postgres_up",
-    "Whether this process can use Postgres (1) or not (0): one that is read-only, full or locked cannot be used.",
+    "Whether this process can use Postgres (1) or not (0): a Postgres that is read-only, full or locked cannot be used.",
     merged="least",
 )
 POSTGRES_SECONDS = Gauge("carafe_postgres_ping_seconds", "Time that the last empty statement took, connection included.")
 REDIS_UP = Gauge(
     "carafe_redis_up",
-    "Whether this process can use Redis (1) or not (0): a replica, or a full one, cannot be used.",
+    "Whether this process can use Redis (1) or not (0): a Redis that is a replica or full cannot be used.",
     merged="least",
 )
-REDIS_SECONDS = Gauge("carafe_redis_ping_seconds", "Time that the last look at Redis took.")
+REDIS_SECONDS = Gauge("carafe_redis_ping_seconds", "Time that the last check of Redis took.")
 
 # Of the whole installation: exported by the leading steward alone.
 
@@ -161,14 +161,16 @@ WORKERS = Gauge("carafe_workers", "Workers that are alive.")
 WORKER_SLOTS = Gauge("carafe_worker_slots", "Slots of all workers that take jobs.")
 VACUUM_HELD = Gauge(
     "carafe_vacuum_held_seconds",
-    "How long the oldest transaction, replication slot or standby has held back vacuum (0: a minute at most).",
+    "How long the oldest transaction, replication slot or standby has held back vacuum (0: for a minute or less).",
 )
-DEAD_ROWS = Gauge("carafe_jobs_dead_rows", "Rows of live jobs that are gone and wait for a vacuum.")
+DEAD_ROWS = Gauge("carafe_jobs_dead_rows", "Dead rows in the table of live jobs, which wait for a vacuum.")
 SCALING_QUEUED = Gauge("carafe_scaling_queued", "Hints in Redis: what the autoscaler counts as waiting.", ("queue",))
-SCALING_RUNNING = Gauge("carafe_scaling_running", "What the autoscaler counts as running (over a second).", ("queue",))
+SCALING_RUNNING = Gauge(
+    "carafe_scaling_running", "Jobs that the autoscaler counts as running (for over a second).", ("queue",)
+)
 SCALING_BUSY = Gauge("carafe_scaling_busy", "Workers that the autoscaler must not remove.", ("queue",))
 REDIS_NOEVICTION = Gauge(
-    "carafe_redis_noeviction", "Whether Redis refuses writes when it is full (1), or evicts keys and hints with them (0)."
+    "carafe_redis_noeviction", "Whether Redis refuses writes when it is full (1), or evicts keys, including hints (0)."
 )
 
 LED = (

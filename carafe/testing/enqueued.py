@@ -1,4 +1,4 @@
-"""Assertions about enqueued jobs: compares stored jobs with expected ones, and describes the difference in words.
+"""Assertions about enqueued jobs: compares stored jobs with expected ones, and describes the difference.
 
 Arguments are compared as the handler would get them: the stored arguments are loaded into the job's class. The expected
 value of a secret can be given in plain text; stored secrets are never shown.

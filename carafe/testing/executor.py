@@ -48,7 +48,7 @@ class Executor:
     """A worker with one slot, without heartbeat or queue."""
 
     def __init__(self, database: Database, *, result_limit: int) -> None:
-        """`result_limit`: the most bytes of JSON that a job's result may have."""
+        """`result_limit`: the maximum number of bytes of JSON in a job's result."""
         self._database, self._result_limit = database, result_limit
         self._worker = uuid7()
 

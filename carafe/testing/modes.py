@@ -69,7 +69,7 @@ class _Assertions:
     def assert_enqueued(self, job: type[Job] | Job, /, *, count: int | None = None, **arguments: Any) -> list[EnqueuedJob]:
         """Assert that `count` jobs (None: at least one) of this class with these arguments were enqueued and committed.
 
-        Given a job object instead of a class, all its arguments must be the same. Jobs count whatever their state is by now.
+        Given a job object instead of a class, all its arguments must be the same. Jobs count in whatever state they are now.
         Returns these jobs. Raises ``AssertionError``, which lists the jobs that were enqueued instead, and ``TypeError`` for
         an argument that does not exist.
         """
@@ -81,7 +81,7 @@ class _Assertions:
         self.assert_enqueued(job, count=0, **arguments)
 
     def enqueued(self) -> list[EnqueuedJob]:
-        """Returns all jobs that were enqueued and committed since the block began, oldest first, whatever their state is by
+        """Returns all jobs that were enqueued and committed since the block began, oldest first, in whatever state they are
         now."""
         # In a thread with a connection of its own, so that tests with and without an event loop can call it alike.
         return [read(row) for row in in_thread(partial(_fetch, self._client.database.url, ENQUEUED, self._since))]

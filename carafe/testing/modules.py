@@ -1,6 +1,6 @@
 """Decides which modules and migrations a test session uses: those of pytest's options, else those of Carafe's settings.
 
-A setting that has its default is ignored if the package in that default does not exist, as in the tests of a library.
+A setting that was not changed is ignored if the package that its default names does not exist, as in the tests of a library.
 """
 
 from collections.abc import Sequence

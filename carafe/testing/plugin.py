@@ -58,7 +58,8 @@ def carafe_postgres(carafe_servers: "Servers") -> str:
 
 @pytest.fixture(scope="session")
 def carafe_redis(carafe_servers: "Servers") -> str:
-    """The URL of a Redis (Valkey). The whole session shares it; `carafe_redis_url` is emptied for each test."""
+    """The URL of a Redis (Valkey) that the whole session shares. The fixture `carafe_redis_url` empties this Redis for each
+    test."""
     return carafe_servers.redis_url
 
 

@@ -1,8 +1,8 @@
 """Queues that replace a client's queue during a test. A hint is the message that announces a job to workers: one queue drops
 all hints, the other runs the job of each hint.
 
-A hint is pushed after the commit of the job's transaction, and never after a rollback. So a job that runs when its hint
-would be pushed runs at the first moment at which a worker could run it.
+A hint is pushed after the commit of the job's transaction, and never after a rollback. So a job that `InlineQueue` runs
+begins at the moment at which a worker could begin it.
 """
 
 from collections.abc import Sequence
@@ -50,5 +50,5 @@ class InlineQueue(ManualQueue):
             try:
                 await self._executor.attempt(hint.id, hint.kind)
             except NoHandler as error:
-                log.warning("job not run, it stays queued", job_id=str(hint.id), reason=str(error))
+                log.warning("job not run; it stays queued", job_id=str(hint.id), reason=str(error))
         return True

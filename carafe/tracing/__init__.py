@@ -51,7 +51,7 @@ def start(settings: "Settings", service: str, version: str) -> None:
     one; `version` is this library's.
 
     `start` may be called several times. Then the first call's arguments are used, and tracing ends when `stop` has been
-    called as often. Raises `SettingsError` when OpenTelemetry is not installed.
+    called as many times as `start`. Raises `SettingsError` when OpenTelemetry is not installed.
     """
     global active, _users
     if settings.tracing_sample_ratio <= 0:

@@ -2,7 +2,7 @@
 handler runs.
 
 An attempt's span begins in the context of that attempt, and ends on the runner's loop. A job that is not traced costs only a
-look at its row. Of the jobs that were enqueued without a trace, some are chosen at random and traced, at most
+look at its row. Some of the jobs that were enqueued without a trace are chosen at random and traced, at most
 TRACING_MAX_RATE a second.
 """
 
@@ -101,8 +101,8 @@ class Attempts:
         }
 
     def hush(self) -> None:
-        """From now on, code in this context or a copy of it records no spans. Handlers of traced jobs still do, since each
-        has the span of its attempt."""
+        """From now on, code in this context or a copy of it records no spans. Handlers of traced jobs still record spans,
+        since each has the span of its attempt."""
         attach(self._sampling.unsampled)
 
     def begin(self, claim: Claimed) -> Traced | None:
@@ -125,8 +125,8 @@ class Attempts:
             return None
 
     def _may_begin(self) -> bool:
-        """Returns whether a new trace may begin now, since at most TRACING_MAX_RATE may begin in a second. Each call counts
-        as a trace."""
+        """Returns whether a new trace may begin now: at most TRACING_MAX_RATE traces may begin in a second. Each call counts
+        as a new trace."""
         now = time.monotonic()
         if now - self._second >= 1:
             self._second, self._left = now, self._sampling.max_rate

@@ -23,7 +23,7 @@ class Sampling:
         self.nobody = SpanContext(
             random.getrandbits(128) or 1, random.getrandbits(64) or 1, is_remote=False, trace_flags=TraceFlags(0)
         )
-        """One made-up, unsampled span that stands for every job and request that is not traced."""
+        """One made-up, unsampled span that is used for every job and request that is not traced."""
         self.unsampled = api.set_span_in_context(NonRecordingSpan(self.nobody), Context())
         self.chosen = set_value(_CHOSEN, True, Context())
         """A context without a span. A trace that begins in it is always recorded, because the random choice was made

@@ -56,7 +56,7 @@ class Tracing:
         self._close = close
 
     def sending(self, trace: str | None, jobs: int) -> "Sending | NotSending":
-        """The span of an enqueue, see `carafe.tracing.enqueue_spans`. Never raises."""
+        """The span of an enqueue; see `carafe.tracing.enqueue_spans`. Never raises."""
         try:
             return Sending(self._sampling, trace, jobs, QUEUE)
         except Exception:  # an application's own sampler or processor
@@ -69,7 +69,7 @@ class Tracing:
         return Attempts(self._sampling, QUEUE, worker, self._export_from_child)
 
     def calling(self, method: str, url: str) -> Calling:
-        """The span of an HTTP request that a handler makes, see `carafe.tracing.call_spans`."""
+        """The span of an HTTP request that a handler makes; see `carafe.tracing.call_spans`."""
         return Calling(self._sampling.tracer, method, url)
 
     def _export_from_child(self, data: dict[str, Any]) -> None:

@@ -32,7 +32,7 @@ Limit = Callable[[Settings], int]
 
 
 def one_job(settings: Settings) -> int:
-    """Returns the most bytes that a body with one job may have.
+    """Returns the maximum number of bytes of a body with one job.
 
     This is twice the limit of the stored arguments, because JSON with escapes and spaces takes more bytes than its stored
     form, plus `OVERHEAD` for everything else.
@@ -41,13 +41,13 @@ def one_job(settings: Settings) -> int:
 
 
 def many_jobs(settings: Settings) -> int:
-    """Returns the most bytes that a body with a bulk may have: `BULK_AVERAGE` for each of BULK_LIMIT jobs, plus the limit of
-    one job."""
+    """Returns the maximum number of bytes of a body with a bulk: `BULK_AVERAGE` for each of BULK_LIMIT jobs, plus the limit
+    of one job."""
     return one_job(settings) + BULK_AVERAGE * settings.bulk_limit
 
 
 def small(settings: Settings) -> int:
-    """Returns the most bytes that a body without a job's arguments may have."""
+    """Returns the maximum number of bytes of a body without a job's arguments."""
     return OVERHEAD
 
 

@@ -20,7 +20,8 @@ router = APIRouter(route_class=DocumentedRoute)
 
 
 def _selection(settings: Settings) -> int:
-    """Returns the most bytes that the body of a bulk action may have: enough for 10,000 ids of jobs and the other fields."""
+    """Returns the maximum number of bytes of the body of a bulk action: enough for 10,000 ids of jobs and the other
+    fields."""
     return 1_048_576
 
 

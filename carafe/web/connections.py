@@ -50,8 +50,8 @@ HEAD_BYTES = 65_536
 """The maximum number of bytes of a request's head: the request line and the header fields."""
 
 HEADERS = 128
-"""The most header fields of a request, with the trailer fields after a chunked body. A field costs much more memory than its
-bytes."""
+"""The maximum number of header fields of a request, including the trailer fields after a chunked body. A field costs much
+more memory than its bytes."""
 
 HEAD_TIME = 10.0
 """Seconds in which the head of a request must arrive."""

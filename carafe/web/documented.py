@@ -1,10 +1,10 @@
 """The class of the job API's routes. A request with a query parameter or a body that its operation does not document is
 refused, before the operation does anything.
 
-What is documented is read from the route itself: the parameters that its function declares, and the `parameters` and
+The documentation is taken from the route itself: the parameters that its function declares, and the `parameters` and
 `requestBody` of its `openapi_extra`. A route that describes parameters in `openapi_extra` checks its query by itself.
 Guarantees: callers are authenticated first, so a caller without a token learns nothing about parameters.
-Costs nothing for a request without a query string to an operation with a body, such as an enqueue.
+A request without a query string to an operation with a body, such as an enqueue, is not checked and costs nothing more.
 """
 
 import types
@@ -22,16 +22,16 @@ from carafe.web.authentication import authenticate
 from carafe.web.problems import invalid_request
 
 EMPTY = frozenset({b"", b"{}", b"null"})
-"""The bodies that say nothing. Many HTTP libraries send one of them with every POST, so they are accepted everywhere."""
+"""The bodies that count as empty. Many HTTP libraries send one of them with every POST, so they are accepted everywhere."""
 
 LONGEST_EMPTY = 16
 """The maximum number of bytes of a body that is looked at to see whether it is empty."""
 
 
 class DocumentedRoute(APIRoute):
-    """A route that refuses (422) query parameters and bodies that its operation does not document, and a parameter that is
-    given more than once where it has one value. Use it as ``APIRouter(route_class=DocumentedRoute)``, for routes that admit
-    callers with `Viewer` or `Operator`. Parameters of dependencies that only ``include_router`` adds are not known to it."""
+    """A route that refuses (422) query parameters and bodies that its operation does not document, and a parameter with a
+    single value that is given several times. Use it as ``APIRouter(route_class=DocumentedRoute)``, for routes that admit
+    callers with `Viewer` or `Operator`. It does not know parameters of dependencies that only ``include_router`` adds."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Returns the function that checks a request and then answers it."""

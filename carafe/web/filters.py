@@ -26,8 +26,8 @@ LONGEST_CURSOR = 500
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a request for a list asks for: the filter of jobs, which page (`cursor`), and the most jobs on that page
-    (`limit`)."""
+    """What a request for a list asks for: the filter of jobs, which page (`cursor`), and the maximum number of jobs on that
+    page (`limit`)."""
 
     filter: JobFilter
     cursor: str | None
@@ -67,13 +67,13 @@ def parameters() -> list[dict[str, Any]]:
     return [
         *map(_parameter, WORDS),
         _in_query("cursor", "`next_cursor` of the previous page.", cursor),
-        _in_query("limit", "The most jobs of a page.", number),
+        _in_query("limit", "The maximum number of jobs on the page.", number),
     ]
 
 
 def _parameter(word: Word) -> dict[str, Any]:
     if word.many:
-        return _in_query(word.name, f"{word.help} Repeat it for several.", {"type": "array", "items": word.schema()})
+        return _in_query(word.name, f"{word.help} May be given several times.", {"type": "array", "items": word.schema()})
     if word.shape == "argument":
         # Of an object in this style each member is a parameter of its own: args.NAME=VALUE.
         names = {"pattern": f"^{ARGUMENT.replace('.', '[.]')}.+$"}

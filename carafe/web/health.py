@@ -7,8 +7,8 @@ answers.
 - 200 *degraded* while Redis cannot be used (away, a replica, full, a missing right): jobs are still accepted;
 - 503 *down* when no job would be accepted: Postgres is away, full or locked, or accepts no writes.
 
-``/health`` needs no token. So its answer describes a fault in a few words only, without a server's address or message, which
-the log has.
+``/health`` needs no token. So its answer describes a fault in a few words only. The server's address and message are in the
+log.
 
 A cluster's liveness probe should request ``/livez``, which checks no server: a web process whose Postgres is away must not
 be restarted, because it can still answer that Postgres is away.

@@ -77,7 +77,7 @@ Reason = Annotated[
 _LOCATION = {"Location": {"description": "The job.", "schema": {"type": "string"}}}
 _REPLAYED = {
     "Idempotency-Replayed": {
-        "description": "`true` when the Idempotency-Key was used before and this is the first answer.",
+        "description": "`true` when the Idempotency-Key was used before: this is the answer to that earlier request.",
         "schema": {"type": "string"},
     }
 }

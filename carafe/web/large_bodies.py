@@ -129,8 +129,8 @@ class _Queue:
                 self.look()
 
     def look(self) -> None:
-        """Let waiting requests take what they need, in order, up to the first for which too little is free. Called when room
-        or a turn has become free."""
+        """Let waiting requests take what they need, in order. Stops at the first request that needs more than is free.
+        Called when room or a turn has become free."""
         # Later, smaller requests do not overtake that one: a large request would starve behind them.
         while self._waiting and not self._waiting[0][1].done() and self._waiting[0][0]():
             self._waiting.popleft()[1].set_result(None)

@@ -149,7 +149,7 @@ class JobPage(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     jobs: Sequence[JobModel]
-    next_cursor: str | None = Field(description="For the next page; null on the last.")
+    next_cursor: str | None = Field(description="The cursor of the next page; null on the last page.")
     searched_to: datetime | None = Field(
         description="No index serves the filter, so the newest jobs back to this time were searched: `next_cursor` "
         "continues there. This page may have fewer jobs than `limit`, or none."
@@ -234,7 +234,8 @@ class BulkActionModel(BaseModel):
     done: int
     skipped: int = Field(
         description="Jobs that changed state, or were gone, before this action reached them. Without `ids` in the filter, "
-        "they are counted at its end: what of `matched` was neither done nor failed, unless `matched` is an estimate."
+        "they are counted at its end: the jobs of `matched` that were neither done nor failed. They are not counted if "
+        "`matched` is an estimate."
     )
     failed: int = Field(description="Jobs that could not be changed; `last_error` has the last reason.")
     last_error: str | None
@@ -267,7 +268,7 @@ class AuditModel(BaseModel):
     action: str
     target: str = Field(description="The id or name of a job, worker, queue or bulk action.")
     reason: str | None
-    details: Mapping[str, Any] = Field(description="Further details. Of over a hundred selected jobs, only the number.")
+    details: Mapping[str, Any] = Field(description="Further details. For over a hundred selected jobs, only their number.")
     bulk: UUID | None = Field(description="The bulk action that this was part of.")
 
 
@@ -275,7 +276,7 @@ class AuditList(BaseModel):
     """A page of the audit, newest first."""
 
     rows: list[AuditModel]
-    next_cursor: str | None = Field(description="For the next page; null on the last.")
+    next_cursor: str | None = Field(description="The cursor of the next page; null on the last page.")
 
 
 class RunningModel(BaseModel):

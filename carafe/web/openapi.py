@@ -18,9 +18,9 @@ Responses = dict[int | str, dict[str, Any]]
 
 _MEANINGS: Mapping[int, str] = {
     400: "The body is not JSON, or not UTF-8.",
-    401: "No bearer token, or one that is not known.",
-    403: "The token's role does not allow this, or an open API was reached from elsewhere.",
-    404: "There is no such thing.",
+    401: "The bearer token is missing or unknown.",
+    403: "The token's role does not allow this, or an API without tokens was called from elsewhere.",
+    404: "No such job, queue, worker, bulk action or page exists.",
     409: "It conflicts with the job's state, or the Idempotency-Key was used for another request.",
     413: "The body, or a job's arguments, are over their limit.",
     415: "The body is not declared as application/json.",

@@ -1,9 +1,9 @@
-"""Axe, which finds what keeps people from using a page.
+"""Runs axe, which finds obstacles for people with disabilities on a page.
 
-Its contrast rule looks at each text for milliseconds, and pages have hundreds that differ in nothing but their words: the
-rows of a list, the head of every page. So what looks alike, each child too, and stands in what looks alike, is judged once
-for a width of the window, whatever the page, unless it is wrong: every page with it is named. All other rules see all of
-every page.
+Its contrast rule takes milliseconds for each text, and pages have hundreds of texts that differ only in their words: the
+rows of a list, the head of every page. So elements that look alike, with all their children and parents, are checked only
+once for each width of the window, on whatever page. If such an element is wrong, every page that has it is named. All other
+rules check all of every page.
 """
 
 from dataclasses import dataclass, field

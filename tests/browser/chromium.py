@@ -1,6 +1,6 @@
 """The Chromium that the tests drive: the system's where there is one, else Playwright's own (`.ci/chromium` installs it).
 
-A machine without one fails the tests with the words that say how to get it; it never skips them.
+On a machine without Chromium the tests fail with a message that says how to install it; they are never skipped.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""A shop's system as somebody on call meets it: rows in the real tables, for pages to be looked at.
+"""A shop's system as a person on call finds it: rows in the real tables, for looking at the pages.
 
 Everything is there at once: jobs in every state, some with progress, attempts and logs; dead letters in groups; bulk actions
 under way, paused and done; workers and pods, one in trouble; an hour with a deploy, a pause and an outage in its samples.

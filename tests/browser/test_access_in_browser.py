@@ -1,4 +1,4 @@
-"""Who gets in and what they may do, as a browser enforces it: cookies, forms, Origin."""
+"""Who may enter and what they may do, as far as a browser enforces it: cookies, forms, Origin."""
 
 import re
 from collections.abc import AsyncIterator

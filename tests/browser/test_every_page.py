@@ -1,4 +1,4 @@
-"""Every page, filled and empty, light and dark, wide and narrow: usable by everybody; and text stays text on all of them."""
+"""Every page, with and without data, light and dark, wide and narrow: everybody can use it, and no text becomes markup."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager

@@ -1,4 +1,5 @@
-"""Hands on the keyboard alone; arguments edited and run again, with a secret that no browser ever sees; shown as text."""
+"""The pages work with the keyboard alone. "Edit and run" keeps a secret that the browser never receives, and shows all
+arguments as text."""
 
 import json
 import re

@@ -1,4 +1,5 @@
-"""Postgres and Redis away, too many pages, the process asked to end: open pages say so and recover by themselves."""
+"""When Postgres or Redis is away, too many pages are open, or the process is asked to end, open pages say so and recover by
+themselves."""
 
 import asyncio
 import signal

@@ -1,4 +1,5 @@
-"""On call: groups of dead letters, a probe, a replay at a rate with a pause; many at once, the process killed midway."""
+"""A person on call works on groups of dead letters: a probe, a replay at a rate with a pause, bulk actions while the process
+is killed."""
 
 import asyncio
 import re

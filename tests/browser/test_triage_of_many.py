@@ -1,4 +1,4 @@
-"""Fifty thousand dead letters in four groups: seen at once, probed, replayed at a rate with a pause, or given up for a
+"""Fifty thousand dead letters in four groups are shown at once, probed, replayed at a rate with a pause, or discarded for a
 reason."""
 
 import pytest

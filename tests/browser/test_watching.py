@@ -1,4 +1,4 @@
-"""Somebody watches: a briefing from its form to its text, a running job that is cancelled, a pause; nobody reloads."""
+"""Open pages follow a briefing from its form to its text, a running job that is cancelled, and a pause, without a reload."""
 
 import re
 

@@ -1,5 +1,5 @@
-"""`carafe serve --worker --check` under wrong rights and states: each is said in words, and a worker under the same does not
-work. Under exactly the rights that the documentation lists, it says yes, and a worker works."""
+"""`carafe serve --worker --check` with missing rights and unusable servers: it names each problem, and a worker with the
+same problem runs no job. With exactly the rights that the documentation lists, the check succeeds and a worker runs jobs."""
 
 import asyncio
 import itertools
@@ -27,8 +27,8 @@ from tests.waiting import eventually
 
 pytestmark = pytest.mark.process
 
-HEARTBEAT = r"heartbeat failed, Postgres is away|not announced"
-NOT_READY = "takes no jobs, Redis cannot be used"
+HEARTBEAT = r"heartbeat failed, Postgres is away|not recorded"
+NOT_READY = "takes no jobs because Redis cannot be used"
 
 
 MIGRATED = "migrated"

@@ -1,4 +1,4 @@
-"""`carafe dev` as a process: everything in one, nothing accepted is lost whatever ends it."""
+"""`carafe dev` as a process: it runs everything, and no accepted job is lost however the process ends."""
 
 import asyncio
 import json

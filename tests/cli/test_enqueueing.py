@@ -1,4 +1,4 @@
-"""`carafe enqueue`: words become arguments, faults are told by their path and nothing is stored."""
+"""`carafe enqueue` turns words into arguments. Faults are reported with their paths, and then nothing is stored."""
 
 from datetime import UTC, datetime, timedelta, timezone
 

@@ -1,4 +1,4 @@
-"""The command line survives any row, and prints nothing that a terminal would act on."""
+"""The command line can show any row, and prints no characters that would control a terminal."""
 
 import asyncio
 import re

@@ -1,4 +1,5 @@
-"""`jobs edit` changes what is named and nothing else, whatever numbers the job holds; what it could not keep it refuses."""
+"""`jobs edit` changes only the arguments that are named, whatever numbers the job holds, and refuses a job whose other
+arguments it could not keep unchanged."""
 
 import asyncio
 import json

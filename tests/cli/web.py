@@ -1,4 +1,4 @@
-"""A web application of the tests' own: two lines, as a team with an application of its own would write it."""
+"""The tests' own web application: two lines, as a team would write them for its application."""
 
 from fastapi import FastAPI
 

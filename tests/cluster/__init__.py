@@ -1,1 +1,1 @@
-"""The proof on a real cluster (`make test-cluster`); docs/testing-on-a-cluster.md says how."""
+"""Tests on a real cluster (`make test-cluster`); docs/testing-on-a-cluster.md says how to run them."""

@@ -1,7 +1,8 @@
 """One deployment for the whole run, from nothing, in a namespace that is deleted afterwards.
 
-Every test gets it mended and with no live job; a test that needs more (no workers) says so. CLUSTER_KEEP=1 keeps the
-namespace, and uses one that a run before has kept: for work on the tests themselves. CLUSTER_NAMESPACE names it.
+Before each test, the deployment is repaired and has no live jobs; a test that needs more (no workers) says so.
+CLUSTER_KEEP=1 keeps the namespace, and uses one that a run before has kept: for work on the tests themselves.
+CLUSTER_NAMESPACE names it.
 """
 
 import os

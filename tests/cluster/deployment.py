@@ -1,7 +1,7 @@
 """The product in a namespace of the tests' own: the dev overlay, deployed by the steps of `make deploy`.
 
 What differs from the dev overlay: the namespace, the image (the same one with the tests' jobs in it), a token, and the
-jobs' modules. Everything that a test breaks, it mends through here too.
+jobs' modules. Tests also use this module to repair what they have broken.
 """
 
 import base64

@@ -1,8 +1,8 @@
 """A pod that posts jobs at a steady rate through the web Service and counts what was not accepted.
 
-Half of the requests come over connections that are kept open, the other half over a new one each, since the end of a web
-process concerns both in other ways. Nothing is repeated: a request that fails once is a failure. Ends at SIGTERM or after
-its time, whichever is first; the last lines it prints are the accepted ids and, as JSON, the summary.
+Half of the requests use connections that are kept open, and each request of the other half uses a new connection, since the
+end of a web process affects the two differently. Requests are never repeated: a request that fails once is a failure. Ends
+at SIGTERM or after its time, whichever is first; the last lines it prints are the accepted ids and, as JSON, the summary.
 
     python -m tests.cluster.load URL RATE SECONDS      (API_TOKEN in the environment)
 """

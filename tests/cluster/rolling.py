@@ -1,4 +1,4 @@
-"""A change of release under load, and what is asked of it."""
+"""A change of release under load, and the checks on it."""
 
 from collections import Counter
 from collections.abc import Callable

@@ -1,7 +1,7 @@
-"""What a change of the schema would break in the release that still runs while it is made.
+"""Finds what a change of the schema would break in the release that still runs during the change.
 
-During a rollout the old release works on the new schema, and after a rollback it does so for good. So a revision may add,
-and must leave alone what is there. Judged by the catalogs before and after, whatever statements made the difference.
+During a rollout the old release works on the new schema, and after a rollback it does so permanently. So a revision may add
+things, but must not change existing ones. The check compares the catalogs before and after, whatever the statements are.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Who reaches whom, and what a worker's token is good for: no more than it needs."""
+"""Which pods can reach which others, and that a worker's token permits no more than the worker needs."""
 
 import base64
 import json

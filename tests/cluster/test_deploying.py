@@ -1,4 +1,4 @@
-"""From nothing to a briefing, and applied while Redis is away."""
+"""A first deployment up to a finished briefing, and a deployment while Redis is away."""
 
 import time
 

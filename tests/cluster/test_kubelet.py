@@ -1,4 +1,4 @@
-"""The kubelet is restarted: containers do not notice. Only where the tests are told how to restart one."""
+"""A restart of the kubelet does not affect the containers. Runs only if the tests are told how to restart a kubelet."""
 
 import os
 import shlex

@@ -1,4 +1,4 @@
-"""What docs/deploy.md has operators do with kubectl does what it says."""
+"""The kubectl commands in docs/deploy.md do what the page says."""
 
 import json
 import secrets

@@ -1,4 +1,4 @@
-"""What the probes say is what Kubernetes does: restart a worker that stands still, keep one that is busy."""
+"""Kubernetes acts as the probes say: it restarts a worker that is blocked, and keeps one that is busy."""
 
 import time
 

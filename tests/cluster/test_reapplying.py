@@ -1,4 +1,4 @@
-"""Applying the manifests again changes no number of workers: that number is KEDA's."""
+"""Applying the manifests again does not change the number of workers, which KEDA sets."""
 
 import time
 

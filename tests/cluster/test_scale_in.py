@@ -1,4 +1,4 @@
-"""Scale-in under load takes the idle workers, also where Kubernetes would by itself take the others."""
+"""Scale-in under load removes the idle workers, also where Kubernetes by itself would remove busy ones."""
 
 import os
 import time

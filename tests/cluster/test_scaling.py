@@ -1,4 +1,4 @@
-"""Zero workers while nothing is to do, and as many as the formula asks for when there is."""
+"""There are no workers while there are no jobs, and otherwise as many as the formula asks for."""
 
 import statistics
 import time

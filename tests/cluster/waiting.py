@@ -1,7 +1,6 @@
 """Waiting for a cluster: a condition is asked again until it holds, or the deadline passes; or watched for a while.
 
-Deadlines are generous: they say when a test has failed, not how fast the cluster is. What took how long stands in the
-report.
+Deadlines are generous: they say when a test has failed, not how fast the cluster is. The report has the measured times.
 """
 
 import time

@@ -1,1 +1,1 @@
-"""The dashboard's frame: who gets in, what every answer carries, streams, mounting, outages."""
+"""The dashboard as a whole: access, the headers of every answer, streams, mounting, outages."""

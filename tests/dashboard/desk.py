@@ -1,4 +1,4 @@
-"""A page of an application's own, as these tests need one: it shows who looks, and counts what was done."""
+"""A page that an application adds, for these tests: it shows the viewer's name and counts the actions."""
 
 from pathlib import Path
 

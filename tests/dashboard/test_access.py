@@ -1,4 +1,4 @@
-"""Who gets in, who may act, and what an unsafe request has to show."""
+"""Who may enter, who may act, and what a request that changes something must carry."""
 
 from collections.abc import AsyncIterator
 from typing import Any

@@ -1,4 +1,5 @@
-"""Charts draw what a series says: positions, gaps, steps, marks, and the same numbers in words and in the table."""
+"""Charts agree with their series: positions, gaps, steps, markers, and the same numbers in the description and in the
+table."""
 
 import re
 from collections.abc import Callable
@@ -135,7 +136,7 @@ def test_a_series_without_anything_says_so() -> None:
 
 def test_the_description_and_the_table_say_the_same_numbers() -> None:
     charts = draw(series([point(0, queued=1200.0), point(1, queued=42.0), point(2)]))
-    assert "Queued: 42 last, at most 1,200 at 14:00:00 UTC." in panel(charts, "backlog").description
+    assert "Queued: last value 42, maximum 1,200 at 14:00:00 UTC." in panel(charts, "backlog").description
     column = [key for key, _ in charts.columns].index("queued")
     assert [row.cells[column] for row in charts.rows] == ["–", "42", "1,200"], "newest first"
     assert line(charts, "queued").latest == "42"

@@ -1,4 +1,4 @@
-"""The colours of the style sheet reach AA contrast in both themes: 4.5 for text, 3 for what is drawn or framed."""
+"""The colours of the style sheet reach AA contrast in both themes: 4.5 for text, 3 for drawings and borders."""
 
 import re
 

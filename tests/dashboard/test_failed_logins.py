@@ -1,4 +1,4 @@
-"""Guessing a password gets slower and slower, for anyone who guesses and for nobody else; and nobody is ever locked out."""
+"""Guessing a password gets slower and slower, but only for the person who guesses, and nobody is ever locked out."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""What every answer carries, and what may be kept."""
+"""The headers of every answer, and which answers may be cached."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every page, list, answer and stream survives any row, and shows it."""
+"""Every page, list, answer and stream can show any row."""
 
 from collections.abc import AsyncIterator
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""The dashboard under a path of another application: everything is found there, and it ends with that application."""
+"""The dashboard under a path of another application: all its URLs work there, and it ends with that application."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""Postgres or Redis away: the page says so, in words, and is itself again when they are back, without being restarted."""
+"""While Postgres or Redis is away, the page says so, and it works again without a restart when they are back."""
 
 import json
 from collections.abc import AsyncIterator

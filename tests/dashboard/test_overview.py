@@ -1,4 +1,5 @@
-"""The overview over HTTP: counters that link, live parts alone, ranges, pausing and resuming with who and why."""
+"""The overview over HTTP: links of counters, requests for a live part only, ranges, and who paused and resumed the queue and
+why."""
 
 import re
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,5 @@
-"""A job's page is at most twice its arguments, and a megabyte; what it leaves out is a link away."""
+"""A job's page has at most twice the size of its arguments, and at most a megabyte; it links to everything that it leaves
+out."""
 
 from typing import Any
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""The form of a job's arguments: what its fields are, and that editing nothing changes nothing."""
+"""The form for a job's arguments: its fields, and that a form which is submitted unchanged changes nothing."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The briefings page, the example of a page of an application's own: ask for a briefing, see it completed or failed."""
+"""The briefings page, an example of a page that an application adds: request a briefing, and see it completed or failed."""
 
 import re
 from collections.abc import AsyncIterator

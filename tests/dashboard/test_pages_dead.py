@@ -1,4 +1,4 @@
-"""Dead letters: groups, a probe whose outcome shows in place, replay at a rate, discard; and bulk actions as such."""
+"""The pages of dead letters (groups, a probe and its outcome, replay at a rate, discard) and of bulk actions."""
 
 import re
 from html import unescape

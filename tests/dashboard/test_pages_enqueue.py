@@ -1,4 +1,4 @@
-"""Enqueue from a form, and edit and run: what is filled in becomes a job, what is wrong stands at its field."""
+"""The forms "Enqueue" and "Edit and run": the values become a job, and each fault is shown at its field."""
 
 from html import unescape
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""The list of jobs, a job's page, and what they do: over HTTP, as a browser without JavaScript would use them."""
+"""The list of jobs, a job's page and their actions, over HTTP as a browser without JavaScript uses them."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""Behind a proxy that takes a path away: every link, form, redirect, cookie and stream keeps to that path."""
+"""Behind a proxy that removes a prefix from each path: every link, form, redirect, cookie and stream has that prefix."""
 
 import re
 from collections.abc import AsyncIterator

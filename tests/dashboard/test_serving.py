@@ -1,4 +1,5 @@
-"""The dashboard of real processes: beside the web, alone, in `carafe dev`; with open pages each exits at once."""
+"""The dashboard in real processes: with the web application, alone, and in `carafe dev`. Each process exits at once, even
+while pages are open."""
 
 import asyncio
 import signal

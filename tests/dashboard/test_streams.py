@@ -1,4 +1,5 @@
-"""Streams tell what changed, to as many as allowed, as long as they are signed in, and never hold an exit up."""
+"""Streams announce changes, to at most the permitted number of pages and only while the viewer is signed in, and never delay
+the process's exit."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The dashboard's own templates: whatever a value holds is shown as text, and nothing stands inline that the CSP forbids."""
+"""The dashboard's own templates show every value as text, and have no inline code or styles that the CSP forbids."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The manifests under deploy/ as objects, read file by file: a bare machine has no kustomize.
+"""The manifests under deploy/ as objects. They are read file by file, since a bare machine has no kustomize.
 
 `rendered` asks kubectl for an overlay as the cluster would get it; tests that need it are skipped where there is none.
 """

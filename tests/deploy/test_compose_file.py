@@ -1,4 +1,5 @@
-"""docker-compose.yml against the code: names that are settings, times that fit together, nothing open to the network."""
+"""docker-compose.yml agrees with the code: its variables are settings, its times fit together, and no port is open to the
+network."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What enters the image, and what it promises to anyone who runs it. Needs no Docker: the files themselves are read."""
+"""What the image contains, and how it behaves when it is run. Needs no Docker: the tests read the files."""
 
 import re
 import tomllib

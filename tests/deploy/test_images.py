@@ -1,4 +1,4 @@
-"""Which images run: each by a version or a digest, none `latest`, wherever one is named."""
+"""Every image that is named anywhere has a version or a digest, and none is `latest`."""
 
 import re
 from collections.abc import Iterator

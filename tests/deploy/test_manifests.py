@@ -1,4 +1,4 @@
-"""What every manifest keeps to: Pod Security restricted, limits, no number of workers, no secret in production."""
+"""Rules that every manifest follows: Pod Security restricted, limits, no number of workers, no secret in production."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The numbers and names that stand in several places agree: manifests, code, Makefile."""
+"""Numbers and names that occur in several places (manifests, code, Makefile) agree."""
 
 import math
 import re

@@ -1,4 +1,5 @@
-"""The users of Redis may do what they must, on a real server: a worker as `carafe`, the autoscaler's count as `keda`."""
+"""The users of Redis have the rights that they need, on a real server: a worker as `carafe`, the autoscaler's count as
+`keda`."""
 
 import asyncio
 import subprocess

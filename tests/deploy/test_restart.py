@@ -1,4 +1,5 @@
-"""The first process of the containers under `tilt up`: it starts the command again at SIGHUP, and is else not there."""
+"""The first process of the containers under `tilt up`: it starts the command again at SIGHUP, and otherwise changes
+nothing."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""Who is given which secret: what lets people in is web's alone, and no job's code can read it."""
+"""Which pods get which secrets: only web has the secrets for signing in, and no job's code can read them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The paths that Kubernetes asks of web are answered while neither Postgres nor Redis is there."""
+"""Web answers the paths that Kubernetes probes, even while Postgres and Redis are away."""
 
 import httpx
 

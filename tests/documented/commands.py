@@ -1,4 +1,5 @@
-"""The commands of the documentation: what stands in its fenced blocks marked `sh` or `console`, and indented in a README."""
+"""The commands of the documentation: the lines of its fenced blocks marked `sh` or `console`, and indented blocks in a
+README."""
 
 import re
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ STARTS = (
     "redis-cli",
     ".venv/bin/",
 )
-"""What begins a line that is a command, wherever it stands."""
+"""The beginnings of lines that are commands, in any block."""
 
 _BLOCK = re.compile(r"^(?P<indent> *)```(?P<marked>\w*)[^\n]*\n(?P<text>.*?)^ *```", re.MULTILINE | re.DOTALL)
 

@@ -1,7 +1,8 @@
-"""What is done with each documented command: run in its smallest form, or left out for a reason that stands here.
+"""What the tests do with each documented command: they run it in its smallest form, or leave it out for a reason that is
+given here.
 
-A form is the first of `FORMS` whose pattern the whole command matches. What no form knows fails its test: add a form for
-a new command here, which says how to run it or why it cannot run.
+A command's form is the first of `FORMS` whose pattern matches the whole command. A command without a form fails its test:
+add a form here, which says how to run the command or why it cannot be run.
 """
 
 import re

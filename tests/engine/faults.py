@@ -1,4 +1,4 @@
-"""Unexpected faults of ours, on demand: a test pushes a name to the list ``faults`` in Redis.
+"""Makes unexpected faults in Carafe's own code: a test pushes the name of a fault to the list ``faults`` in Redis.
 
 Named in HANDLER_MODULES by the test that wants them.
 """

@@ -1,4 +1,4 @@
-"""The jobs of `test_hiding` (JOB_MODULES): each is given a secret, and lets it out."""
+"""The jobs of `test_hiding` (JOB_MODULES): each gets a secret and reveals it."""
 
 from typing import Annotated
 

@@ -1,7 +1,7 @@
-"""Handlers that do to their worker what must not matter to it (HANDLER_MODULES).
+"""Handlers that try to harm their worker, which must not be affected (HANDLER_MODULES).
 
-`ACTS` has what every mode can do, `ON_THE_LOOP` what needs an event loop. Each act says with which words its attempt must
-fail (`words`); None: it must succeed.
+`ACTS` has what every mode can do, `ON_THE_LOOP` what needs an event loop. Each act has the text with which its attempt must
+fail (`words`), or None if the attempt must succeed.
 """
 
 import asyncio

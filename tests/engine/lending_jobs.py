@@ -1,4 +1,4 @@
-"""Kinds whose hooks and handlers do to what they are lent what careless code does (JOB_MODULES)."""
+"""Kinds whose hooks and handlers treat borrowed transactions and connections as careless code does (JOB_MODULES)."""
 
 import asyncio
 import functools

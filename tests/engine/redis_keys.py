@@ -1,4 +1,4 @@
-"""Which keys may stand in Redis without a time to live; docs/redis-keys.md says what each is."""
+"""The keys that may be in Redis without a time to live; docs/redis-keys.md explains each."""
 
 from fnmatch import fnmatchcase
 from typing import Any

@@ -1,5 +1,5 @@
-"""A stand-in for a Redis in a state that a Valkey of the tests cannot be brought into: before it, every command is answered
-with that state's error. Otherwise a proxy to the real one."""
+"""Imitates a Redis in a state that the tests cannot bring about in a real one: it answers every command with that state's
+error. Otherwise it is a proxy to the real one."""
 
 import asyncio
 import contextlib

@@ -1,6 +1,6 @@
 """A fault: the reply of the first claim that takes something reaches the worker only when the gate `LATE` is open.
 
-Named in HANDLER_MODULES by the test that wants it; no network can be told to delay just this.
+A test that wants it names it in HANDLER_MODULES. (A proxy could not delay this reply alone.)
 """
 
 from collections.abc import Sequence

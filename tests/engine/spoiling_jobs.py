@@ -1,4 +1,4 @@
-"""Kinds whose handlers spoil what their worker's process is made of (JOB_MODULES)."""
+"""Kinds whose handlers change process-wide state of their worker (JOB_MODULES)."""
 
 from carafe import Job
 

@@ -1,4 +1,4 @@
-"""A fault: writing some ends meets an unexpected error, until Redis has the key ``mended``.
+"""A fault: writing some ends raises an unexpected error, until Redis has the key ``mended``.
 
 Named in HANDLER_MODULES by the test that wants it. The end of a job of `OnRedis` fails, alone and in every batch.
 """

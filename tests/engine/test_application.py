@@ -1,4 +1,4 @@
-"""The Celery application in this process: it works on the settings that it was given last, and on nothing else."""
+"""The Celery application in this process: it uses only the settings that it was given last."""
 
 from typing import Any
 

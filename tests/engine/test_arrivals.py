@@ -1,4 +1,4 @@
-"""The arrivals alone: whatever becomes of a claim, its hints are claimed, given back, or counted as dropped."""
+"""`Arrivals` alone: whatever happens to a claim statement, its hints are claimed, given back, or counted as dropped."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,5 @@
-"""Nothing hides from the autoscaler: what no slot runs is in the list (docs/design rule 5). No steward: it would push."""
+"""Nothing hides from the autoscaler: the hint of every job that no slot runs is in the list (docs/design rule 5). There is
+no steward here, since it would push hints."""
 
 from typing import Any
 

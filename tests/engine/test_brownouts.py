@@ -1,6 +1,6 @@
-"""Postgres or Redis does not answer, or slowly, while a worker runs: it lives on, loses nothing, and spends no attempt.
+"""While Postgres or Redis answers slowly or not at all, a worker continues to live, loses nothing, and spends no attempt.
 
-The worker and the steward reach the servers by ways that are stalled and slowed here; the client goes straight. Seconds are
+The worker and the steward use connections that are stalled and slowed here; the client connects directly. Seconds are
 printed (``pytest -s``), never asserted.
 """
 
@@ -132,7 +132,7 @@ async def test_a_silent_postgres_costs_no_attempt_whatever_the_worker_was_doing(
     redis_connection.rpush(f"running {memory}", "go")
     await all_succeed(client, [running.id])
     assert steward.rescuer.rescued == rescued
-    assert not worker.events("this worker was declared lost and comes back")
+    assert not worker.events("this worker was declared lost, but it lives and takes jobs again")
     assert_alive(worker)
 
 

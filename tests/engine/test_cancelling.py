@@ -1,4 +1,4 @@
-"""Cancelling a running job stops it in the way of its mode; a waiting one never starts."""
+"""A cancelled running job is stopped in the way that its isolation mode allows; a cancelled waiting job never starts."""
 
 import psutil
 import pytest

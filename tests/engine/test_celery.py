@@ -1,4 +1,5 @@
-"""Celery's own command line stays true: what it shows is what runs, and what cannot be honoured is refused in words."""
+"""Celery's own command line shows the jobs that run, and refuses options and commands that a Carafe worker does not support,
+with a message."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""How a child ended, in words: when the kernel killed it for lack of memory, that is what is said."""
+"""The text that says how a child ended, for example that the kernel killed it for lack of memory."""
 
 import signal
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A child process begins its job only while there is a parent to answer to, and is ended without waiting."""
+"""A child process begins its job only while its parent lives, and is ended without waiting."""
 
 import os
 import signal

@@ -1,4 +1,5 @@
-"""The table of outcomes agrees with the table of transitions, and what a handler says becomes the end that it asks for."""
+"""The table of outcomes agrees with the table of transitions, and the outcome that a handler requests becomes the end of its
+attempt."""
 
 from datetime import timedelta
 from typing import Any

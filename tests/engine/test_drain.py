@@ -146,7 +146,7 @@ async def test_a_handler_that_blocks_the_loop_does_not_hold_up_the_end(
     await eventually(lambda: _begun(effects, job.id))
     worker.signal()
     assert await worker.ended() == 0, worker.log
-    assert worker.events("ending while a handler holds the event loop: the steward will rescue the worker's jobs")
+    assert worker.events("ending while a handler blocks the event loop: the steward will rescue the worker's jobs")
     # It has said goodbye all the same, so that its jobs are rescued at once.
     assert await state_of(worker, database) == "stopped"
 
@@ -222,7 +222,7 @@ async def test_an_operator_drains_one_worker_and_the_others_go_on(
         # The node goes too: its first signal does not count as a second one, and the job still has its time.
         await client.drain_worker(worker_id, by=Actor("ana", "api"))
         worker.signal()
-        await eventually(lambda: bool(worker.events_like("asked to end while an operator's drain")))
+        await eventually(lambda: bool(worker.events_like("asked to end during a drain that an operator requested")))
         assert not worker.events("asked again to drain")
     assert await worker.ended() == 0
     record = await client.get(job.id)

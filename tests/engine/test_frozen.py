@@ -1,4 +1,5 @@
-"""A worker that is frozen for longer than the steward's patience: its job runs elsewhere, and it writes nothing later."""
+"""A worker that is frozen for longer than the steward's patience: its job runs elsewhere, and the worker's later writes
+change nothing."""
 
 import signal
 from typing import Any
@@ -50,7 +51,7 @@ async def test_a_frozen_worker_loses_its_job_and_writes_nothing_over_the_new_own
             assert (await client.get(job.id)).state is State.RUNNING
     before = await client.wait(job.id, timeout=60)
     frozen.signal(signal.SIGCONT)
-    await eventually(lambda: frozen.events("this worker was declared lost and comes back"), 60)
+    await eventually(lambda: frozen.events("this worker was declared lost, but it lives and takes jobs again"), 60)
     await owner.stop()
 
     # The woken one works again, and what the new owner wrote stands.
@@ -85,7 +86,7 @@ async def test_a_claim_that_was_under_way_when_its_worker_was_declared_lost_begi
         async with database.acquire() as connection, connection.transaction():
             await connection.execute("update carafe.workers set state = 'lost' where pid = $1", worker.pid)
             await connection.execute("update carafe.jobs set state = 'queued', worker = null where id = $1", job.id)
-        await eventually(lambda: worker.events("this worker was declared lost and comes back"))
+        await eventually(lambda: worker.events("this worker was declared lost, but it lives and takes jobs again"))
         beats = await database.fetchval("select beat_at from carafe.workers where pid = $1", worker.pid)
 
         async def trusted_again() -> bool:

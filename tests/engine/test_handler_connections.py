@@ -1,4 +1,5 @@
-"""Handlers have connections of their own, one a slot; what they leave open is closed, named, and nobody else's loss."""
+"""Handlers have connections of their own, one for each slot. Connections that a handler leaves open are closed and logged,
+and no other job lacks one."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The pace of a worker's heartbeat."""
+"""How often a worker's heartbeat is sent."""
 
 import asyncio
 import time

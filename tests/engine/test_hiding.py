@@ -1,4 +1,5 @@
-"""The values of secret fields stand in nothing that an attempt leaves, however it ends and wherever it runs."""
+"""Nothing that an attempt stores or logs contains the values of secret fields, however the attempt ends and wherever it
+runs."""
 
 import random
 from functools import partial

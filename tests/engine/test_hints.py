@@ -1,4 +1,4 @@
-"""A hint is only a hint: a bad, double or stale one is dropped and counted, and holds nobody up."""
+"""A hint is only a hint: a malformed, repeated or stale hint is dropped and counted, and delays no job."""
 
 from typing import Any
 from uuid import uuid4

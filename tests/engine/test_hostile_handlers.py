@@ -1,6 +1,6 @@
 """A handler can do nothing to its worker but end its own job (docs/design rule 10).
 
-One worker bears everything below. Each hostile job ends once, with words that name its cause, and an ordinary job after it
+One worker runs everything below. Each hostile job ends once, with words that name its cause, and an ordinary job after it
 runs as ever; at the end the worker has as many slots, threads, descriptors, children and connections as before.
 """
 
@@ -156,7 +156,7 @@ async def test_who_cancels_everybody_costs_the_neighbours_nothing(
     record = await once.wait(neighbour.id, timeout=20)
     assert (record.state, record.result, record.attempt, record.attempts) == (State.SUCCEEDED, "waited", 1, ())
     assert record.releases == 0
-    event = "a handler has tried to cancel tasks that are not its own: they go on"
+    event = "a handler has tried to cancel tasks that are not its own: the tasks go on"
     await eventually(lambda: worker.events(event, job_id=str(culprit.id)))
 
 
@@ -169,7 +169,7 @@ async def test_who_waits_for_everybody_is_stopped_alone(
     job = await once.enqueue(Joins())
     record = await once.wait(job.id, timeout=20)
     assert (record.state, record.error) == (State.DEAD, "the attempt took longer than its timeout of 1 s")
-    assert worker.events_like("a handler that is to stop waits for tasks that are not its own")
+    assert worker.events_like("a handler cannot be stopped because it waits for tasks that are not its own")
     redis_connection.rpush("joined", "go")
     record = await once.wait(neighbour.id, timeout=20)
     assert (record.state, record.result, record.releases) == (State.SUCCEEDED, "waited", 0)
@@ -181,7 +181,7 @@ async def test_who_blocks_the_loop_is_named_and_postgres_is_not(
     once: Client, worker: WorkerProcess, database: Any, becomes: States
 ) -> None:
     job = await once.enqueue(HostileAsync(what="blocks its loop"))
-    event = "a handler blocks the event loop: nothing else of this worker goes on until it awaits something"
+    event = "a handler blocks the event loop: this worker does nothing else until it awaits something"
     (line,) = await eventually(lambda: worker.events(event, job_id=str(job.id)))
     assert (line["kind"], line["attempt"]) == ("hostile.async", 1)
     assert "blocks_its_loop" in line["stack"]
@@ -210,7 +210,7 @@ async def test_what_belongs_to_the_process_is_put_back(once: Client, worker: Wor
     for what in ("closes the standard descriptors", "reconfigures logging", "disables garbage collection"):
         job = await once.enqueue(HostileThread(what=what))
         ended_once(await once.wait(job.id, timeout=20), None)
-    event = "a handler has changed what belongs to the whole process: put back"
+    event = "a handler has changed state of the whole process: restored"
 
     def put_back() -> bool:
         found = {what for line in worker.events(event) for what in line["what"]}
@@ -236,8 +236,8 @@ async def test_afterwards_the_worker_has_what_it_had(
 
     await eventually(same, within=20)
     assert worker.probe("/readyz") == (200, "ok")
-    assert not worker.events("an attempt has ended without an end, it counts as failed")
-    assert not worker.events("the end of an attempt could not be made, it counts as failed")
+    assert not worker.events("an attempt has ended without an outcome: it failed")
+    assert not worker.events("the outcome of an attempt could not be read; it counts as failed")
 
 
 async def test_a_hangup_drains_and_sigusr1_shows_the_stacks(

@@ -1,5 +1,5 @@
-"""Anyone who can write to Redis can send a worker anything: it goes on, logs it once a flood, and obeys nothing
-but the five commands of Celery's remote control that remain."""
+"""Anyone who can write to Redis can send a worker any message. The worker continues, logs a flood of messages once, and
+executes only five commands of Celery's remote control."""
 
 import asyncio
 import bz2
@@ -189,7 +189,7 @@ async def test_a_key_of_celerys_that_is_somebody_elses_keeps_no_worker_from_its_
         worker = await start_worker()
         job = await client.enqueue(NoOp())
         assert (await client.wait(job.id, timeout=20)).state is State.SUCCEEDED
-        assert worker.events(CONTROL, reason="a table of Celery's is somebody else's key")
+        assert worker.events(CONTROL, reason="another program uses the key of one of Celery's tables")
         await worker.stop()
     finally:
         redis_connection.delete(*taken)

@@ -1,4 +1,4 @@
-"""How much a worker takes: what it has judged to fit is not pushed back again."""
+"""How many hints a worker takes: hints for which it had room are not pushed back."""
 
 from collections import Counter
 from collections.abc import Callable

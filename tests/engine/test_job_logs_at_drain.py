@@ -1,4 +1,5 @@
-"""What was logged last is stored before a worker ends, or given up: no end and no drain waits for it. Each test ends
+"""The last log lines are stored before a worker ends, or dropped: no end of a job and no drain waits for them. Each test
+ends
 a worker of its own."""
 
 from typing import Any

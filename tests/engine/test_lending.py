@@ -1,5 +1,5 @@
-"""What is lent to the application's code (the transaction of a change of state, connections) comes back as it was, or its
-job hears of it, once and in words; nobody else does."""
+"""What Carafe lends to the application's code (the transaction of a change of state, connections) comes back unchanged. If
+it does not, only that job gets an error, once and with an explanation."""
 
 from typing import Any
 
@@ -44,10 +44,10 @@ FAULTS = {
     "swallow a flush": "a statement in the job's own transaction has failed (UndefinedTableError: ",
     "swallow and go on": "a statement in the job's own transaction has failed (DivisionByZeroError: division by zero)",
     "break a deferred constraint": "ForeignKeyViolationError",
-    "commit": "is not to be ended by the code that it is lent to",
-    "roll back": "is not to be ended by the code that it is lent to",
-    "close": "is not to be ended by the code that it is lent to",
-    "roll back by a statement": "is not to be ended by the code that it is lent to",
+    "commit": "must not end the job's transaction itself",
+    "roll back": "must not end the job's transaction itself",
+    "close": "must not end the job's transaction itself",
+    "roll back by a statement": "must not end the job's transaction itself",
 }
 
 

@@ -1,4 +1,4 @@
-"""What `/livez` and `/readyz` see: threads, slots and loops that have ended or stand still, each named."""
+"""`/livez` and `/readyz` notice and name threads, slots and loops that have ended or are blocked."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ async def test_an_error_that_nobody_foresaw_ends_neither_the_heartbeat_nor_the_t
     async with gate() as closed:
         job = await client.enqueue(AsyncDo(what="hold", gate=closed))
         await eventually(lambda: redis_connection.zscore(RUNNING, str(job.id)) is not None, 30)
-    assert len(worker.events("what runs was not published for the autoscaler: unexpected error, trying again")) == 1
+    assert len(worker.events("running jobs were not published for the autoscaler: unexpected error, trying again")) == 1
     assert (await client.wait(job.id, timeout=20)).state is State.SUCCEEDED
     assert worker.probe("/livez") == (200, "ok")
     await worker.stop()
@@ -52,8 +52,8 @@ async def test_an_error_that_nobody_foresaw_ends_neither_the_heartbeat_nor_the_t
 async def test_a_heartbeat_that_has_ended_is_seen(start_worker: StartWorker, redis_connection: Any) -> None:
     worker = await start_worker()
     await happens(redis_connection, "heartbeat_dies")
-    await eventually(lambda: says(worker, "the heartbeat has tried no beat for"), 30)
-    await eventually(lambda: worker.events("the heartbeat has ended, others will take this worker's jobs"))
+    await eventually(lambda: says(worker, "the heartbeat has sent nothing for"), 30)
+    await eventually(lambda: worker.events("the heartbeat has ended: other workers will get this worker's jobs"))
     worker.kill()
 
 

@@ -1,4 +1,4 @@
-"""What a handler returns or raises is how its job ends, the same in every mode."""
+"""The value or exception of a handler decides how its job ends, in the same way in every isolation mode."""
 
 import hashlib
 from typing import Any
@@ -122,7 +122,7 @@ async def test_an_error_retries_three_times_with_growing_delays_and_ends_dead(
 @pytest.mark.parametrize(
     ("what", "error_class", "words"),
     [
-        ("large", "PayloadTooLarge", "300,002 bytes of JSON, the limit is 262,144 (JOB_RESULT_LIMIT)"),
+        ("large", "PayloadTooLarge", "300,002 bytes of JSON; the limit is 262,144 (JOB_RESULT_LIMIT)"),
         ("not json", "ResultNotUsable", "the result (object) cannot be written as JSON"),
         ("nul", "ResultNotUsable", "NUL character"),
     ],

@@ -1,6 +1,7 @@
-"""The worker and the truth are reconciled both ways, and a suspect runs in a process of its own (docs/design rules 7 and 9).
+"""A worker's claims and the rows in Postgres are reconciled in both directions, and a suspect runs in a process of its own
+(docs/design rules 7 and 9).
 
-A lost reply, a rescue and a death are made here by what they leave in Postgres, as seen by the worker.
+The tests imitate a lost reply, a rescue and a death by writing to Postgres what these leave there.
 """
 
 from typing import Any

@@ -1,4 +1,5 @@
-"""A Redis that answers and cannot be used is away: the worker says so once, waits, and takes jobs again within a second."""
+"""A Redis that answers but cannot be used counts as away: the worker logs that once, waits, and takes jobs within a second
+after Redis can be used again."""
 
 import threading
 import time
@@ -145,8 +146,8 @@ def a_script_without_end(connection: "redis.Redis") -> Iterator[None]:
 
 
 UNANSWERED: dict[str, tuple[Callable[[redis.Redis], AbstractContextManager[None]], str]] = {
-    "MAXCLIENTS": (no_more_clients, "it has as many clients as it may"),
-    "BUSY": (a_script_without_end, "a script holds it up"),
+    "MAXCLIENTS": (no_more_clients, "it has reached its maximum number of clients"),
+    "BUSY": (a_script_without_end, "a script blocks it"),
 }
 """States in which it tells nobody how it is."""
 
@@ -156,7 +157,7 @@ STATES: dict[str, tuple[Callable[[redis.Redis], AbstractContextManager[None]], s
     "NOREPLICAS": (too_few_replicas, "it has too few replicas"),
     "NOPERM": (no_right_to_pop, "its user lacks a right"),
     "MISCONF": (cannot_save, "it cannot save its data"),
-    "WRONGTYPE": (a_key_of_another_kind, "somebody else uses a key of ours"),
+    "WRONGTYPE": (a_key_of_another_kind, "another program uses one of Carafe's keys"),
 }
 
 

@@ -1,4 +1,4 @@
-"""docs/redis-keys.md and the check that ends every module of these tests say the same."""
+"""docs/redis-keys.md agrees with the check of keys that runs at the end of every module of these tests."""
 
 import re
 

@@ -1,4 +1,5 @@
-"""What the autoscaler is told beside the queue's length: jobs that run, and workers that must not be scaled in."""
+"""What is published for the autoscaler in addition to the queue's length: running jobs, and workers that must not be scaled
+in."""
 
 from typing import Any
 

@@ -1,5 +1,5 @@
-"""Handlers that spoil what the whole process rests on: neighbours run as ever, the log says what was put back, and the
-worker drains and ends when it is told to."""
+"""Handlers that change process-wide state: other jobs run as usual, the log says what was restored, and the worker still
+drains and ends on request."""
 
 import asyncio
 
@@ -66,7 +66,7 @@ async def ran(once: Client, worker: WorkerProcess) -> None:
 async def test_neighbours_run_as_ever(once: Client, worker: WorkerProcess, what: str) -> None:
     await spoils(once, what)
     if what in PUT_BACK:
-        event = "a handler has changed what belongs to the whole process: put back"
+        event = "a handler has changed state of the whole process: restored"
         await eventually(lambda: any(PUT_BACK[what] in line["what"] for line in worker.events(event)))
     await neighbours_run(once)
     assert worker.probe("/readyz") == (200, "ok")

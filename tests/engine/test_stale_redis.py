@@ -1,4 +1,4 @@
-"""Redis comes back with an older append-only file: hints of ended jobs are there again, those of queued ones are missing."""
+"""Redis comes back with an older append-only file: it has the hints of ended jobs again, and lacks those of queued jobs."""
 
 import asyncio
 import re

@@ -1,4 +1,5 @@
-"""A job that takes too long is stopped in the way of its mode, and its attempt is spent. One slot, so that it shows."""
+"""A job that takes too long is stopped in the way that its isolation mode allows, and its attempt is spent. The worker has
+one slot, so that a slot that stays occupied is noticed."""
 
 import os
 import sys

@@ -84,7 +84,7 @@ async def test_what_follows_the_transaction_runs_though_beats_find_the_row_gone(
 
     await eventually(afterwards)
     await eventually(lambda: worker.events("job completed", job_id=str(job.id)))
-    (told,) = worker.events("nothing changes a job that ctx.transaction() has ended", job_id=str(job.id))
+    (told,) = worker.events("too late: ctx.transaction() has already ended the job", job_id=str(job.id))
     assert told["what"].startswith("it returned a value that is not the job's result")
 
     async def in_the_jobs_log() -> bool:

@@ -1,4 +1,4 @@
-"""An error that is unexpected while ends are written: no end is thrown away, and none holds up the others."""
+"""Unexpected errors while ends are written: no end is lost, and none delays the others."""
 
 import asyncio
 from typing import Any
@@ -61,7 +61,7 @@ async def test_a_worker_without_threads_leaves_jobs_to_others_and_loses_no_slot(
     modules = "tests.engine.handlers,tests.engine.short_of_threads"
     worker = await start_worker(HANDLER_MODULES=modules, WORKER_CONCURRENCY="2")
     jobs = [await client.enqueue(kind(what="none")) for kind in (ThreadDo, ProcessDo, ThreadDo, ProcessDo)]
-    said = "a job could not be begun, it is left to others"
+    said = "a job could not be begun; it is left to other workers"
     await eventually(lambda: len({line["job_id"] for line in worker.events(said)}) >= 2, within=20)
     assert worker.events(said)[0]["error"] == "RuntimeError: can't start new thread"
     # Slots are free, and others' work goes on.

@@ -1,4 +1,4 @@
-"""A worker carries a steward of its own (setting STEWARD): with no web process, retries and schedules still come due."""
+"""A worker hosts a steward (setting STEWARD), so retries and scheduled jobs are queued even without a web process."""
 
 import pytest
 

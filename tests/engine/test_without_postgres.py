@@ -1,4 +1,5 @@
-"""A worker that cannot reach Postgres takes nothing from others: hints stay in the list, and it drains at once."""
+"""A worker that cannot reach Postgres takes no hints that other workers could use: they stay in the list, and the worker
+drains at once."""
 
 from collections.abc import Callable, Iterator
 
@@ -62,7 +63,7 @@ async def test_a_worker_that_loses_postgres_gives_back_what_it_has_not_begun(
     cut_off = await start_worker(DATABASE_URL=postgres.url)
     postgres.swallow()
     jobs = await client.enqueue_many([NoOp() for _ in range(JOBS)])
-    await eventually(lambda: cut_off.events("Postgres cannot be used, looking for it"), within=60)
+    await eventually(lambda: cut_off.events("Postgres cannot be used; probing it until it can"), within=60)
     await eventually(lambda: hints() == JOBS, within=60)
     await start_worker()
     for job in jobs:

@@ -1,4 +1,4 @@
-"""The worker's event loop: what is done to it by code that knows nothing of it, and by handlers that know better."""
+"""The worker's event loop: ordinary code works on it, and handlers cannot harm it."""
 
 import asyncio
 import inspect
@@ -209,7 +209,7 @@ async def test_a_loop_that_stands_in_nobodys_code_is_not_blamed_on_a_handler() -
             watch._look(60.0, 0.0)
         [line] = lines
         assert "handler blocks" not in str(line["event"])
-        assert str(line["event"]).startswith("the event loop stands still, and not in a handler")
+        assert str(line["event"]).startswith("the event loop is blocked, but not by a handler")
         assert "release.wait" in str(line["stack"])
         assert watch.standing(61.0)[1] == NOBODY
     finally:

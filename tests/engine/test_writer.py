@@ -1,4 +1,4 @@
-"""The writer alone: ends are gathered, kept until they are written, and settled once."""
+"""`Writer` alone: ends are collected, kept until they are written, and settled once."""
 
 import asyncio
 from collections.abc import Sequence

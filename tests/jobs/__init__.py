@@ -1,1 +1,2 @@
-"""The job core as its users see it, one concept a test: read from `test_enqueue.py` on, it is a tutorial."""
+"""The core of the job system as users see it, with one concept in each test. Read from `test_enqueue.py` on, it is a
+tutorial."""

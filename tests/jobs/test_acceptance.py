@@ -1,4 +1,5 @@
-"""What a check says of Postgres is what an enqueue meets: a lock, a full disk, and a page or a metric that agree."""
+"""A check of Postgres fails exactly when an enqueue would fail (a lock, a full disk), and pages and metrics agree with
+it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -104,7 +105,7 @@ async def test_a_locked_table_is_said_and_what_is_tried_leaves_nothing(
             await other.execute("lock table carafe.jobs in access exclusive mode")
             answer = await http.get("/health")
             assert (answer.status_code, answer.json()["status"]) == (503, "down")
-            assert answer.json()["checks"]["postgres"]["reason"].startswith("is locked: another session holds")
+            assert answer.json()["checks"]["postgres"]["reason"].startswith("is locked: another session has held")
             # A worker's own look, over its pool, too.
             await eventually(lambda: metrics.POSTGRES_UP.read() == {(): 0})
         await eventually(lambda: metrics.POSTGRES_UP.read() == {(): 1})
@@ -120,7 +121,7 @@ async def test_an_enqueue_behind_a_lock_is_told_so_and_its_outcome_is_known(
     async with Client.from_settings(Settings.model_validate(given)) as client, other.transaction():
         await other.execute("lock table carafe.jobs in access exclusive mode")
         for _ in range(2):  # the pool resets a connection that is given back
-            with pytest.raises(Unavailable, match=r"is locked: another session holds .*nothing was changed"):
+            with pytest.raises(Unavailable, match=r"is locked: another session has held .*nothing was changed"):
                 await client.enqueue(Greet(name="behind it"))
         assert not client.database.away
 

@@ -1,4 +1,5 @@
-"""What comes after a commit never speaks for it; and a commit that is lost is not called "nothing was stored"."""
+"""A failure after a commit does not make the call fail, and a commit whose outcome is unknown is not reported as "nothing
+was stored"."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

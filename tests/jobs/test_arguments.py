@@ -1,4 +1,4 @@
-"""Arguments: what can be stored, what cannot, and jobs that outlive a change of their class."""
+"""Arguments: what can be stored, what cannot, and jobs whose class changes while they wait."""
 
 import json
 import math
@@ -649,7 +649,7 @@ async def test_a_class_without_a_kind_below_one_with_a_kind_is_refused(carafe_cl
         for given in (Undeclared, Undeclared(name="Ada")):
             with pytest.raises(TypeError, match=words):
                 jobs.assert_enqueued(given)
-        with pytest.raises(TypeError, match=r"takes the class of jobs .*\(got 'tests\.greet'\)"):
+        with pytest.raises(TypeError, match=r"takes a job class .*\(got 'tests\.greet'\)"):
             jobs.assert_enqueued("tests.greet")  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""A mistake in a declaration stops the import that makes it, in words: what is wrong, what was given, what to write."""
+"""A mistake in a declaration stops the import with an error that says what is wrong, what was given, and what to write."""
 
 import functools
 import importlib
@@ -78,7 +78,7 @@ def test_a_class_keyword_that_does_not_exist_is_refused_with_the_one_that_does(k
         types.new_class("Wrong", (Job,), {"kind": "tests.wrong", keyword: 3})
 
     assert f"Wrong: a job has no option {keyword}=; {meant}" in str(raised.value)
-    assert "there are kind, timeout, max_retries, version" in str(raised.value)
+    assert "options: kind, timeout, max_retries, version" in str(raised.value)
     assert "tests.wrong" not in kinds()
 
 
@@ -244,9 +244,12 @@ async def async_with_sync_context(job: Declared, ctx: "SyncContext") -> None:
         (three, "is called with the job and its context"),
         (yields, "yields, and nobody would iterate it"),
         (yields_too, "yields, and nobody would iterate it"),
-        (plain_with_context, "is a plain `def`, which gets a SyncContext, and wants a Context"),
-        (async_with_sync_context, "is an `async def`, which gets a Context, and wants a SyncContext"),
-        (7, "is put on a function"),
+        (plain_with_context, "is a plain `def`, so it gets a SyncContext, but its second parameter is annotated as Context"),
+        (
+            async_with_sync_context,
+            "is an `async def`, so it gets a Context, but its second parameter is annotated as SyncContext",
+        ),
+        (7, "must decorate a function"),
         (functools.partial(yields), "@handler"),
     ],
 )
@@ -277,9 +280,9 @@ def test_a_handler_may_have_more_parameters_with_defaults() -> None:
     ("job", "words"),
     [
         (Undeclared, "Undeclared declares no kind"),
-        (Declared(), r"takes the class of jobs, not one job of it: .*Declared"),
-        ("tests.declared", r"takes the class of jobs first, as in @\w+\(Export\)"),
-        (only_the_job, r"takes the class of jobs first.*got the function only_the_job"),
+        (Declared(), r"takes a job class, not a job: .*Declared"),
+        ("tests.declared", r"takes a job class first, as in @\w+\(Export\)"),
+        (only_the_job, r"takes a job class first.*got the function only_the_job"),
         (dict, "got the class dict"),
     ],
 )
@@ -336,7 +339,7 @@ def test_a_hook_may_be_a_partial_a_wrapped_function_or_an_object() -> None:
 
 @pytest.mark.parametrize("states", [("failed",), (State.DEAD, "Dead"), ([State.DEAD],)])
 def test_a_state_that_does_not_exist_is_refused(states: Any) -> None:
-    with pytest.raises(TypeError, match=r"@hook: states: .* is not a state; there are scheduled, queued, running"):
+    with pytest.raises(TypeError, match=r"@hook: states: .* is not a state; the states are scheduled, queued, running"):
         hook(Declared, *states)
 
 
@@ -469,5 +472,5 @@ async def test_states_of_a_search_may_be_text(carafe_client: Client) -> None:
     with pytest.raises(InvalidOption, match=r"states: 'ded' is not a state"):
         JobFilter(states=frozenset({"ded"}))  # type: ignore[arg-type]
     for wrong in (["failed"], "failed", [7]):
-        with pytest.raises(InvalidOption, match=r"states: .* is not a state; there are scheduled, queued"):
+        with pytest.raises(InvalidOption, match=r"states: .* is not a state; the states are scheduled, queued"):
             await carafe_client.find(states=wrong)  # type: ignore[arg-type]

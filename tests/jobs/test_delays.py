@@ -1,4 +1,4 @@
-"""How far ahead a job may be put off: the same bound for every way in."""
+"""How far ahead a job may be scheduled: the limit is the same in every interface."""
 
 import re
 from datetime import UTC, datetime, timedelta

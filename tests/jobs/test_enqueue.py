@@ -1,4 +1,4 @@
-"""Getting jobs in: one, many, later, and at most one a key."""
+"""Enqueueing: one job, many jobs, a job for later, and at most one live job for a key."""
 
 import asyncio
 from collections.abc import Callable
@@ -124,7 +124,7 @@ async def test_arguments_over_the_limit_are_refused_in_bytes(carafe_client: Clie
     name = "é" * 494  # two bytes each, with {"name":""} exactly 999
     await carafe_client.enqueue(Greet(name=name))
 
-    with pytest.raises(PayloadTooLarge, match=r"1,001 bytes of JSON, the limit is 1,000 \(JOB_ARGS_LIMIT\)"):
+    with pytest.raises(PayloadTooLarge, match=r"1,001 bytes of JSON; the limit is 1,000 \(JOB_ARGS_LIMIT\)"):
         await carafe_client.enqueue(Greet(name=name + "é"))
 
 

@@ -1,4 +1,4 @@
-"""What makes two failures the same."""
+"""Which failures belong to the same group."""
 
 import pytest
 

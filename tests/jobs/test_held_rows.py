@@ -1,4 +1,4 @@
-"""An end that cannot be written for somebody's lock: the log says whose job it is and who holds it, until it is written."""
+"""While another session's lock prevents an end from being written, the log names the job and the session."""
 
 import asyncio
 

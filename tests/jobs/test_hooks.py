@@ -1,4 +1,4 @@
-"""What an application hangs on a job's changes of state is part of the same transaction."""
+"""An application's hooks for a job's changes of state run in the transaction of the change."""
 
 import asyncio
 from typing import Any
@@ -185,7 +185,7 @@ async def test_a_snooze_whose_hook_fails_is_written_and_the_log_says_so(carafe_c
 
     record = await carafe_client.get(job.id)
     assert (record.state, record.error, record.attempts) == (State.SCHEDULED, None, ())
-    [line] = [line for line in lines if line["event"] == "hook failed, the end is written without it"]
+    [line] = [line for line in lines if line["event"] == "hook failed; the job's end is written without it"]
     assert "the hook's own words" in line["error"]
 
 

@@ -1,4 +1,4 @@
-"""The same request twice is one job: idempotency keys."""
+"""Idempotency keys: a request that is sent twice enqueues one job."""
 
 import asyncio
 

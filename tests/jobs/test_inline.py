@@ -187,7 +187,7 @@ async def test_what_a_handler_says_after_its_commit_is_logged(carafe_client: Cli
 
     record = await carafe_client.get(accepted.id)
     assert (record.state, record.result) == (State.SUCCEEDED, {"booked": 1})
-    told = [line for line in lines if line["event"] == "nothing changes a job that ctx.transaction() has ended"]
+    told = [line for line in lines if line["event"] == "too late: ctx.transaction() has already ended the job"]
     assert len(told) == (words is not None)
     if words is not None:
         assert told[0]["what"].startswith(words)

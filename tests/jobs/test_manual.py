@@ -1,4 +1,4 @@
-"""Testing by hand: nothing runs by itself; assert on what was enqueued, then drain."""
+"""Manual mode of testing: no job runs by itself; make assertions about the enqueued jobs, then drain."""
 
 from collections.abc import Callable
 from uuid import UUID

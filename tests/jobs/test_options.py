@@ -1,4 +1,4 @@
-"""An option of a job is declared once, and what reads, stores and shows it follows."""
+"""An option of a job is declared once, and all code that reads, stores and shows options uses that declaration."""
 
 import inspect
 from collections.abc import Callable
@@ -49,7 +49,7 @@ def test_every_reader_has_every_option() -> None:
 def test_a_client_takes_the_options_by_name_and_type() -> None:
     for client in (Client, SyncClient):
         assert "options" in get_type_hints(client.enqueue, localns=vars(sqlalchemy.ext.asyncio) | vars(sqlalchemy.orm))
-    with pytest.raises(TypeError, match="there is no option unique; there are run_at, delay"):
+    with pytest.raises(TypeError, match="there is no option unique; the options are run_at, delay"):
         NewJob(ADA, unique="x")  # type: ignore[call-arg]
 
 
@@ -188,6 +188,6 @@ def test_a_list_is_written_out_and_an_unknown_one_names_its_file() -> None:
     assert with_columns("select {options}", "here").startswith("select timeout, max_attempts, ")
     assert with_columns("select {j.options}", "here").startswith("select j.timeout, j.max_attempts, ")
     assert with_columns("select '{}'", "here") == "select '{}'"
-    with pytest.raises(ValueError, match=r"here: \{carred\} is not a list of columns; there are carried, .*"):
+    with pytest.raises(ValueError, match=r"here: \{carred\} is not a list of columns; the lists are carried, .*"):
         with_columns("select {carred}", "here")
     assert "{" not in text(statement("finish", "carafe.store").text).text

@@ -1,4 +1,5 @@
-"""Postgres gone, Redis gone, a connection cut at the worst moment: what the caller is told, and that nothing is lost."""
+"""Without Postgres, without Redis, or with a connection that is cut at the worst moment: which error the caller gets, and
+that nothing is lost."""
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -119,7 +120,7 @@ async def test_a_connection_cut_at_the_statement_that_commits_leaves_the_outcome
     # Without a key the statement commits itself; with one there is a transaction, and its commit is what matters.
     postgres.cut_at(b"cut me" if key is None else b"COMMIT", "before" if when == "before" else "after")
 
-    with pytest.raises(OutcomeUnknown, match="whether the job was stored is not known"):
+    with pytest.raises(OutcomeUnknown, match="it is not known whether the job was stored"):
         await client.enqueue(Greet(name="cut me"), idempotency_key=key)
 
     assert postgres.cut.is_set()

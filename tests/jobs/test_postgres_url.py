@@ -1,4 +1,4 @@
-"""DATABASE_URL as providers hand it out: understood, or refused by the parameter's name with what to do."""
+"""DATABASE_URL in the forms that providers use: it is understood, or refused with the parameter's name and what to do."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a process says of Redis."""
+"""What a process reports about Redis."""
 
 import pytest
 import redis

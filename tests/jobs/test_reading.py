@@ -1,4 +1,4 @@
-"""Reading back: one job, lists in pages, queues in numbers."""
+"""Reading one job, lists of jobs in pages, and the numbers of queues."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,5 @@
-"""Secrets are known by their class: stored whole for the handler, with their places named, whatever writes them in JSON."""
+"""Secrets are recognized by their class: they are stored unchanged for the handler, and their places are recorded, whatever
+serializer writes them."""
 
 import base64
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Secrets reach the handler whole, and nobody else at all."""
+"""The handler receives secrets unchanged, and no other reader sees them."""
 
 import json
 

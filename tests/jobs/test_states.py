@@ -1,4 +1,4 @@
-"""What can be done to a job in each state: every action tried in every state, compared with the transition table."""
+"""Which actions are possible in each state: every action is tried in every state and compared with the transition table."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path

@@ -1,8 +1,8 @@
 """Whatever happens in whatever order, the store keeps the rules of its transition table: a stateful property test.
 
-Hypothesis plays several clients, workers and a steward against a real Postgres; a model in Python says what must come out.
-After every step the whole store is compared with the model. That this finds something is proved too: the same rules, told as
-short stories, against statements that are broken one by one.
+Hypothesis plays several clients, workers and a steward against a real Postgres; a model in Python computes the expected
+results. After every step the whole store is compared with the model. Further tests show that this finds faults: they run
+short sequences against statements that are broken on purpose, one by one.
 """
 
 import asyncio

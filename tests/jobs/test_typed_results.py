@@ -1,4 +1,4 @@
-"""A class that says what its handler returns gives results back as that type."""
+"""If a job's class declares the type that its handler returns, results are returned as that type."""
 
 from dataclasses import dataclass
 from datetime import date

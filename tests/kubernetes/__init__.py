@@ -1,1 +1,1 @@
-"""What the cluster tells and takes, without a cluster: pods as the API server writes them."""
+"""The exchange with the cluster, tested without a cluster: pods are given as the API server writes them."""

@@ -1,4 +1,5 @@
-"""Pods of workers in the API's own JSON, cut down to what is read, and a cluster that tells what a test has written down."""
+"""Workers' pods in the API's JSON, reduced to the fields that are read, and a fake cluster that returns what a test has
+written."""
 
 import copy
 import threading

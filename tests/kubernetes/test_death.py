@@ -1,4 +1,4 @@
-"""How a worker died, read from its pod and put into words."""
+"""How a worker died: read from its pod, and described as text."""
 
 from typing import Any
 

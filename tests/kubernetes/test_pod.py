@@ -1,4 +1,4 @@
-"""A process knows its pod, and outside a cluster that there is none."""
+"""A process finds out its own pod, or that it runs outside a cluster."""
 
 from pathlib import Path
 

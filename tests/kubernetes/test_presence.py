@@ -1,4 +1,4 @@
-"""Whether a pod is there, and why not."""
+"""Whether a pod runs, and why not."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ INITIALIZING = {"waiting": {"reason": "PodInitializing"}}
         (pod(PULL, phase="Pending"), 'ImagePullBackOff: Back-off pulling image "carafe:none"'),
         (pod(CREATING, phase="Pending"), "ContainerCreating"),
         (pod(BACK_OFF, ERROR, restarts=2), f"CrashLoopBackOff: {BACK_OFF['waiting']['message']}"),
-        (pod(None, phase="Pending"), "scheduled, its containers are not created yet"),
+        (pod(None, phase="Pending"), "scheduled; its containers are not created yet"),
         (pod(INITIALIZING, phase="Pending", initContainerStatuses=[{"name": "init", "state": PULL}]), "ImagePullBackOff"),
         (pod(None, phase="Failed", reason="OutOfcpu", message="Node didn't have enough resource"), "OutOfcpu"),
         # On its way out nobody wants it.

@@ -1,4 +1,4 @@
-"""Pods are followed through whatever the API server does, in one entry a pod."""
+"""Pods are followed whatever the API server does, with one entry for each pod."""
 
 from collections.abc import Iterator
 from typing import Any

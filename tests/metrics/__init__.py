@@ -1,1 +1,1 @@
-"""What Carafe tells Prometheus, read by Prometheus itself."""
+"""What Carafe exports to Prometheus, read by Prometheus itself."""

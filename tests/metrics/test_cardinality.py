@@ -1,4 +1,4 @@
-"""What one process shows is bounded by the kinds alone: not by jobs, workers, pods or restarts."""
+"""The number of series of one process depends only on the number of kinds, not on jobs, workers, pods or restarts."""
 
 import re
 from collections import Counter

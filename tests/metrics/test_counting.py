@@ -1,4 +1,4 @@
-"""What is counted agrees with the tables: over processes, threads, children and restarts."""
+"""The counts agree with the tables, over processes, threads, children and restarts."""
 
 from collections import Counter
 from collections.abc import AsyncIterator

@@ -1,4 +1,5 @@
-"""What web process, worker and steward show: clean by promtool, few labels, and the right things on each."""
+"""The metrics of web process, worker and steward: promtool finds no fault, labels are few, and each process shows its own
+metrics."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""The gauges of the whole installation: shown by a leader, from the newest sample and from Redis, and by nobody else."""
+"""Only the leader shows the gauges of the whole installation, from the newest sample and from Redis."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a process says of itself: its loop's lag, and servers that do not answer."""
+"""A process's metrics about itself: the lag of its loop, and whether servers answer."""
 
 import asyncio
 

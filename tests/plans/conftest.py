@@ -1,4 +1,4 @@
-"""Databases of these tests, on each version of Postgres that is here."""
+"""The databases of these tests, on each installed version of Postgres."""
 
 from collections.abc import Iterator
 

@@ -1,6 +1,6 @@
-"""A backlog of live jobs, with dead ones beside it, and what the statements of the job system are asked of it.
+"""A backlog of live jobs, some dead jobs, and the values with which the tests run the statements of the job system on them.
 
-Ids are numbers, so that a test names them without looking: each state has its own range.
+Ids are numbers, so that a test can name a job without a query: each state has its own range.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,5 +1,5 @@
-"""Each version of Postgres that these tests ask: the embedded one, and PostgreSQL 15, the oldest that Carafe supports, where
-the machine has it (Debian keeps several versions side by side). Where it has not, those tests are skipped."""
+"""The versions of Postgres on which these tests run: the embedded one, and PostgreSQL 15, the oldest that Carafe supports,
+if the machine has it (Debian can have several versions installed). If not, the tests on PostgreSQL 15 are skipped."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,6 +1,6 @@
 """A transaction that is left open holds back vacuum (a dump, a forgotten console).
 
-No beat grows dearer by it; and doctor, the attention list and the metrics name who it is.
+Heartbeats do not become more expensive because of that, and doctor, the attention list and the metrics name the session.
 """
 
 import struct

@@ -1,4 +1,4 @@
-"""Windows along a walk end with their time, whatever lies on the way."""
+"""A walk's windows end when their time is over, whatever rows they contain."""
 
 import time
 

@@ -1,4 +1,5 @@
-"""All about one job: its life as a timeline, and what tells a watcher of a change; workers, kinds, audit, bulk actions."""
+"""Everything about one job: its timeline, and the version that shows a change; also workers, kinds, audit and bulk
+actions."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What all viewers share is asked once, renewed in the background, and never kept when it failed."""
+"""Answers that all viewers share are made once and renewed in the background; a failure is never kept."""
 
 import asyncio
 

@@ -1,1 +1,1 @@
-"""An application of somebody else's, outside the repository, that runs on the wheel."""
+"""Another team's application, outside the repository, that uses the wheel."""

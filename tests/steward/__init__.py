@@ -1,1 +1,1 @@
-"""Upkeep, one service at a time, each driven by hand against real servers."""
+"""The upkeep, one service at a time. The tests call each service's rounds themselves, on real servers."""

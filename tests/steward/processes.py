@@ -1,4 +1,4 @@
-"""A process that does nothing but be there, and that knows what it is."""
+"""A process that does nothing, but prints its own incarnation."""
 
 import subprocess
 import sys

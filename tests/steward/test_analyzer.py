@@ -1,4 +1,4 @@
-"""The steward analyzes the live jobs when the planner's idea of their number is a factor apart from the sample."""
+"""The steward analyzes the live jobs when the planner's number of them differs from the sample by a factor."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -593,7 +593,7 @@ async def test_filters_by_error_and_time(carafe_client: Client, worker: ByHand, 
         ("retry", JobFilter(states=frozenset({State.SUCCEEDED})), "state: retry is for jobs that are dead"),
         ("cancel", JobFilter(states=frozenset({State.DEAD})), "state: cancel is for jobs that are scheduled, queued"),
         ("cancel", JobFilter(fingerprint="abc"), "fingerprint: only dead jobs have one"),
-        ("discard", JobFilter(resolved=True), "resolved: what is resolved has been discarded already"),
+        ("discard", JobFilter(resolved=True), "resolved: resolved jobs have been discarded already"),
         ("explode", JobFilter(), "action: must be one of retry, run_now, cancel, discard"),
     ],
 )

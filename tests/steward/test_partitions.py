@@ -1,4 +1,4 @@
-"""There is always a partition for the days to come."""
+"""There are always partitions for the coming days."""
 
 import asyncio
 

@@ -1,4 +1,5 @@
-"""Pausing a queue: nothing of it starts, nothing in Redis asks for workers, and resuming loses nothing."""
+"""While a queue is paused, none of its jobs starts and nothing in Redis requests workers. No job is lost when it is
+resumed."""
 
 from collections.abc import Callable
 from uuid import UUID

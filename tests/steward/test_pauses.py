@@ -1,4 +1,4 @@
-"""While Postgres is locked or away the log says so once, in words, and what goes on says that."""
+"""While Postgres is locked or away, the log says so once, and it says when work continues."""
 
 import pytest
 from structlog.testing import capture_logs

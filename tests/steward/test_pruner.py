@@ -1,4 +1,4 @@
-"""Pruning: whole days of ended jobs, with what hangs on them, and nothing before its time."""
+"""Pruning deletes whole days of ended jobs with everything that belongs to them, and deletes nothing before its time."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4

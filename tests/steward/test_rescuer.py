@@ -1,4 +1,4 @@
-"""What a dead worker held is given to others, and no living worker is robbed."""
+"""The jobs of a dead worker are given to other workers, and no living worker loses a job."""
 
 import json
 from collections.abc import Callable

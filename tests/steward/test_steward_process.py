@@ -1,4 +1,4 @@
-"""`carafe steward` as a process: it leads, ends in order, and another takes over when it is killed. The lease itself."""
+"""`carafe steward` as a process: it leads, ends in an orderly way, and another process takes over when it is killed."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""A heartbeat compares what a worker holds with the truth, both ways (docs/design rule 9)."""
+"""A heartbeat compares the jobs that a worker holds with the rows in Postgres, in both directions (docs/design rule 9)."""
 
 from collections.abc import Callable
 from uuid import UUID

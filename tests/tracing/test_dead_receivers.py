@@ -1,4 +1,4 @@
-"""A receiver that is away, or takes connections and never answers: jobs run, and the worker ends, as if it were there."""
+"""While the receiver is away, or accepts connections and never answers, jobs run and workers end as usual."""
 
 import socket
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""An application's own provider whose parts raise: no enqueue and no attempt fails of it."""
+"""If an application's own provider raises errors, no enqueue and no attempt fails because of that."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""Who decides what is kept: the service that started the trace, or chance."""
+"""Who decides which traces are recorded: the service that started the trace, or chance."""
 
 import httpx
 import pytest

@@ -1,4 +1,4 @@
-"""Declare a job, write its handler, put it in, read its result."""
+"""Declare a job, write its handler, enqueue it, read its result."""
 
 import pytest
 from pydantic import BaseModel, ValidationError

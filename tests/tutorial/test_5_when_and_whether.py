@@ -1,4 +1,4 @@
-"""Later, now, not at all, again."""
+"""Run a job later, now, not at all, or again."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""The same from Django, Flask or a script: `SyncClient` has the names of `Client`, without `await`."""
+"""The same from Django, Flask or a script: `SyncClient` has the methods of `Client`, without `await`."""
 
 from carafe import Context, Job, State, SyncClient, handler, testing
 

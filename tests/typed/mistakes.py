@@ -1,7 +1,7 @@
 """Mistakes that users make, each on a line that says `# wrong`. mypy has to refuse these lines and no other one.
 
-It is never run, nor checked with the rest: `tests/typed/test_user_code.py` does that. All between the mistakes is right.
-Those that say `# wrong (plugin)` mypy finds with the plugin carafe.mypy alone.
+The file is never run, and `make lint` does not check it: `tests/typed/test_user_code.py` does. All other lines are correct.
+mypy finds the lines that say `# wrong (plugin)` only with the plugin carafe.mypy.
 """
 
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""mypy refuses what users get wrong, where they get it wrong, and nothing that is right."""
+"""mypy reports users' mistakes on the lines that have them, and reports no correct line."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""Attacks on a web process from outside: what each costs it in memory, and whether it still answers meanwhile.
+"""Attacks on a web process from outside: how much memory each costs the process, and whether the process still answers.
 
 ``python -m tests.web.attacks [NAME …]`` runs them against a `carafe serve` of its own, on loopback, prints what each cost,
 and ends with a code above 0 if one cost too much: twice the idle memory, or an answer of /livez that took a second by the

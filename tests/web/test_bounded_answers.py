@@ -1,4 +1,4 @@
-"""No answer that a reader may ask for is larger than a few megabytes, whatever the jobs hold; what is left out is said."""
+"""No answer is larger than a few megabytes, whatever the jobs hold, and each answer says what it leaves out."""
 
 import httpx
 import orjson

@@ -1,4 +1,4 @@
-"""Postgres or Redis does not answer, or slowly, while a web process serves: nobody waits for long, and nothing is lost.
+"""While Postgres or Redis answers slowly or not at all, callers of a web process never wait for long, and nothing is lost.
 
 The seconds are printed (``pytest -s``), never asserted.
 """

@@ -1,4 +1,5 @@
-"""The bounds of one connection, each with what is just inside of it. Times are shortened; the rest is as it runs."""
+"""The limits of one connection, each also with a request just within the limit. Times are shortened; everything else is as
+in production."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""A hook of the application that fails undoes the change, and its words stay in the log."""
+"""A hook that fails undoes the change of its job; only the log has the text of its error."""
 
 from uuid import uuid4
 

@@ -145,7 +145,7 @@ async def test_a_bulk_lists_faults_of_form_and_of_values_in_one_answer(http: htt
     ]
     refused = await http.post(f"{JOBS}/bulk", json={"jobs": jobs})
     assert (refused.status_code, refused.json()["type"]) == (422, "/problems/bulk-invalid")
-    assert refused.json()["detail"].startswith("6 of 7 jobs are not valid, nothing was stored: [0] ")
+    assert refused.json()["detail"].startswith("6 of 7 jobs are not valid; nothing was stored: [0] ")
     assert refused.json()["fault_count"] == 6
     assert [(fault["index"], fault["path"], fault["type"]) for fault in refused.json()["faults"]] == [
         (0, "jobs.0.args.width", "greater_than_equal"),

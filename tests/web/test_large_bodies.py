@@ -1,4 +1,5 @@
-"""Large bodies: counted before they are validated, few at a time, and their faults are listed no further than is read."""
+"""Large bodies: their jobs are counted before they are validated, few bodies are processed at a time, and only as many
+faults are listed as people read."""
 
 import asyncio
 import threading

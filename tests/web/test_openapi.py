@@ -1,4 +1,5 @@
-"""The OpenAPI document: complete, and true under Schemathesis, which finds no 500 and no answer that it does not allow."""
+"""The OpenAPI document is complete and correct: Schemathesis finds no answer with 500, and none that the document does not
+allow."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""The sample webhook works, fails and stalls as it is told, and exists in development only."""
+"""The sample webhook works, fails or stalls as requested, and exists only in development."""
 
 import asyncio
 

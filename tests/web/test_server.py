@@ -1,4 +1,4 @@
-"""The server: a port that is taken is said in words, requests in hand are finished, signals stay the process's own."""
+"""The server reports a port in use with a clear error, finishes requests under way, and leaves signals to the process."""
 
 import asyncio
 import json

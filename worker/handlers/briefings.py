@@ -1,7 +1,8 @@
 """The handler that writes briefings: it asks the webhook, and returns the answer as the job's result.
 
 The status hook (`briefings.status`) stores the result in the briefing. A failure that may pass (no connection, a timeout, a
-status other than success) is an error, so the job is retried. After a 429 it is retried when the header Retry-After says.
+status other than success) is an error, so the job is retried. After a 429 it is retried at the time that the header
+Retry-After gives.
 Must never: put the webhook's secret or the URL's credentials into an error, which is kept in the job's history.
 """
 
@@ -25,10 +26,10 @@ TIMEOUT = 30.0
 """Seconds in which the webhook must answer completely."""
 
 MAX_RESPONSE = 1_000_000
-"""Most bytes of an answer. A longer answer is not read further, and is an error."""
+"""The maximum number of bytes of an answer. A longer answer is not read to its end, and is an error."""
 
 MAX_WAIT = 3_600.0
-"""Most seconds that a Retry-After header can make a job wait."""
+"""The maximum number of seconds that a Retry-After header can make a job wait."""
 
 
 class WebhookFailed(Exception):

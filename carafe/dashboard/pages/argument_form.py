@@ -43,8 +43,8 @@ _INTEGER = re.compile(r"[+-]?\d{1,4000}")
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """The field of one argument. `control` is its type. `empty` says in words what an empty field means; it is '' if a value
-    is required."""
+    """The field of one argument. `control` is its type. `empty` is a text that says what an empty field means; it is '' if a
+    value is required."""
 
     name: str
     control: Control
@@ -298,7 +298,8 @@ def _is_left(one: Filled, arguments: Mapping[str, Any]) -> bool:
 
 
 def _as_text(one: Field, value: Any) -> str:
-    """Returns the text with which a field, submitted unchanged, gives `value` back; '' if no text does."""
+    """Returns the text to show in a field, so that the field gives `value` back when it is submitted unchanged; '' if no
+    text does that."""
     match one.control:
         case "integer" | "number":
             return json.dumps(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""

@@ -197,7 +197,8 @@ def _path(wanted: JobFilter, probe_id: UUID | None = None) -> str:
 def _wanted(kind: str, fingerprint: str) -> JobFilter:
     """Returns the filter that matches a group's dead letters. Raises `Refused` 404 if `kind` or `fingerprint` is empty."""
     if not kind or not fingerprint:
-        raise Refused(404, "No such group", "A group of dead letters has a kind and a fingerprint; begin at Dead letters.")
+        text = "The URL of a group needs a kind and a fingerprint; open the group from the page of dead letters."
+        raise Refused(404, "No such group", text)
     pairs = [("state", "dead"), ("kind", kind), ("fingerprint", fingerprint), ("resolved", "false")]
     return JobFilter.from_query(pairs, strict=True)
 

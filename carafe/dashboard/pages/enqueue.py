@@ -162,7 +162,7 @@ def moment(text: str, option: str) -> datetime | None:
 
 
 def texts(pairs: Sequence[tuple[str, Any]]) -> dict[str, str]:
-    """Returns the text fields of a form by name. Of a repeated field it keeps the last value."""
+    """Returns the text fields of a form by name. If a field is repeated, its last value counts."""
     return {name: value for name, value in pairs if isinstance(value, str)}
 
 

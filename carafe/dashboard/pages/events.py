@@ -1,4 +1,4 @@
-"""The route ``/events``: streams what has changed to an open page, as server-sent events
+"""The route ``/events``: notifies an open page of changes by server-sent events
 (`carafe.dashboard.live.streams`)."""
 
 import asyncio

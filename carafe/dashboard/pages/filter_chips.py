@@ -18,7 +18,7 @@ from carafe.store.filters import JobFilter
 
 @dataclass(frozen=True, slots=True)
 class Chip:
-    """One condition of a filter, in words. `without` is the same filter without this condition."""
+    """One condition of a filter, as text for people. `without` is the same filter without this condition."""
 
     label: str
     value: str
@@ -39,7 +39,8 @@ def checked(wanted: JobFilter, viewer: Viewer) -> JobFilter:
 
 
 def meant(pairs: Iterable[tuple[str, str]], viewer: Viewer) -> JobFilter:
-    """Returns the filter of an action on many jobs, from the conditions among the parameters of its page or form.
+    """Returns the filter of an action on many jobs. The filter's conditions are among the parameters of the action's page or
+    form.
 
     Raises `InvalidOption` for an empty value, which would widen the action to all jobs, and `Refused` as `checked` does.
     """
@@ -53,10 +54,11 @@ def address(path: str, wanted: JobFilter, **more: str | None) -> str:
 
 
 def shortened(pairs: Iterable[tuple[str, str]], wanted: JobFilter, *, cursor: str | None) -> str | None:
-    """Returns the address of a list of jobs without the empty fields that a form sends; None if it is asked for already.
+    """Returns the address of a list of jobs without the empty fields that a form sends. Returns None if the request already
+    has that address.
 
-    A redirect to that address ends there: the filter that it is read as is written as the same address again. An argument's
-    value may be empty, and stays.
+    A redirect to that address leads to no further redirect, since reading its filter and writing it again gives the same
+    address. An argument's value may be empty, and stays in the address.
     """
     kept = wanted.to_query() + ([] if cursor is None else [("cursor", cursor)])
     return None if kept == list(pairs) else address("/jobs", wanted, cursor=cursor)

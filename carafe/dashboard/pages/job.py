@@ -254,7 +254,7 @@ def _opened(view: JobView) -> tuple[ArgumentForm, str]:
     today = job_class.job_options.version
     if view.job.version >= today:
         return ArgumentForm(job_class), ""
-    note = f"These arguments have the form of version {view.job.version}. Keep it; they are upgraded to version {today}."
+    note = f"These arguments have the form of version {view.job.version}. Keep that form: the new job gets version {today}."
     return ArgumentForm(job_class, whole=True), note
 
 

@@ -36,7 +36,7 @@ class Viewer:
     """A person who uses the dashboard.
 
     - `operates`: whether they may act, and not only look.
-    - `sees_args`: whether jobs' arguments and results are shown to them. DASHBOARD_ARGS alone decides this; what an
+    - `sees_args`: whether jobs' arguments and results are shown to them. Only DASHBOARD_ARGS decides this; a value that an
       application's ``authenticate`` sets is ignored.
     - `can_sign_out`: whether they have signed in with a password in this dashboard.
     """
@@ -181,8 +181,8 @@ async def check_origin_and_token(request: Request) -> None:
         raise Refused(
             403,
             "Not from this dashboard",
-            "This request was not made by a page of this dashboard (its Origin header is missing or another), so nothing "
-            "was done. Behind a proxy that changes Host or https, list it in DASHBOARD_PROXY_NETWORKS.",
+            "This request was not made by a page of this dashboard (its Origin header is missing or names another "
+            "site), so nothing was done. If a proxy changes Host or https, list the proxy in DASHBOARD_PROXY_NETWORKS.",
         )
     token = request.headers.get("x-carafe-token") or str((await read_form(request)).get("token", ""))
     if not secured(request).keys.owns(cookies.session_of(request), token):

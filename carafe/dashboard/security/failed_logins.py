@@ -14,7 +14,7 @@ are counted too, and only the share of the user who signed in is cleared. Otherw
 could clear the count again and again while guessing another user's password. After a day without attempts, counts are
 forgotten. Attempts from one address make no other address wait.
 
-Must never: hold a password, or let a name that nobody has look different from one that somebody has.
+Must never: hold a password, or reveal whether a user of some name exists.
 """
 
 from dataclasses import dataclass

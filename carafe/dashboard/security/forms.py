@@ -55,7 +55,7 @@ async def read_form(request: Request) -> FormData:
 
 @asynccontextmanager
 async def place_of(request: Request) -> AsyncIterator[None]:
-    """During the block, hold the room and the turn that this request's form needs under the limits for large bodies.
+    """While the block runs, keep what this request's form takes of the limits for large bodies: memory (room) and a turn.
 
     `read_form` may be called only inside this block (`carafe.web.large_bodies`).
     """
@@ -100,8 +100,9 @@ FormOf = Annotated[FormData, Depends(read_form)]
 
 
 def status_of(error: CarafeError) -> int | None:
-    """Returns the HTTP status of a page that shows a form again with this error: 503 when Postgres is away.
+    """Called when a page shows a form again because of an error. Returns 503 as the page's HTTP status if the error is that
+    Postgres is away.
 
-    Returns None for other errors; they are the form's own faults, which pages answer 422.
+    Returns None for other errors: they are faults of the form itself, and the page uses the status 422.
     """
     return error.status if isinstance(error, Unavailable) else None

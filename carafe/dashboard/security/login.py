@@ -80,7 +80,7 @@ async def login(request: Request, dashboard: DashboardOf, form: FormOf) -> Respo
 
 @router.post("/logout")
 async def logout(request: Request) -> Response:
-    """Sign out: replace the session in this browser by a new one without a name."""
+    """Sign out: replace the session in this browser with a new one without a name."""
     cookies.begin(request)
     return after(request, "/login", "You have signed out.")
 

@@ -24,10 +24,10 @@ AT_A_TIME = 2
 """How many passwords are checked at a time."""
 
 WAITING = 500
-"""The most sign-ins that may wait for their turn."""
+"""The maximum number of sign-ins that may wait for their turn."""
 
 WAITING_OF_ONE = 10
-"""The most sign-ins of one address that may wait for their turn."""
+"""The maximum number of sign-ins of one address that may wait for their turn."""
 
 # OWASP's choice for argon2id with little memory (Password Storage Cheat Sheet): a web pod has 384 MiB.
 TIME_COST, MEMORY_COST, PARALLELISM = 2, 19_456, 1
@@ -59,8 +59,8 @@ class Passwords:
         """Waits until no other sign-in of this address is inside the block, and then enters it. The sign-in is counted, and
         its password is checked, inside the block.
 
-        Raises `Refused`: 429 when too many sign-ins of this address are waiting, 503 when too many of all addresses together
-        are.
+        Raises `Refused`: 429 when too many sign-ins of this address are waiting, 503 when too many sign-ins of all addresses
+        together are waiting.
         """
         if self._waiting[address] >= WAITING_OF_ONE:
             text = "Too many people are signing in at once from your IP address. Try again in a moment."

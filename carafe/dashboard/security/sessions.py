@@ -19,7 +19,7 @@ from typing import Any
 from itsdangerous import BadData, Signer, TimestampSigner, URLSafeTimedSerializer
 
 SESSION_LIFETIME = 12 * 3600
-"""Seconds after signing in at which a session ends, whether it was used meanwhile or not."""
+"""Seconds after signing in at which a session ends, even if it is in use."""
 
 SKEW = 300
 """The maximum number of seconds by which the replicas' clocks may differ. A value whose time is further in the future is
@@ -49,7 +49,8 @@ class Keys:
     def read(self, purpose: str, signed: str, max_age: float, clock: Clock = time.time) -> tuple[Any, int] | None:
         """Returns a signed value, and the UNIX time at which it was signed.
 
-        Returns None if the value was not signed for `purpose`, not with one of the keys, or more than `max_age` seconds ago.
+        Returns None if the value was signed for another purpose than `purpose`, with none of the keys, or more than
+        `max_age` seconds ago.
         """
         try:
             value, moment = self._serializer(purpose).loads(signed, return_timestamp=True)
@@ -94,8 +95,8 @@ class Session:
 
     @classmethod
     def begin(cls, name: str = "", fingerprint: str = "", clock: Clock = time.time) -> "Session":
-        """Returns a new session. Signing in begins one too, so that an attacker gains nothing by planting a session's cookie
-        in the browser before."""
+        """Returns a new session. Signing in begins a new session too, so that an attacker gains nothing by planting a
+        session's cookie in the browser before the sign-in."""
         return cls(secrets.token_urlsafe(16), name, fingerprint, int(clock()))
 
     @property

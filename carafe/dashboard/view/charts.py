@@ -92,7 +92,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One chart. `description` says in words what the chart shows, for people who cannot see it."""
+    """One chart. `description` is a text that says what the chart shows, for people who cannot see it."""
 
     key: str
     title: str
@@ -290,7 +290,7 @@ def _sentence(source: _Source, points: Sequence[Point]) -> str:
     if not found:
         return f"{label}: nothing sampled."
     highest, at = max(found, key=lambda pair: pair[0])
-    return f"{label}: {words(found[-1][0])} last, at most {words(highest)} at {formatting.clock(at)} UTC."
+    return f"{label}: last value {words(found[-1][0])}, maximum {words(highest)} at {formatting.clock(at)} UTC."
 
 
 def _line(source: _Source, series: Series, top: float) -> Line:

@@ -85,7 +85,7 @@ def ago(at: datetime | None, now: datetime) -> str:
         if size >= length:
             amount = f"{int(size // length):,} {unit}"
             return f"{amount} ago" if seconds > 0 else f"in {amount}"
-    raise AssertionError("a size of a second or more has a unit")
+    raise AssertionError("not reached: one of the units fits")
 
 
 def short_id(value: UUID | str) -> str:
@@ -113,7 +113,7 @@ def scalar_text(value: Any) -> str:
 
 
 class Cut(str):
-    """A text that stands where a tree leaves values out. It says so in words, and is not itself a JSON value."""
+    """A note that a tree shows in place of values that it leaves out. It is not a JSON value."""
 
     __slots__ = ()
 
@@ -121,7 +121,7 @@ class Cut(str):
 def kind_of(value: Any) -> str:
     """The type of a JSON value, for templates that draw JSON as a tree: object, array, text, number, truth or null.
 
-    Returns "cut" for a `Cut`, which stands for values that are left out.
+    Returns "cut" for a `Cut`, the note in place of values that are left out.
     """
     match value:
         case Cut():

@@ -1,5 +1,6 @@
--- A worker that knows these kinds has come: what waited for one is due for a hint now, a bounded batch. What waits has a stamp
--- in the future (see defer); these are found by the queue and the stamp, and changed by their ids.
+-- Called when a worker that knows these kinds has arrived: hints that were deferred for lack of such a worker become due
+-- now, in a bounded batch. A deferred job has a stamp in the future (see defer.sql). Such jobs are found by queue and stamp,
+-- and changed by their ids.
 with waiting as (
     select id from carafe.jobs
     where queue = any(array(select name from carafe.queues)) and state = 'queued' and hinted_at > now()

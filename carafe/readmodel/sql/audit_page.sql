@@ -1,5 +1,5 @@
--- Actions before a position, newest first: those on one target, or else all but those that are part of a bulk action. Of a
--- selection of more than a hundred jobs the details say how many, not which.
+-- Actions before a position, newest first: those on one target, or else all that are not part of a bulk action. If more than
+-- a hundred jobs were selected, the details have their number and not their ids.
 select id, at, actor, via, action, target, reason, bulk,
     case when length(details::text) <= 5000 then details
         when jsonb_typeof(details #> '{filter,ids}') = 'array'

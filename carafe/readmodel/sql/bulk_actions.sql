@@ -1,5 +1,5 @@
--- Bulk actions: those under way first, then the newest; of a selection of more than a hundred jobs the filter says how many, not
--- which.
+-- Bulk actions: first those under way, then the newest. If more than a hundred jobs were selected, the filter has their
+-- number and not their ids.
 select id, action, cutoff, rate, actor, via, reason, state, matched, matched_estimated, done, skipped, failed, last_error,
     created_at, ended_at,
     case when length(filter::text) <= 5000 then filter

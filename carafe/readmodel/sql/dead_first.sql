@@ -1,4 +1,4 @@
--- The first death of each of some groups.
+-- The first death in each of these groups.
 select g.kind, g.fingerprint, o.ended_at as first_at
 from unnest(:kinds::text[], :fingerprints::text[]) as g(kind, fingerprint)
 cross join lateral (

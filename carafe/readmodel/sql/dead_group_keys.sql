@@ -1,4 +1,5 @@
--- The groups of unresolved dead jobs: from each to the next one in the index, however many jobs lie between.
+-- The groups of unresolved dead jobs. The statement steps in the index from each group to the next, however many jobs a
+-- group has.
 with recursive groups as (
     (select kind, error_fingerprint from carafe.jobs_dead where resolved_at is null
      order by kind, error_fingerprint limit 1)

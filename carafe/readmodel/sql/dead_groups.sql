@@ -1,4 +1,5 @@
--- How many there are of some groups, counted from the newest on up to `limit`, with the newest and the oldest of these.
+-- The number of jobs in each of these groups, counted from the newest job on and up to `limit`, with the newest and the
+-- oldest of the counted jobs.
 select g.kind, g.fingerprint, c.number, c.first_at, c.last_at, c.id
 from unnest(:kinds::text[], :fingerprints::text[]) as g(kind, fingerprint)
 cross join lateral (

@@ -1,4 +1,5 @@
--- The groups of the deaths since a time, how many deaths these are among the newest `limit`, and the newest of each.
+-- The groups that have deaths since a given time, among the newest `limit` deaths; for each group, the number of these
+-- deaths and the newest of them.
 select kind, error_fingerprint as fingerprint, count(*) as number, max(ended_at) as last_at,
     (array_agg(id order by ended_at desc, id desc))[1] as id
 from (

@@ -1,4 +1,5 @@
--- How many there are of each group among the `limit` dead that follow on one, in the order of the groups; and the last of each.
+-- Counts by group the next `limit` dead jobs after a given one, in the order of the groups. Also returns the last job of
+-- each group.
 select kind, error_fingerprint as fingerprint, count(*) as number, min(ended_at) as first_at, max(ended_at) as last_at,
     (array_agg(id order by ended_at, id))[count(*)::integer] as id
 from (

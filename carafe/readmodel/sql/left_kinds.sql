@@ -1,5 +1,5 @@
--- Kinds of queued jobs that workers have left lying, since none of them knows these, or so new a version of their arguments;
--- among `limit` jobs. `version`: the newest of the jobs; `known`: whether a worker knows the kind.
+-- Kinds of queued jobs that no worker can run, because none knows the kind or such a new version of its arguments; found
+-- among `limit` jobs. `version` is the newest version of these jobs; `known` says whether a worker knows the kind.
 select kind, count(*) as number, min(due_at) as since, max(version) as version, kind = any (:kinds::text[]) as known
 from (
     select kind, version, due_at from carafe.jobs

@@ -1,4 +1,4 @@
--- What people and releases did since a time: pauses, bulk actions, and the first start of a version that was not there before.
+-- What people and releases did since a given time: pauses, bulk actions, and the first start of each new version.
 (
     select at, action, actor, reason, details, null as version from (
         select at, action, actor, reason, details from carafe.audit

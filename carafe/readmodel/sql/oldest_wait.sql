@@ -1,5 +1,5 @@
--- Since when the oldest queued job could run, in seconds, and of how many that is true: `limit` at most are looked at.
--- A time may be infinite, and that has no age.
+-- The number of queued jobs, of which at most `limit` are counted, and the number of seconds for which the oldest of them
+-- could have run. The seconds are never negative, and never go back beyond the year 2000 (a time may be infinite).
 select count(*) as number,
     cast(extract(epoch from now() - greatest(least(min(due_at), now()), timestamptz '2000-01-01 00:00+00')) as float8) as seconds
 from (

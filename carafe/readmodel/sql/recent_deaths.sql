@@ -1,4 +1,5 @@
--- Who died of what in the last `seconds`, among the newest `limit` deaths that nobody has resolved.
+-- The kinds and errors of the jobs that died in the last `seconds`, among the newest `limit` deaths that nobody has
+-- resolved.
 select kind, error_class, count(*) as number, min(ended_at) as since
 from (
     select kind, error_class, ended_at from carafe.jobs_dead

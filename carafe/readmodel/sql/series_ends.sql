@@ -1,4 +1,5 @@
--- What ended by step and outcome, of a kind ('': all): the bars of its buckets added up, those that are not empty.
+-- Numbers of ended jobs by step and outcome, for one kind ('' means all kinds). The histograms of a step's buckets are added
+-- up; empty bars are left out.
 select floor(extract(epoch from s.at - :since::timestamptz) / :step::float8)::integer as bucket, s.outcome,
     b.number::integer - 1 as number, sum(b.waits)::bigint as waits, sum(b.runs)::bigint as runs
 from carafe.statistics s

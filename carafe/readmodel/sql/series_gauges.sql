@@ -1,4 +1,5 @@
--- Samples of a queue by step: of each of its `parts` one sample, whatever their number, so that a week costs what an hour does.
+-- Samples of a queue by step. Each step is divided into `parts`, and one sample is read of each, so that a week costs as
+-- much as an hour.
 select n as bucket, avg(g.queued)::float8 as queued, avg(g.running)::float8 as running, max(g.oldest_wait) as oldest_wait,
     avg(g.dead)::float8 as dead, avg(g.slots)::float8 as slots, avg(g.workers)::float8 as workers,
     avg(g.wanted)::float8 as wanted

@@ -1,5 +1,6 @@
--- For each of these jobs something that changes whenever its page may have changed: its row, its last log line, the last
--- action on it. Of one that waits also every five seconds: what it waits for may have changed.
+-- For each of these jobs, a value that changes whenever the job's page may have changed. It is made from the job's row, its
+-- last log line and the last action on it. For a waiting job it also changes every five seconds, since the reason for the
+-- wait may have changed.
 select j.id, md5(row(j.state, j.attempt, j.fence, j.progress, j.progress_note, j.cancel_requested_at, j.due_at, j.suspect,
         j.max_attempts, case when j.state <> 'running' then floor(extract(epoch from now()) / 5) end, l.last, a.at)::text
     ) as version

@@ -1,5 +1,5 @@
--- Workers that are there and, after them, those that went in the last hour: the newest `workers` of them, with what each runs
--- (at most `limit`) and its pod.
+-- Live workers and, after them, those that ended in the last hour: the newest `workers` of them. Each has the jobs that it
+-- runs (at most `limit`) and its pod.
 select w.id, w.name, w.host, w.pid, w.version, w.kinds, w.concurrency, w.state, w.started_at, w.stopped_at,
     w.drain_requested_at is not null as drain_requested,
     cast(extract(epoch from now() - greatest(least(w.beat_at, now()), timestamptz '2000-01-01 00:00+00')) as float8) as heartbeat_age,

@@ -1,6 +1,7 @@
--- Writes down what a batch has done, in the batch's own transaction; the action ends when nothing is left. The next batch may
--- come when the rate has been kept; up to a second that passed unused may be caught up with. At the end what was counted at
--- the start and was neither done nor failed has been skipped: a walk by filter never sees a job that matches no longer.
+-- Records what a batch has done, in the batch's own transaction. The action ends when no jobs are left. The next batch may
+-- run when the action's rate permits it; time that was not used is made up for, but at most a second of it. At the end, the
+-- skipped jobs are those that were counted at the start and neither done nor failed: a walk by filter never sees a job that
+-- no longer matches.
 update carafe.bulk_actions
 set cursor = cast(:cursor as jsonb), done = done + :done::bigint,
     skipped = greatest(

@@ -1,4 +1,4 @@
--- A batch could not be done, and nothing of it was: says why, and lets other bulk actions go first.
+-- Records why a batch failed as a whole, and lets other bulk actions go first.
 update carafe.bulk_actions
 set last_error = cast(:error as text), updated_at = now(), next_at = clock_timestamp() + interval '5 seconds'
 where id = :id and state = 'running'

@@ -1,5 +1,6 @@
--- Folds a batch of statistics deltas into buckets of 10 s, 1 min and 10 min, by kind and for all kinds (kind ''), and deletes
--- the deltas: one statement, so that each counts exactly once. `buckets` is how many a histogram has.
+-- Adds a batch of statistics deltas to the buckets of 10 s, 1 min and 10 min, by kind and for all kinds (kind ''), and
+-- deletes these deltas. This is one statement, so that each delta counts exactly once. `buckets` is the number of buckets of
+-- a histogram.
 with taken as (
     delete from carafe.statistics_deltas where ctid = any (array(
         select ctid from carafe.statistics_deltas order by at limit :limit for update skip locked))

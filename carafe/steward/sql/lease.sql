@@ -1,4 +1,4 @@
--- Takes or renews a lease on Postgres time; a row comes back only to the one who holds it now.
+-- Takes or renews a lease, by Postgres's time. Returns a row only to the process that holds the lease now.
 insert into carafe.leases (name, holder, holder_name, incarnation, term, acquired_at, expires_at)
 values (:name, :holder, :holder_name, :incarnation, 1, now(), now() + cast(:ttl as float8) * interval '1 second')
 on conflict (name) do update

@@ -1,2 +1,2 @@
--- Nothing has changed with these pods: what is known of them is as good as new.
+-- Marks these pods as still up to date, since nothing about them has changed.
 update carafe.pods set confirmed_at = now() where uid = any (:present::text[]) and gone_at is null

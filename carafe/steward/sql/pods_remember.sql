@@ -1,5 +1,5 @@
--- Remembers pods as they were seen now. The last death of a pod's worker is kept, also when the pod is gone and its status
--- with it; `trouble_since` is when it began not to be there, whatever the reason meanwhile.
+-- Stores pods as they were seen now. The last death of a pod's worker is kept, even when the pod and its status are gone.
+-- `trouble_since` is the time since when the pod has not run, even if the reason has changed since then.
 insert into carafe.pods as p (uid, namespace, name, node, phase, ready, deleting, ended, restarts, trouble, trouble_since,
     created_at, gone_at, death_reason, death_exit_code, death_signal, death_message, death_container, death_container_id,
     death_started_at, death_finished_at, death_seen_at)

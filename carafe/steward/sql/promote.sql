@@ -1,6 +1,6 @@
--- Makes due jobs queued, oldest first, a bounded batch: those that became due within this many seconds (`within`), not before
--- `after`. Several at once never take the same row. Those of a paused queue come back without `hinted_at`: they get no hint.
--- The batch is found along its index, in the order of that, and changed by the ids found (see docs/plans.md).
+-- Changes due jobs to queued, oldest first, in a bounded batch: those that became due within the last `within` seconds, and
+-- not before `after`. Concurrent runs never take the same row. Jobs of a paused queue come back without `hinted_at`: they
+-- get no hint. The batch is found along an index, in the index's order, and changed by the ids found (see docs/plans.md).
 with due as (
     select id from carafe.jobs
     where state in ('scheduled', 'retrying') and due_at <= now()

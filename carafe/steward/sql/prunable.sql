@@ -1,4 +1,4 @@
--- How many rows would be deleted beside whole partitions, by table. Retentions in seconds.
+-- The number of rows, by table, that would be deleted in addition to whole partitions. Retentions are in seconds.
 select 'jobs_dead_other' as name, count(*) as rows from carafe.jobs_dead_other
 where ended_at < now() - cast(:dead as float8) * interval '1 second'
 union all

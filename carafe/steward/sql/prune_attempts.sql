@@ -1,5 +1,5 @@
--- Forgets the failed attempts of a page of ended jobs, in the order of their end, after a cursor: what goes before their
--- partition does. Returns the next cursor; no row: there are no more.
+-- Deletes the failed attempts of a page of ended jobs, before the partition of these jobs is dropped. The jobs come in the
+-- order of their ends, after a cursor. Returns the next cursor, or no row if there are no more jobs.
 with page as (
     (
         select id, ended_at, attempt, state from carafe.jobs_dead

@@ -1,4 +1,4 @@
--- Deletes audit rows, and bulk actions that have ended, older than `keep` seconds, a bounded batch of either.
+-- Deletes audit rows older than `keep` seconds, and bulk actions that ended before that: a bounded batch of each.
 with rows as (
     delete from carafe.audit where ctid = any (array(
         select ctid from carafe.audit where at < now() - cast(:keep as float8) * interval '1 second'

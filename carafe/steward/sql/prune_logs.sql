@@ -1,4 +1,5 @@
--- Deletes log lines of jobs beyond their retention (seconds) that lie in no day partition, a bounded batch of either side.
+-- Deletes log lines of jobs that are older than their retention (in seconds) and in no day partition: a bounded batch for
+-- each retention.
 with dead as (
     delete from carafe.job_logs_dead_other where ctid = any (array(
         select ctid from carafe.job_logs_dead_other

@@ -1,5 +1,5 @@
--- Deletes ended jobs beyond their retention (seconds) that lie in no day partition, with their failed attempts, a bounded
--- batch of either side.
+-- Deletes ended jobs that are older than their retention (in seconds) and in no day partition, with their failed attempts: a
+-- bounded batch for each retention.
 with dead as (
     delete from carafe.jobs_dead_other where ctid = any (array(
         select ctid from carafe.jobs_dead_other

@@ -1,5 +1,5 @@
--- The day partitions of ended jobs, and of what jobs logged, that lie wholly beyond their retention (seconds), oldest first,
--- with an estimate of their rows. They are known by the names that `carafe.ensure_partitions` gives them.
+-- The day partitions, of ended jobs and of jobs' log lines, whose whole day is older than its retention (in seconds), oldest
+-- first, with an estimate of their rows. They are recognised by the names that `carafe.ensure_partitions` gives them.
 select name, dead, logs, begins, ends, rows, bytes
 from (
     select cast(c.relname as text) as name, p.relname in ('jobs_dead', 'job_logs_dead') as dead,

@@ -1,4 +1,5 @@
--- Forgets pods that have been gone for `keep` seconds, a bounded batch; also those of a cluster that nobody watches any more.
+-- Deletes the rows of pods that have been gone for `keep` seconds, in a bounded batch. This includes pods of a cluster that
+-- no process watches any more.
 with gone as (
     delete from carafe.pods where uid = any (array(
         select uid from carafe.pods

@@ -1,6 +1,7 @@
--- Queued jobs whose hints are lost (older than `before`, not older than `after`, in a queue that is not paused), oldest first, a bounded batch:
--- their stamps are renewed, so that the next look does not take them again. A stamp in the future is a pause (see defer);
--- `before` is never in the future. Found and changed as in promote.
+-- Queued jobs whose hints are lost (stamps older than `before` and not older than `after`, in queues that are not paused),
+-- oldest first, in a bounded batch. Their stamps are renewed, so that the next call does not return them again. A stamp in
+-- the future means that the hint is deferred (see defer.sql); `before` is never in the future. Rows are found and changed as
+-- in promote.sql.
 with lost as (
     select id, hinted_at from carafe.jobs
     where queue = :queue and state = 'queued'

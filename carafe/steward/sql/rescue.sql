@@ -1,11 +1,12 @@
--- Takes everything from a worker that is lost. Jobs begin in the order of their claims, so the first rows, as many as the
--- worker had slots, are those that may have been running: each is a suspect from now on and runs alone. Which of several was
--- to blame nobody knows, so that none is charged; one that was alone spends an attempt, and is dead when none was left. The
--- others were never begun and spend nothing; nor does a suspect, which ran in a process of its own. Such free rescues are
--- counted as releases, and capped: then they count. One that somebody wants cancelled ends so.
--- The fence stays; the next claim raises it, and until then no row is running, so a late write of the old owner changes
--- nothing. Those of a paused queue come back without `hinted_at`: they get no hint.
--- Rows are found by the ids of `judged`, and told apart in hash tables, as in finish.
+-- Takes all jobs from a lost worker. Jobs begin in the order of their claims. So the jobs that may have been running are the
+-- first ones, as many as the worker had slots: each becomes a suspect, which from then on runs alone. If there are several,
+-- nobody knows which one was to blame, so none of them spends an attempt. If there is only one, it spends an attempt, and is
+-- dead if no attempt is left. The other jobs were never begun and spend nothing. Neither does a job that was a suspect
+-- already, since it ran in a process of its own. Rescues that spend nothing are counted as releases, and their number is
+-- limited: further ones spend an attempt. A job that somebody wants to cancel ends as cancelled.
+-- The fence stays; the next claim raises it. Until then the row is not running, so a late write of the former owner changes
+-- nothing. Jobs of a paused queue come back without `hinted_at`: they get no hint.
+-- Rows are found by the ids of `judged`, and matched in hash tables, as in finish.sql.
 with ranked as (
     select id, releases, not suspect and row_number() over (order by started_at, id)
         <= coalesce((select concurrency from carafe.workers w where w.id = :worker), 5) as begun

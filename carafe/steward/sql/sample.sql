@@ -1,7 +1,7 @@
--- Samples every queue: what waits, runs and is dead, the oldest wait in seconds; and the workers alive with their slots, and
--- how many of these are in use. With `scales`, also how many workers the autoscaler's formula asks for (deploy/keda: one slot
--- for each job that waits or has run for a second; a worker that is busy for longer than five is wanted itself; the queue's
--- list is empty while it is paused).
+-- Samples every queue: the numbers of waiting, running and dead jobs, and the oldest wait in seconds; also the live workers
+-- with their slots, and how many slots are in use. With `scales`, it also computes how many workers the autoscaler's formula
+-- asks for (deploy/keda): one slot for each job that waits or has run for a second, and each worker that has been busy for
+-- over five seconds. While a queue is paused, its list counts as empty.
 insert into carafe.gauges (queue, queued, running, scheduled, retrying, dead, oldest_wait, paused, workers, slots, used, wanted)
 select q.name, coalesce(j.queued, 0), coalesce(j.running, 0), coalesce(j.scheduled, 0), coalesce(j.retrying, 0),
     (select count(*) from carafe.jobs_dead d where d.queue = q.name and d.resolved_at is null),

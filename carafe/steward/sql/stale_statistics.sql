@@ -1,5 +1,5 @@
--- Whether the planner's idea of carafe.jobs is a factor apart from the last sample of its jobs (at most two minutes old), so
--- that it should be analyzed: not when that was done within `seconds`. `allowed`: whether this user may do so.
+-- Whether carafe.jobs should be analyzed, because the planner's number of its rows and the last sample (at most two minutes
+-- old) differ by a factor. Not if it was analyzed in the last `seconds`. `allowed` says whether this user may do that.
 select s.jobs, c.reltuples::float8 as believed,
     pg_has_role(c.relowner, 'usage') or case when current_setting('server_version_num')::integer >= 170000
         then has_table_privilege(c.oid, 'maintain') else false end as allowed

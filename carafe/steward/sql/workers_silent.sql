@@ -1,10 +1,10 @@
--- The workers that should be alive, with their last beat; with `gone` also those that are not and have rows still running
--- under them, and then those that ended a day ago are forgotten: that passes the index entries of all that they have claimed
--- since the last vacuum, so it is asked less often when these are many. On Kubernetes with what is known of their pods:
--- `pod_over` when the worker's container or the whole pod has ended since the worker began, `death_…` when it is this worker's
--- death, `watched` when a death would be known within seconds.
--- The cluster's clocks are compared only to tell this worker's death from one long before it, and for a minute; a container
--- that is seen running again may be a successor's, which Postgres's own times cannot tell apart.
+-- The workers that should be alive, with their last heartbeats. With `gone`, also ended workers whose jobs still have
+-- running rows; then ended workers are deleted after a day. That reads the index entries of all jobs that these workers have
+-- claimed since the last vacuum, so it is asked for less often when these are many. On Kubernetes, the rows have what is
+-- known of the workers' pods: `pod_over` if the worker's container or its whole pod has ended since the worker began,
+-- `death_…` if a death is this worker's, and `watched` if a death would be known within seconds.
+-- The cluster's clocks are only compared with a tolerance of a minute, in order to tell this worker's death from an earlier
+-- one. A container that is seen running again may be that of a successor, which Postgres's own times cannot show.
 with forgotten as (
     delete from carafe.workers where :gone::boolean and stopped_at < now() - interval '1 day'
         and (exists (select from carafe.jobs j where j.worker = workers.id and j.state = 'running' offset 0)) is not true

@@ -1,5 +1,5 @@
--- The failed attempts of one job, oldest first: its newest 200, and of what they say half a million characters, the newest too;
--- where `cut`, an error is shortened and its traceback left out.
+-- The newest 200 failed attempts of one job, oldest first. Of their texts, it returns half a million characters, those of
+-- the newest attempts. Where `cut` is true, the error is shortened and the traceback is left out.
 with newest as (
     select attempt, cause, error_class, worker, worker_name, started_at, ended_at,
         case when length(error) > 10000 then left(error, 9999) || '…' else error end as error,

@@ -1,5 +1,4 @@
--- Cancels jobs: those that wait end at once; a running one is marked, and its worker stops it. Rows are found as in
--- claim.
+-- Cancels jobs. Waiting jobs end at once; a running job is marked, and its worker stops it. Rows are found as in claim.sql.
 with ended as (
     delete from carafe.jobs where id = any(:ids::uuid[]) and state || '' in ('scheduled', 'queued', 'retrying') returning *
 ),

@@ -1,6 +1,7 @@
--- Takes queued rows for one worker and raises their fence: a previous holder can no longer write anything.
--- A hint is only a hint: what is not queued (ended, running elsewhere), paused or not ours to run is not taken.
--- Rows are found by their ids through the primary key alone (see docs/plans.md): no other index serves a condition here.
+-- Takes queued rows for one worker and raises their fences, so that a previous holder can no longer write anything.
+-- A hint is only a hint: jobs that are not queued (ended, running elsewhere), are paused or are not for this worker are not
+-- taken.
+-- Rows are found by their ids, only through the primary key (see docs/plans.md): no other index serves a condition here.
 update carafe.jobs
 set state = 'running', fence = fence + 1, worker = :worker, started_at = now(),
     deadline_at = now() + least(timeout, 316224000) * interval '1 second', progress = null, progress_note = null

@@ -1,5 +1,5 @@
--- Asks a worker to drain; it sees that in its next beat. One that was asked before keeps since when. No row: none is alive
--- under this id.
+-- Asks a worker to drain; the worker sees that in the answer to its next heartbeat. A worker that was asked before keeps the
+-- time of the first request. Returns no row if no live worker has this id.
 update carafe.workers set drain_requested_at = coalesce(drain_requested_at, now())
 where id = :id and state in ('running', 'draining')
 returning id, name, drain_requested_at

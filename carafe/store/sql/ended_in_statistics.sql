@@ -1,5 +1,6 @@
--- How many jobs the statistics have seen end, of a kind ('': all), by outcome, between two times (null: as far back as such jobs
--- are kept, what ended before is pruned; and until now). A dead job that was retried since counts too.
+-- The number of jobs, by outcome, that ended between two times according to the statistics, for one kind ('' means all
+-- kinds). If the first time is null, it is as far back as such jobs are kept, since earlier ones are pruned; if the second
+-- is null, it is now. A dead job that was retried since then still counts.
 select s.outcome, sum(s.count)::bigint as number
 from (
     select 'dead' as outcome, (select ended_at from carafe.jobs_dead order by ended_at, id limit 1) as oldest

@@ -1,6 +1,6 @@
--- Stores new jobs, all or none; a row whose unique key a live job holds is left out (and not returned). Without `stamp` in its
--- row a job gets no hint: it is for later, or its queue is paused. The stamp is `hinted_at` in microseconds since 1970: a
--- number, since a time would cost the caller more than the rest of the row.
+-- Stores new jobs, all or none. A row whose unique key a live job holds is left out and not returned. A row without `stamp`
+-- gets no hint: the job is for later, or its queue is paused. The stamp is `hinted_at` in microseconds since 1970, as a
+-- number, since the conversion of a time would cost the caller more than all other columns together.
 with given as (
     select * from json_to_recordset(cast(:rows as json)) as g(
         id uuid, kind text, args json, secrets text[], version smallint, trace text, created_by text, {given_options})

@@ -1,5 +1,6 @@
--- What decides whether a queue's jobs run: pause, leader, workers and their slots, pods, the last sample and one of a minute
--- before it. A kind's version is the newest that a worker knows; a worker that does not say its versions knows any.
+-- The facts that decide whether a queue's jobs run: pause, leader, workers and their slots, pods, the last sample, and a
+-- sample of a minute before that. The version of a kind is the newest version that a worker knows. A worker that does not
+-- report its versions counts as knowing every version.
 select now() as now, q.paused_at, q.paused_by, q.paused_reason,
     (select holder_name from carafe.leases where name = 'steward' and expires_at > now()) as leader,
     w.*, p.*, k.kinds, k.versions,

@@ -1,8 +1,8 @@
--- Ends running jobs as succeeded, each only under its own fence; one move into the ended table, counted in the same
--- statement. Writing an end twice changes nothing. Every other end is written by settle.
--- Rows are found by their ids through the primary key alone, and told apart by their fences in a hash table (`in … is true`
--- is never made a join); what was given for each is joined to what was deleted, by a full join, which has no form that
--- compares each with each (see docs/plans.md).
+-- Ends running jobs as succeeded, each only under its own fence: moves their rows to the table of ended jobs and counts
+-- them, in one statement. Writing an end twice changes nothing. All other ends are written by settle.sql.
+-- Rows are found by their ids, only through the primary key, and matched by their fences in a hash table (`in … is true` is
+-- never made a join). The values that were given for each job are joined to the deleted rows by a full join, which cannot be
+-- executed as a comparison of each row with each other row (see docs/plans.md).
 with given as materialized (
     select distinct on (id, fence) * from unnest(:ids::uuid[], :fences::bigint[], :results::text[]) as g(id, fence, result)
 ),

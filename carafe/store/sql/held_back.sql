@@ -1,8 +1,9 @@
--- What may hold back vacuum, the oldest snapshot first (`age`, in transactions): of the sessions with a transaction open for
--- over `seconds` (a dump is one) and of prepared transactions the oldest of each; and every standby and replication slot with a
--- snapshot, `still` as long as it is the same one. `seconds` is null where Postgres knows no time. At least one row, with
--- `what` null where there is nothing: `dead_rows` are those of carafe.jobs that wait for a vacuum, as Postgres counts them;
--- `unseen` sessions are hidden from this user.
+-- What may hold back vacuum, the oldest snapshot first (`age`, in transactions). It returns one session and one prepared
+-- transaction with a transaction open for over `seconds`, the oldest of each (a dump is such a session), and every standby
+-- and replication slot with a snapshot; `still` is the same as long as the snapshot is the same. `seconds` is null where
+-- Postgres does not know the time. There is at least one row; its `what` is null if nothing holds back vacuum. `dead_rows`
+-- is the number of rows of carafe.jobs that wait for a vacuum, as Postgres counts them; `unseen` is the number of sessions
+-- that this user may not see.
 select pg_stat_get_dead_tuples('carafe.jobs'::regclass) as dead_rows,
     (select count(*) from pg_stat_activity
         where datname = current_database() and pid <> pg_backend_pid() and usename is not null and state is null and backend_type is null) as unseen,

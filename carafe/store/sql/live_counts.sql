@@ -1,7 +1,8 @@
--- How many jobs of each live state there are, each counted up to `limit` by its own index; and what the last sample said, if it
--- is fresh. The orders make the planner take those indexes, whatever it believes of the states; queued ones from the newest
--- on, since at the other end lie the entries of those that a drain has just taken. Scheduled and retrying ones have an index in
--- common, and are told apart in the table: not when they are too many together and a sample knows both.
+-- The number of jobs in each live state, each counted up to `limit` by its own index, and the numbers of the last sample if
+-- that is fresh. The orders make the planner use those indexes, whatever it assumes about the states. Queued jobs are
+-- counted from the newest on, because at the other end of the index are the entries of jobs that a drain has just taken.
+-- Scheduled and retrying jobs share an index and are distinguished in the table, except if both together are too many and a
+-- sample has both numbers.
 select
     (select count(*) from (
         select from carafe.jobs where state = 'queued' order by queue desc, hinted_at desc limit :limit) as found) as queued,

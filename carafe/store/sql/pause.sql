@@ -1,5 +1,6 @@
--- Pauses a queue: from the commit on nothing of it is claimed or hinted at. One that is paused already keeps since when, by
--- whom and why, and is `unchanged`. No row: there is no such queue.
+-- Pauses a queue. From the commit on, none of its jobs is claimed, and none gets a hint. A queue that is paused already
+-- keeps the time, the person and the reason of its pause, and is returned as `unchanged`. Returns no row if there is no such
+-- queue.
 with before as materialized (select * from carafe.queues where name = cast(:name as text) for update)
 update carafe.queues q
 set paused_at = coalesce(b.paused_at, now()),

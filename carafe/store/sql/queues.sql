@@ -1,5 +1,5 @@
--- Each queue in numbers; the age of the oldest job that could run, in seconds: none of one that is not due, and at most since
--- 2000 (a time may be infinite).
+-- Each queue with its numbers of jobs, and the age in seconds of the oldest job that could run. The age is never negative,
+-- and never goes back beyond the year 2000 (a time may be infinite).
 select q.name,
     count(j.id) filter (where j.state = 'queued') as queued,
     count(j.id) filter (where j.state = 'running') as running,

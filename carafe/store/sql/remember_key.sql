@@ -1,4 +1,5 @@
--- Takes an idempotency key for this transaction; waits for another that is taking it. No row: it was taken before.
+-- Takes an idempotency key for this transaction. Waits for another transaction that is taking the same key. Returns no row
+-- if the key was taken before.
 insert into carafe.idempotency_keys (scope, key, request_hash, expires_at)
 values (cast(:scope as text), cast(:key as text), cast(:request_hash as text),
     now() + cast(:ttl as double precision) * interval '1 second')

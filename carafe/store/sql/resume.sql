@@ -1,4 +1,4 @@
--- Resumes a queue; one that was not paused is `unchanged`. No row: there is no such queue.
+-- Resumes a queue. A queue that was not paused is returned as `unchanged`. Returns no row if there is no such queue.
 with before as materialized (select * from carafe.queues where name = cast(:name as text) for update)
 update carafe.queues q set paused_at = null, paused_by = null, paused_reason = null
 from before b

@@ -1,6 +1,6 @@
--- The first queued jobs of a queue that has been resumed, oldest first, a bounded batch, stamped for new hints. A stamp in the
--- future is a pause of its own (see defer). Found and changed as in
--- promote.
+-- The first queued jobs of a queue that was resumed, oldest first, in a bounded batch. They get new stamps, for new hints.
+-- Jobs with a stamp in the future are left out, since their hints are deferred (see defer.sql). Rows are found and changed
+-- as in promote.sql.
 with waiting as (
     select id from carafe.jobs
     where queue = cast(:queue as text) and state = 'queued' and hinted_at <= clock_timestamp()

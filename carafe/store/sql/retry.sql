@@ -1,5 +1,5 @@
--- Brings dead jobs back as queued with more attempts: what `grants` (a JSON object) says for the kind, else `grant_attempts`;
--- attempt and fence never fall. Those of a paused queue come back without `hinted_at`: they get no hint.
+-- Queues dead jobs again with more attempts: as many as `grants` (a JSON object) has for the kind, or else `grant_attempts`.
+-- Attempt and fence never fall. Jobs of a paused queue come back without `hinted_at`: they get no hint.
 with back as (
     delete from carafe.jobs_ended where id = any(:ids::uuid[]) and state = 'dead' returning *
 )

@@ -1,5 +1,5 @@
--- Makes scheduled and retrying jobs queued at once. Those of a paused queue come back without `hinted_at`. Rows are found as
--- in claim.
+-- Changes scheduled and retrying jobs to queued at once. Jobs of a paused queue come back without `hinted_at`. Rows are
+-- found as in claim.sql.
 update carafe.jobs j set state = 'queued', due_at = now(), hinted_at = clock_timestamp(), started_at = null, deferrals = 0
 where id = any(:ids::uuid[]) and state || '' in ('scheduled', 'retrying')
 returning {live},

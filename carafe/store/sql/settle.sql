@@ -1,9 +1,9 @@
--- Ends attempts in every way but success, each only under its own fence and for the worker that claimed it: the job retries,
--- waits, is queued again, or ends. `states` says what each becomes, and `spends` what that costs: an 'attempt', a 'snooze', a
--- 'release', or nothing (null). A job that was to retry is dead when no attempt is left; one that was to run again, in
--- whatever way, is cancelled when somebody wants that. A failure (it has a cause) is recorded. Jobs of a paused queue come
--- back without `hinted_at`.
--- Rows are found and joined as in finish; `told` holds what an update needs of what was given, by id and fence.
+-- Ends attempts in every way except success, each only under its own fence and for the worker that claimed it: the job
+-- retries, waits, is queued again, or ends. `states` has the state that each job enters, and `spends` has what that costs:
+-- an 'attempt', a 'snooze', a 'release', or nothing (null). A job that was to be retried is dead if no attempt is left. A
+-- job that was to run again, for whatever reason, is cancelled if somebody has requested that. A failure (an end with a
+-- cause) is recorded as a failed attempt. Jobs of a paused queue come back without `hinted_at`.
+-- Rows are found and joined as in finish.sql. `told` has the given values that an update needs, by id and fence.
 with given as materialized (
     select distinct on (id, fence) * from unnest(:ids::uuid[], :fences::bigint[], :states::text[], :spends::text[],
         :causes::text[], :error_classes::text[], :errors::text[], :tracebacks::text[], :fingerprints::text[],

@@ -1,4 +1,4 @@
-"""A column more in tables that are written all the time, while processes of the release before run on.
+"""Adds a column to tables that are written all the time, while processes of the previous release are still running.
 
 Revision ID: 0001
 Revises:
