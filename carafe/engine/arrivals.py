@@ -15,7 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 
 from carafe.engine.claim import Claim
-from carafe.engine.completions import Failed, Released
+from carafe.engine.completions import Released, failed_by_hook
 from carafe.engine.held_claims import Holdings
 from carafe.engine.hint_returns import HintReturns
 from carafe.engine.intake import Intake
@@ -164,7 +164,7 @@ class Arrivals:
             self._counts[fate] += dropped
             self._intake.settle(dropped)
         for claim, error in bad:
-            self._writer.end(Failed(claim, 0.0, "hook", "HookFailed", str(error), None, delay=5.0))
+            self._writer.end(failed_by_hook(claim, 0.0, error))
         self._offer(claims, lost=times_lost != self._times_lost)
 
     def _offer(self, claims: Sequence[Claim], *, lost: bool) -> None:

@@ -12,6 +12,7 @@ import asyncpg
 
 from carafe.engine.captured_logs import running
 from carafe.engine.claim import Claim
+from carafe.engine.completions import ATTEMPT_FAILS
 from carafe.engine.progress import progress_values
 from carafe.engine.results import encode_result
 from carafe.jobs.errors import InvalidOption, StaleClaim
@@ -19,7 +20,7 @@ from carafe.jobs.outcomes import Outcome
 from carafe.jobs.records import as_uuid
 from carafe.store.database import AWAY, Database
 from carafe.store.statements import FINISH, PROGRESS
-from carafe.store.transitions import run_hooks
+from carafe.store.transitions import HookFailed, log_failure, run_hooks
 from carafe.telemetry.metrics import BOUNDS
 from carafe.texts import class_name
 
@@ -170,7 +171,11 @@ class AttemptContext:
             if not rows:
                 raise StaleClaim(self.job_id, row["fence"])
             ended = {**dict(row), "attempt": self.attempt, "state": "succeeded", "result": result, "error": None}
-            await run_hooks(transaction, ended, self._context_of_hooks())
+            try:
+                await run_hooks(transaction, ended, self._context_of_hooks())
+            except HookFailed as failure:
+                log_failure(failure, ATTEMPT_FAILS)
+                raise
             self._completes(True)
 
     def _context_of_hooks(self) -> Context:

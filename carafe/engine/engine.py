@@ -133,7 +133,9 @@ class Engine:
         versions = {kind: known[kind].job.job_options.version for kind in self.kinds}
         slots = [Slot(index) for index in range(self.concurrency)]
         pace, holdings = Pace(self.concurrency), Holdings()
-        self.ledger = Ledger(self._database, self.id, self.name, self.kinds, leaves=self._leaves)
+        self.ledger = Ledger(
+            self._database, self.id, self.name, self.kinds, leaves=self._leaves, job_log=self._job_log
+        )
         self._returns = HintReturns(self.ledger, self._aside, lambda: self.consumer, counts)
         self.intake = Intake(
             slots,

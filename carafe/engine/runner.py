@@ -50,7 +50,6 @@ from carafe.jobs.delays import delay_of
 from carafe.jobs.errors import PayloadTooLarge
 from carafe.jobs.handlers import Handler
 from carafe.jobs.outcomes import Outcome
-from carafe.jobs.states import State
 from carafe.store.database import Database
 from carafe.telemetry.job_log import JobLog
 from carafe.telemetry.loggers import get_logger
@@ -209,9 +208,7 @@ class Runner:
             if (claim := slot.claim) is not None:
                 claim.over = True
                 slot.claim = None
-                end = Released(claim, now - claim.started)
-                self._note(claim, end)
-                self._ended(end)
+                self._ended(Released(claim, now - claim.started))
 
     @property
     def free(self) -> int:
@@ -401,10 +398,6 @@ class Runner:
             self._pace.observe(claim.kind, end.seconds)
             if claim.traced is not None:
                 _end_span(claim, end)
-            if type(end) is Succeeded:
-                self._log.completed(claim.id, claim.kind, claim.attempt, end.seconds, claim.trace_id)
-            else:
-                self._note(claim, end)
             if claim.connections is not None:
                 close_what_is_left_open(claim)
             if claim.left is not None:
@@ -494,16 +487,6 @@ class Runner:
         # The class, too: its name may be made of anything.
         traceback = None if traceback is None else shown(traceback)
         return replace(end, delay=delay, error_class=shown(end.error_class), error=shown(end.error), traceback=traceback)
-
-    def _note(self, claim: Claim, end: End) -> None:
-        """Log an end that is not a success, with the event that the table of outcomes names for it
-        (`completions.Outcome.event`)."""
-        outcome, told = end.outcome, end.settlement()
-        if outcome.event is None:
-            return
-        error = None if told.cause is None else f"{told.error_class}: {told.error}"
-        delay = told.delay if outcome.state in (State.RETRYING, State.SCHEDULED) else None
-        self._log.ended(outcome.event, claim.id, claim.kind, claim.attempt, end.seconds, error, delay, claim.trace_id)
 
     # -- threads and processes: in a thread of `Threads`, which does nothing else meanwhile
 

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from carafe.engine.children import Children
 from carafe.engine.claim import Claim
-from carafe.engine.completions import Completed, End, Failed, Released
+from carafe.engine.completions import Completed, End, Released, failed_by_hook
 from carafe.engine.ledger import Hinted, Ledger
 from carafe.engine.runner import Runner
 from carafe.engine.runtimes import Pace
@@ -61,11 +61,13 @@ class Executor:
         if kind not in handlers():
             raise NoHandler(kind)
         # A new ledger each time: hooks and handlers may have been declared since the last one.
-        ledger = Ledger(self._database, self._worker, "carafe.testing", sorted(handlers()))
+        job_log = JobLog(sys.stderr)
+        ledger = Ledger(self._database, self._worker, "carafe.testing", sorted(handlers()), job_log=job_log)
         rows, refused = await ledger.claim([Hinted(job_id, kind, b"")])
         for row, error in refused:
             claim = Claim(row, b"", time.monotonic())
-            await ledger.write([Failed(claim, 0.0, "hook", "HookFailed", str(error), None, delay=5.0)])
+            await ledger.write([failed_by_hook(claim, 0.0, error)])
+            job_log.flush()
             return True
         if not rows:
             return False
@@ -74,18 +76,20 @@ class Executor:
         if version > handlers()[kind].job.job_options.version:
             await ledger.write([Released(claim, 0.0, started=False)])
             raise NoHandler(kind, version)
-        end = await self._run(claim)
-        if type(end) is not Completed:
+        end = await self._run(claim, job_log)
+        if type(end) is Completed:
+            ledger.completed(end)
+        else:
             await ledger.write([end])
+        job_log.flush()
         return True
 
-    async def _run(self, claim: Claim) -> End:
+    async def _run(self, claim: Claim, job_log: JobLog) -> End:
         ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         found = [handler for handler in handlers().values() if handler.mode == "process"]
         children = Children(
             sorted({handler.job.__module__ for handler in found}), sorted({handler.function.__module__ for handler in found})
         )
-        job_log = JobLog(sys.stderr)
         runner = Runner(
             slots=[Slot(0)],
             handlers=handlers(),
@@ -109,7 +113,6 @@ class Executor:
         finally:
             await runner.stop()
             await asyncio.to_thread(children.close)
-            job_log.flush()
 
 
 def _default(setting: str) -> float:

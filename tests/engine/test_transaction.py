@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from carafe import Client, State
+from carafe.engine.completions import STALE
 from carafe.queue.hints import Hint, stamp_of
 from carafe.store.job_logs import read
 from tests.engine.conftest import ClientWith, Counts, Gates, Words
@@ -57,7 +58,8 @@ async def test_of_two_runs_of_one_job_the_stale_one_is_rolled_back(
     await eventually(lambda: counts().get("stale", 0) == before + 1)
     assert sorted(await effects(job.id)) == ["begun", "begun", "once by run 2"]
     assert record.attempts == ()
-    assert any("StaleClaim" in line["error"] for line in worker.events("job retried", job_id=str(job.id)))
+    (line,) = await eventually(lambda: worker.events(STALE.words, job_id=str(job.id)))
+    assert "StaleClaim" in line["error"]
 
 
 @pytest.mark.parametrize("kind", [Commit, CommitApart])
