@@ -46,10 +46,6 @@ TICK = 0.05
 
 STUCK_TICKS = 1 + round(STUCK / TICK)
 
-SUSPECT_WAITS = 1.0
-"""Seconds that a suspect (a job that may have been running when its worker died) may wait here while another suspect runs.
-Then it is queued again for other workers."""
-
 SUSPECT_PAUSE = 2.0
 """The maximum number of seconds until the hint of a suspect that was left to other workers is pushed again."""
 
@@ -185,7 +181,6 @@ class Arrivals:
         """Queue claimed jobs again that have waited too long for a slot (see `STUCK`), since the autoscaler counts only jobs
         in the queue. Called at each tick of the engine."""
         runner, begun = self._runner, self._begun
-        self._leave_to_others(runner.withdraw_suspects(now - SUSPECT_WAITS), longest=SUSPECT_PAUSE)
         begun.append(runner.begun)
         if len(begun) > STUCK_TICKS:
             begun.popleft()

@@ -16,8 +16,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -25,6 +27,7 @@ import orjson
 
 import carafe.telemetry.structlog_alone  # noqa: F401  # before any other import of ours
 from carafe import forks
+from carafe.engine import borrowed_loop
 from carafe.engine.captured_logs import Sending
 from carafe.engine.completions import read_outcome
 from carafe.engine.failures import failure_of
@@ -38,6 +41,9 @@ from carafe.kubernetes.pod import in_pod
 from carafe.texts import class_name, in_words
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from carafe.engine.child_transactions import OwnTransactions
     from carafe.engine.contexts import AttemptContext
 
 
@@ -45,12 +51,14 @@ class ChildContext:
     """The context of a plain function inside a child process; see `carafe.jobs.context.SyncContext`. `cancelled` is always
     False, since a child process is not asked to stop when its job is cancelled: it is killed."""
 
-    __slots__ = ("_answers", "attempt", "deadline", "job_id", "kind", "max_attempts", "timeout")
+    __slots__ = ("_answers", "_own", "_row", "attempt", "deadline", "job_id", "kind", "max_attempts", "result", "timeout")
 
     cancelled = False
 
     def __init__(self, row: dict[str, Any], answers: "Answers") -> None:
-        self._answers = answers
+        self._row, self._answers = row, answers
+        self._own: OwnTransactions | None = None
+        self.result: Any = None
         self.job_id: UUID = row["id"]
         self.kind: str = row["kind"]
         self.attempt: int = row["attempt"] + 1
@@ -62,6 +70,35 @@ class ChildContext:
         """Report the attempt's progress: `fraction` from 0 to 1, and a short note."""
         values = progress_values(fraction, note)
         self._answers.say({"progress": [values["fraction"], self._answers.shown(values["note"] or "")]})
+
+    @contextmanager
+    def transaction(self) -> "Iterator[Session]":
+        """See `SyncContext.transaction`."""
+        if self._own is None:
+            from carafe.engine.child_transactions import OwnTransactions
+
+            self._own = OwnTransactions(self._row, self._answers)
+        before = self.result
+        try:
+            with self._own.transaction() as (session, attempt):
+                yield session
+                attempt.result = self.result
+        except BaseException:
+            self.result = before
+            raise
+
+    def too_late(self, what: Any) -> tuple[bool, str | None]:
+        """Returns whether the handler's own transaction has ended the job, and, if so, what `AttemptContext.too_late` says
+        of `what`, which the handler then raised or returned."""
+        if self._own is None or not self._own.attempt.completed:
+            return False, None
+        self._own.attempt.result = self.result
+        return True, self._own.attempt.too_late(what)
+
+    def close(self) -> None:
+        """Close the connections that the handler has used."""
+        if self._own is not None:
+            self._own.close()
 
 
 def answer(request: dict[str, Any], answers: "Answers") -> dict[str, Any]:
@@ -82,7 +119,9 @@ def answer(request: dict[str, Any], answers: "Answers") -> dict[str, Any]:
             if what is None:
                 what = context.result
         else:
-            what = handler.function(job, ChildContext(row, answers))
+            what, completed, words = _run_plain(handler.function, job, row, answers)
+            if completed:
+                return {"completed": True, "too_late": answers.shown(words)}
         if not issubclass(type(what), Outcome):  # by its true type: what it says of its class may be anything
             result = encode_result(what, request["result_limit"])
             return {"result": result if result is None or answers.hiding is None else answers.hiding.json(result)}
@@ -132,6 +171,26 @@ async def _run_async(function: Any, job: Any, row: dict[str, Any], answers: "Ans
         raise
     finally:
         await database.close()
+
+
+def _run_plain(function: Any, job: Any, row: dict[str, Any], answers: "Answers") -> tuple[Any, bool, str | None]:
+    """Run a plain handler. Returns its value, whether its own transaction has ended the job, and what then came too late, in
+    words. Raises what the handler raises, unless the job has ended before."""
+    context = ChildContext(row, answers)
+    what: Any
+    try:
+        what = borrowed_loop.run(partial(function, job, context))
+    except BaseException as error:
+        what = error
+    try:
+        completed, words = context.too_late(what)
+        if completed:
+            return None, True, words
+    finally:
+        context.close()
+    if issubclass(type(what), BaseException) and not issubclass(type(what), Outcome):
+        raise what
+    return (context.result if what is None else what), False, None
 
 
 class Answers:

@@ -340,17 +340,6 @@ def _any_of(group: int) -> bool:
     return False
 
 
-def suspect_memory_limit() -> int | None:
-    """Returns how many more bytes of memory the child process of a suspect may use: 90 % of what the container has left, but
-    at least 64 MiB. So the child fails before the kernel must kill a process of the container. (A suspect is a job that may
-    have been running when its worker died.)
-
-    Returns None when the container has no memory limit.
-    """
-    left = cgroup.memory_left()
-    return None if left is None else max(64 << 20, int(left * 0.9))
-
-
 def how(code: int, kills_before: int | None) -> str:
     """Returns in words how a child ended without an answer. `code` is its exit code, as `subprocess` gives it.
     `kills_before` is the kernel's count of kills for lack of memory (`cgroup.oom_kills`) before the child began its job."""

@@ -1,8 +1,9 @@
 """The contexts that handlers get: facts about the attempt, progress, and the transaction that ends the job."""
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import Context
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from uuid import UUID
 
 import asyncpg
 
+from carafe.engine import borrowed_loop
 from carafe.engine.captured_logs import running
 from carafe.engine.claim import Claim
 from carafe.engine.completions import ATTEMPT_FAILS
@@ -26,6 +28,7 @@ from carafe.texts import class_name
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
+    from sqlalchemy.orm import Session
 
     from carafe.engine.hiding import Hiding
     from carafe.store.database import HookedTransaction
@@ -188,10 +191,26 @@ class AttemptContext:
 class ThreadContext:
     """The context of a plain function in a thread; see `carafe.jobs.context.SyncContext`."""
 
-    __slots__ = ("_context", "_report")
+    __slots__ = ("_context", "_loop", "_report")
 
-    def __init__(self, context: AttemptContext, report: Callable[[float, str], None]) -> None:
-        self._context, self._report = context, report
+    def __init__(
+        self, context: AttemptContext, report: Callable[[float, str], None], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        """`loop` is the worker's event loop, to which the connections of `context` belong."""
+        self._context, self._report, self._loop = context, report, loop
+
+    @property
+    def result(self) -> Any:
+        return self._context.result
+
+    @result.setter
+    def result(self, value: Any) -> None:
+        self._context.result = value
+
+    @contextmanager
+    def transaction(self) -> "Iterator[Session]":
+        with borrowed_loop.block(self._context.transaction(), self._loop) as session:
+            yield session.sync_session
 
     @property
     def job_id(self) -> UUID:

@@ -22,6 +22,7 @@ from uuid import UUID
 
 from carafe import tracing
 from carafe.engine import captured_logs
+from carafe.engine.ahead import ahead_in_children
 from carafe.engine.arrivals import CLAIMS, STUCK, TICK, Arrivals
 from carafe.engine.aside import Aside
 from carafe.engine.cancel_requests import CancelRequests
@@ -117,7 +118,7 @@ class Engine:
             settings.job_modules,
             settings.handler_modules,
             (settings.log_level, settings.log_format),
-            ahead=() if tracing.active is None else ("carafe.tracing.tracer",),
+            ahead=(*ahead_in_children(), *(() if tracing.active is None else ("carafe.tracing.tracer",))),
         )
         self._aside = Aside()
         self._tasks = Tasks()
@@ -133,9 +134,7 @@ class Engine:
         versions = {kind: known[kind].job.job_options.version for kind in self.kinds}
         slots = [Slot(index) for index in range(self.concurrency)]
         pace, holdings = Pace(self.concurrency), Holdings()
-        self.ledger = Ledger(
-            self._database, self.id, self.name, self.kinds, leaves=self._leaves, job_log=self._job_log
-        )
+        self.ledger = Ledger(self._database, self.id, self.name, self.kinds, leaves=self._leaves, job_log=self._job_log)
         self._returns = HintReturns(self.ledger, self._aside, lambda: self.consumer, counts)
         self.intake = Intake(
             slots,

@@ -214,9 +214,7 @@ class Ledger:
             plain = [hint for hint in hints if hint.kind not in self._hooked_claims]
             hooked = [hint for hint in hints if hint.kind in self._hooked_claims]
             if hooked:
-                rows, failed = await move(
-                    self._database, hooked, self._run_claim, (State.RUNNING,), then=ATTEMPT_FAILS
-                )
+                rows, failed = await move(self._database, hooked, self._run_claim, (State.RUNNING,), then=ATTEMPT_FAILS)
                 for hint, error in failed:
                     async with self._database.connection() as connection:
                         bad += [(row, error) for row in await self._run_claim(connection, [hint])]

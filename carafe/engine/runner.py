@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from carafe.engine import captured_logs
-from carafe.engine.children import Child, ChildDied, Children, NotStarted, suspect_memory_limit
+from carafe.engine.children import Child, ChildDied, Children, NotStarted
 from carafe.engine.claim import Claim, Stop
 from carafe.engine.completions import (
     ASKED,
@@ -43,6 +43,7 @@ from carafe.engine.left_running import name_what_is_left
 from carafe.engine.results import ResultNotUsable, encode_result
 from carafe.engine.runtimes import Pace
 from carafe.engine.slot import Slot
+from carafe.engine.suspects import admit
 from carafe.engine.threads import Threads
 from carafe.engine.worker_loop import GuardedTask, SharedLoop
 from carafe.jobs.backoff import backoff
@@ -107,8 +108,6 @@ class Runner:
         self._ended, self._idle, self._tracing = ended, idle, tracing
         self.slots = slots
         self.ready: deque[Claim] = deque()
-        self._suspects: deque[Claim] = deque()
-        self._suspect_runs = False
         self._trusted_until = float("inf")
         self._woken = self._begins_some = False
         self.begun = 0
@@ -139,42 +138,32 @@ class Runner:
             await asyncio.wait(tasks, timeout=1)
         self._threads.stop()
 
-    def offer(self, claims: Sequence[Claim]) -> list[Claim]:
-        """Give claimed jobs to the slots, in order. Returns the suspects that are too many to wait here. (A suspect is a job
-        that may have been running when its worker died; suspects run one at a time.)"""
+    def offer(self, claims: Sequence[Claim]) -> Sequence[Claim]:
+        """Give claimed jobs to the slots, in order. Returns the suspects for which this worker has no room (see
+        `carafe.engine.suspects`)."""
         suspects = [claim for claim in claims if claim.suspect]
+        refused: Sequence[Claim] = ()
         if suspects:
-            claims = [claim for claim in claims if not claim.suspect]
-            place = max(0, len(self.slots) - len(self._suspects))
-            self._suspects.extend(suspects[:place])
-            suspects = suspects[place:]
+            held = [claim for claim in (*self.claims(), *self.ready) if claim.suspect]
+            refused = admit(suspects, held, len(self.slots))
+            without = set(refused)
+            claims = [claim for claim in claims if claim not in without]
         self.ready.extend(claims)
         self._go_on()
-        return suspects
+        return refused
 
     def withdraw(self) -> list[Claim]:
         """Take back and return the claims that no slot has begun."""
-        claims = [*self.ready, *self._suspects]
+        claims = list(self.ready)
         self.ready.clear()
-        self._suspects.clear()
-        return claims
-
-    def withdraw_suspects(self, before: float) -> list[Claim]:
-        """If the first waiting suspect was claimed before the monotonic time `before`, take back and return all suspects
-        that wait. Otherwise return an empty list."""
-        if not self._suspects or self._suspects[0].claimed > before:
-            return []
-        claims = list(self._suspects)
-        self._suspects.clear()
         return claims
 
     def forget(self, claim: Claim) -> bool:
         """Take back a claim that waits for a slot. Returns False if it does not wait (its job has begun, for example)."""
-        for waiting in (self.ready, self._suspects):
-            if claim in waiting:
-                waiting.remove(claim)
-                return True
-        return False
+        if claim not in self.ready:
+            return False
+        self.ready.remove(claim)
+        return True
 
     def trust_until(self, moment: float) -> None:
         """Allow jobs to start until the monotonic time `moment`, and start those that wait."""
@@ -338,17 +327,12 @@ class Runner:
         self._trusted_until = 0.0
         claim.over = True
         slot.claim = claim.task = claim.stop_with = None
-        if claim.suspect:
-            self._suspect_runs = False
         self._ended(Released(claim, 0.0, started=False, defer=NOT_BEGUN_PAUSE))
 
     def _next(self, now: float) -> Claim | None:
         """Returns the next claim to begin. Returns None if no claim waits, or if this worker may not begin jobs now."""
         if now >= self._trusted_until:
             return None
-        if self._suspects and not self._suspect_runs:
-            self._suspect_runs = True
-            return self._suspects.popleft()
         return self.ready.popleft() if self.ready else None
 
     async def _attempt(self, slot: Slot, claim: Claim, handler: Handler) -> None:
@@ -392,8 +376,6 @@ class Runner:
         slot.claim = claim.task = claim.stop_with = None
         if claim.hiding is not None:
             end = _without_secrets(end, claim.hiding)
-        if claim.suspect:
-            self._suspect_runs = False
         try:
             self._pace.observe(claim.kind, end.seconds)
             if claim.traced is not None:
@@ -513,7 +495,9 @@ class Runner:
 
     def _in_thread(self, handler: Handler, claim: Claim, context: AttemptContext) -> Any:
         arguments = loaded(handler.job, claim.row, claim)
-        return handler.function(arguments, ThreadContext(context, self._reporting(context)))
+        assert self._loop is not None
+        value = handler.function(arguments, ThreadContext(context, self._reporting(context), self._loop))
+        return context.result if value is None else value
 
     def _in_child(self, handler: Handler, claim: Claim, context: AttemptContext, killer: "_Killer") -> Any:
         def logged(at: float, level: str, text: str) -> None:
@@ -556,7 +540,7 @@ class Runner:
             "max_attempts": row["max_attempts"],
             "timeout": row["timeout"],
             "deadline_at": row["deadline_at"].isoformat(),
-            "memory_limit": handler.memory_limit or (suspect_memory_limit() if claim.suspect else None),
+            "memory_limit": handler.memory_limit or claim.memory,
             "result_limit": self._result_limit,
             "database_url": self._database.url,
             "trace": None if claim.traced is None else claim.traced.here.text,

@@ -1,13 +1,14 @@
 """The context, which a handler gets as its second argument, after the job: the job's id and attempt, the deadline, a way to
 report progress, and the transaction that ends the job."""
 
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
+    from sqlalchemy.orm import Session
 
     from carafe.store.database import Database
 
@@ -77,6 +78,19 @@ class Context(Attempt, Protocol):
 
 class SyncContext(Attempt, Protocol):
     """The context of a handler that is a plain function (run in a thread or a process)."""
+
+    result: Any
+    """The job's result if the handler returns None; see `Context.result`."""
+
+    def transaction(self) -> "AbstractContextManager[Session]":
+        """A block with a session whose commit also ends this job as succeeded, so that the handler's writes are made exactly
+        once; see `Context.transaction`.
+
+        The session belongs to the handler's own thread, and its connection to the worker. The timeout does not end the block
+        of a function that runs in a thread. But if the job no longer belongs to this attempt at the end of the block,
+        everything is rolled back and `StaleClaim` is raised.
+        """
+        ...
 
     def progress(self, fraction: float, note: str = "") -> None:
         """Report how far the attempt has come: `fraction` from 0 to 1, and a few words. Best effort: a report may be

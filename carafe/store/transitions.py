@@ -142,7 +142,7 @@ async def run_hooks(
     found = hooks_of(row["kind"], state)
     if not found:
         return
-    change = Change(
+    change: Change[Any] = Change(
         job_id=as_uuid(row["id"]),
         kind=row["kind"],
         state=state,
@@ -151,6 +151,7 @@ async def run_hooks(
         max_attempts=row["max_attempts"],
         result=readable(result),
         error=row.get("error"),
+        version=row["version"],
     )
     for hook in found:
         error = await _apart(hook, transaction, change, Context() if context is None else context.copy())
@@ -175,7 +176,7 @@ async def _see_that_it_holds(transaction: HookedTransaction, row: Mapping[str, A
         raise HookFailed(as_uuid(row["id"]), row["kind"], name, error) from error
 
 
-async def _apart(hook: Hook, transaction: HookedTransaction, change: Change, context: Context) -> BaseException | None:
+async def _apart(hook: Hook, transaction: HookedTransaction, change: Change[Any], context: Context) -> BaseException | None:
     """Run the hook in a separate task and context, so that whatever it cancels or sets does not affect other code. Returns
     the error that it raised, or None."""
     run = HookRun(change.job_id, change.kind)
@@ -188,7 +189,7 @@ async def _apart(hook: Hook, transaction: HookedTransaction, change: Change, con
     return TimeoutError(f"it took longer than {HOOK_TIME:g} s") if limit.expired() else error
 
 
-async def _failure_of(hook: Hook, transaction: HookedTransaction, change: Change) -> BaseException | None:
+async def _failure_of(hook: Hook, transaction: HookedTransaction, change: Change[Any]) -> BaseException | None:
     """Run the hook, and return the error that it raised, or None. This includes ``SystemExit`` and the like, which would end
     the event loop if a task raised them."""
     try:

@@ -136,6 +136,26 @@ async def follow(session: AsyncSession, change: Change) -> None:
     """As it should be."""
 
 
+@hook(Mail, "dead")
+@hook(Export, "dead")
+async def follow_both(session: AsyncSession, change: Change[Export | Mail]) -> None:
+    """As it should be."""
+
+
+@hook(Export, "dead")
+async def follow_typed(session: AsyncSession, change: Change[Export]) -> None:
+    """Right and wrong ways to use the arguments."""
+    address: str = change.job.recipient
+    change.job.report_id.hex.join([address, change.state])
+    change.job.recipent.lower()  # wrong: a misspelt field
+    change.job.report_id.lower()  # wrong: a UUID
+
+
+@hook(Export, "dead")  # wrong: the change of another class
+async def hook_of_another_class(session: AsyncSession, change: Change[Mail]) -> None:
+    pass
+
+
 @hook(Export, State.DEAD)  # wrong: a hook is asynchronous
 def plain_hook(session: AsyncSession, change: Change) -> None:
     pass

@@ -2,7 +2,8 @@
 -- worker had slots, are those that may have been running: each is a suspect from now on and runs alone. Which of several was
 -- to blame nobody knows, so that none is charged; one that was alone spends an attempt, and is dead when none was left. The
 -- others were never begun and spend nothing; nor does a suspect, which ran in a process of its own. Such free rescues are
--- counted as releases, and capped: then they count. One that somebody wants cancelled ends so.
+-- counted as releases, and capped: then they count. One that somebody wants cancelled ends so. What may have been running is
+-- recorded, as an attempt that the worker's loss has ended: 'worker lost' if it is spent, else 'interrupted'.
 -- The fence stays; the next claim raises it, and until then no row is running, so a late write of the old owner changes
 -- nothing. Those of a paused queue come back without `hinted_at`: they get no hint.
 -- Rows are found by the ids of `judged`, and told apart in hash tables, as in finish.
@@ -23,8 +24,8 @@ requeued as (
     where j.id = any(array(select id from judged)) and j.worker = :worker and j.state || '' = 'running'
         and j.cancel_requested_at is null
         and (j.attempt + 1 < j.max_attempts or j.id not in (select id from judged where charged))
-    returning j.id, j.kind, j.attempt, j.max_attempts, j.fence, j.started_at, j.args,
-        j.id in (select id from judged where charged) as charged,
+    returning j.id, j.kind, j.attempt, j.max_attempts, j.fence, j.started_at, j.args, j.version,
+        j.id in (select id from judged where charged) as charged, j.suspect as recorded,
         case when j.queue <> all (array(select name from carafe.queues where paused_at is not null)) then j.hinted_at end
             as hinted_at
 ),
@@ -35,6 +36,7 @@ ended as (
             or (j.attempt + 1 >= j.max_attempts and j.id in (select id from judged where charged)))
     returning j.*, j.attempt + case when j.id in (select id from judged where charged) then 1 else 0 end as spent,
         j.id in (select id from judged where charged) as charged,
+        j.suspect or j.id in (select id from judged where begun or charged) as recorded,
         case when j.cancel_requested_at is null then 'dead' else 'cancelled' end as outcome
 ),
 moved as (
@@ -43,14 +45,17 @@ moved as (
     from ended
 ),
 lost as (
-    select id, kind, attempt, max_attempts, fence, started_at, args, hinted_at, 'queued' as state, charged from requeued
+    select id, kind, attempt, max_attempts, fence, started_at, args, version, hinted_at, 'queued' as state, charged,
+        recorded
+    from requeued
     union all
-    select id, kind, spent, max_attempts, fence, started_at, args, null, outcome, charged from ended
+    select id, kind, spent, max_attempts, fence, started_at, args, version, null, outcome, charged, recorded from ended
 ),
 recorded as (
     insert into carafe.attempts (job_id, kind, attempt, fence, cause, error_class, error, worker, worker_name, started_at)
-    select id, kind, attempt, fence, 'worker lost', 'WorkerLost', :error, :worker, :worker_name, started_at
-    from lost where charged
+    select id, kind, attempt + case when charged then 0 else 1 end, fence,
+        case when charged then 'worker lost' else 'interrupted' end, 'WorkerLost', :error, :worker, :worker_name, started_at
+    from lost where recorded
 ),
 counted as (
     insert into carafe.statistics_deltas (kind, outcome, wait_bucket, run_bucket, count, wait_seconds, run_seconds)
@@ -59,5 +64,6 @@ counted as (
 marked as (
     update carafe.workers set state = 'lost', stopped_at = now() where id = :worker
 )
-select id, kind, state, attempt, max_attempts, cast(args as text) as args, hinted_at, null as result, :error as error
+select id, kind, state, attempt, max_attempts, cast(args as text) as args, version, hinted_at, null as result,
+    :error as error
 from lost
