@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from carafe.jobs.outcomes import Cancel, Discard, Retry, Snooze
     from carafe.jobs.records import AttemptRecord, Enqueued, JobRecord, Page, QueueRecord
     from carafe.jobs.states import State
+    from carafe.jobs.worker_lifespan import WorkerLifespan, worker_lifespan
     from carafe.settings.settings import Settings, load_settings
     from carafe.store.audit import Actor
     from carafe.store.bulk import BulkActionRecord
@@ -95,6 +96,8 @@ _HOME = {
     "Page": "carafe.jobs.records",
     "QueueRecord": "carafe.jobs.records",
     "State": "carafe.jobs.states",
+    "WorkerLifespan": "carafe.jobs.worker_lifespan",
+    "worker_lifespan": "carafe.jobs.worker_lifespan",
     "Settings": "carafe.settings.settings",
     "load_settings": "carafe.settings.settings",
     "Actor": "carafe.store.audit",
@@ -144,6 +147,7 @@ __all__ = [
     "SyncContext",
     "Unavailable",
     "UnknownKind",
+    "WorkerLifespan",
     "WorkerNotFound",
     "faults_of",
     "handler",
@@ -151,6 +155,7 @@ __all__ = [
     "load_jobs",
     "load_settings",
     "uuid7",
+    "worker_lifespan",
 ]
 
 

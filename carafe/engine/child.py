@@ -16,11 +16,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 import orjson
@@ -32,11 +32,13 @@ from carafe.engine.captured_logs import Sending
 from carafe.engine.completions import read_outcome
 from carafe.engine.failures import failure_of
 from carafe.engine.hiding import Hiding, loaded
+from carafe.engine.lifespans import LifespanFailed, Lifespans, value_of
 from carafe.engine.progress import progress_values
 from carafe.engine.results import encode_result
 from carafe.jobs.handlers import handlers
 from carafe.jobs.modules import load_handlers, load_jobs
 from carafe.jobs.outcomes import Outcome
+from carafe.jobs.worker_lifespan import WorkerLifespan, worker_lifespans
 from carafe.kubernetes.pod import in_pod
 from carafe.texts import class_name, in_words
 
@@ -47,16 +49,31 @@ if TYPE_CHECKING:
     from carafe.engine.contexts import AttemptContext
 
 
+T = TypeVar("T")
+
+
 class ChildContext:
     """The context of a plain function inside a child process; see `carafe.jobs.context.SyncContext`. `cancelled` is always
     False, since a child process is not asked to stop when its job is cancelled: it is killed."""
 
-    __slots__ = ("_answers", "_own", "_row", "attempt", "deadline", "job_id", "kind", "max_attempts", "result", "timeout")
+    __slots__ = (
+        "_answers",
+        "_own",
+        "_row",
+        "_shared",
+        "attempt",
+        "deadline",
+        "job_id",
+        "kind",
+        "max_attempts",
+        "result",
+        "timeout",
+    )
 
     cancelled = False
 
-    def __init__(self, row: dict[str, Any], answers: "Answers") -> None:
-        self._row, self._answers = row, answers
+    def __init__(self, row: dict[str, Any], answers: "Answers", shared: Mapping[str, Any]) -> None:
+        self._row, self._answers, self._shared = row, answers, shared
         self._own: OwnTransactions | None = None
         self.result: Any = None
         self.job_id: UUID = row["id"]
@@ -71,13 +88,17 @@ class ChildContext:
         values = progress_values(fraction, note)
         self._answers.say({"progress": [values["fraction"], self._answers.shown(values["note"] or "")]})
 
+    def lifespan(self, of: WorkerLifespan[T]) -> T:
+        """See `SyncContext.lifespan`."""
+        return value_of(self._shared, of)
+
     @contextmanager
     def transaction(self) -> "Iterator[Session]":
         """See `SyncContext.transaction`."""
         if self._own is None:
             from carafe.engine.child_transactions import OwnTransactions
 
-            self._own = OwnTransactions(self._row, self._answers)
+            self._own = OwnTransactions(self._row, self._answers, self._shared)
         before = self.result
         try:
             with self._own.transaction() as (session, attempt):
@@ -101,7 +122,7 @@ class ChildContext:
             self._own.close()
 
 
-def answer(request: dict[str, Any], answers: "Answers") -> dict[str, Any]:
+def answer(request: dict[str, Any], answers: "Answers", entered: "Entered") -> dict[str, Any]:
     """Run the job that a request from the parent process describes. Returns the answer to send: the job's result, or how the
     job failed."""
     handler = handlers()[request["kind"]]
@@ -112,14 +133,16 @@ def answer(request: dict[str, Any], answers: "Answers") -> dict[str, Any]:
     what: Any
     try:
         job = loaded(handler.job, row, answers)
+        if entered.failure is not None:
+            raise entered.failure
         if inspect.iscoroutinefunction(handler.function):
-            what, context = asyncio.run(_run_async(handler.function, job, row, answers))
+            what, context = entered.run(_run_async(handler.function, job, row, answers, entered.values))
             if context.completed:
                 return {"completed": True, "too_late": answers.shown(context.too_late(what))}
             if what is None:
                 what = context.result
         else:
-            what, completed, words = _run_plain(handler.function, job, row, answers)
+            what, completed, words = _run_plain(handler.function, job, row, answers, entered.values)
             if completed:
                 return {"completed": True, "too_late": answers.shown(words)}
         if not issubclass(type(what), Outcome):  # by its true type: what it says of its class may be anything
@@ -152,7 +175,9 @@ def _told(what: Any, memory_limit: int | None, shown: Callable[[Any], Any]) -> d
 _RECURSION_LIMIT = sys.getrecursionlimit()
 
 
-async def _run_async(function: Any, job: Any, row: dict[str, Any], answers: "Answers") -> "tuple[Any, AttemptContext]":
+async def _run_async(
+    function: Any, job: Any, row: dict[str, Any], answers: "Answers", shared: Mapping[str, Any]
+) -> "tuple[Any, AttemptContext]":
     """Run an ``async def`` handler with the same kind of context as in the worker, but with this process's own connections.
     Returns the handler's value and the context. If the handler raised after its own transaction had ended the job, returns
     the exception as the value."""
@@ -161,7 +186,7 @@ async def _run_async(function: Any, job: Any, row: dict[str, Any], answers: "Ans
     from carafe.store.database import Database
 
     database = Database(row["database_url"], pool_size=2, name="carafe child")
-    context = AttemptContext(row, None, database, row["result_limit"])
+    context = AttemptContext(row, None, database, row["result_limit"], shared)
     context.hiding, context.tell = answers.hiding, lambda yes: answers.say({"completes": yes})
     try:
         return await function(job, context), context
@@ -173,10 +198,12 @@ async def _run_async(function: Any, job: Any, row: dict[str, Any], answers: "Ans
         await database.close()
 
 
-def _run_plain(function: Any, job: Any, row: dict[str, Any], answers: "Answers") -> tuple[Any, bool, str | None]:
+def _run_plain(
+    function: Any, job: Any, row: dict[str, Any], answers: "Answers", shared: Mapping[str, Any]
+) -> tuple[Any, bool, str | None]:
     """Run a plain handler. Returns its value, whether its own transaction has ended the job, and what then came too late, in
     words. Raises what the handler raises, unless the job has ended before."""
-    context = ChildContext(row, answers)
+    context = ChildContext(row, answers, shared)
     what: Any
     try:
         what = borrowed_loop.run(partial(function, job, context))
@@ -191,6 +218,35 @@ def _run_plain(function: Any, job: Any, row: dict[str, Any], answers: "Answers")
     if issubclass(type(what), BaseException) and not issubclass(type(what), Outcome):
         raise what
     return (context.result if what is None else what), False, None
+
+
+class Entered:
+    """The worker lifespans of this process. `values` are theirs by name; `failure` is the error of one that failed at its
+    start. `run` runs a coroutine on the event loop on which they were entered."""
+
+    def __init__(self) -> None:
+        self._lifespans = Lifespans(worker_lifespans())
+        self.values = self._lifespans.values
+        self.failure: LifespanFailed | None = None
+        self._runner: asyncio.Runner | None = None
+        if self._lifespans.entering:
+            self._runner = asyncio.Runner()
+            try:
+                self._runner.run(self._lifespans.enter())
+            except LifespanFailed as failure:
+                self.failure = failure
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run(coroutine) if self._runner is None else self._runner.run(coroutine)
+
+    def leave(self) -> None:
+        """Leave the lifespans. The parent process ends those that take too long (`children.GRACE`)."""
+        if self._runner is not None:
+            self._runner.run(self._lifespans.leave(LEAVING))
+
+
+LEAVING = 60.0
+"""Seconds for leaving the lifespans that no parent process ever grants."""
 
 
 class Answers:
@@ -327,8 +383,10 @@ def main() -> None:
     for module in ahead:
         importlib.import_module(module)
     _log_as_the_worker(logged)
+    entered = Entered()
     request = _asked(asking)
     if request is None:
+        entered.leave()
         return
     threading.Thread(target=_end_with_parent, args=(asking,), daemon=True).start()
     _limit_memory(request["memory_limit"])
@@ -336,7 +394,8 @@ def main() -> None:
     _name_in_log(request, answers)
     _trace(request, answers)
     answers.say({"begun": True})
-    answers.say(answer(request, answers))
+    answers.say(answer(request, answers, entered))
+    entered.leave()
     # No teardown: whatever the handler left running (threads, atexit hooks) must not hold the slot.
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):  # the handler's own by now, or closed

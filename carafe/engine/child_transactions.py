@@ -5,7 +5,7 @@ A child imports this module only if its handler opens a transaction.
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +25,11 @@ CLOSING = 2.0
 class OwnTransactions:
     """The event loop, the connections and the attempt's context behind ``ctx.transaction()`` in a child process."""
 
-    def __init__(self, row: dict[str, Any], answers: "Answers") -> None:
-        """`row` describes the job, as the parent's request does."""
+    def __init__(self, row: dict[str, Any], answers: "Answers", shared: Mapping[str, Any]) -> None:
+        """`row` describes the job, as the parent's request does, and `shared` has the values of the worker lifespans."""
         self._loop = asyncio.new_event_loop()
         self._database = Database(row["database_url"], pool_size=2, name="carafe child")
-        self.attempt = AttemptContext(row, None, self._database, row["result_limit"])
+        self.attempt = AttemptContext(row, None, self._database, row["result_limit"], shared)
         self.attempt.hiding, self.attempt.tell = answers.hiding, lambda yes: answers.say({"completes": yes})
         threading.Thread(target=self._loop.run_forever, name="carafe transactions", daemon=True).start()
 

@@ -23,6 +23,7 @@ import orjson
 
 from carafe import forks
 from carafe.engine import cgroup
+from carafe.jobs.worker_lifespan import worker_lifespans
 from carafe.kubernetes.pod import in_pod
 from carafe.telemetry.loggers import get_logger
 
@@ -135,7 +136,10 @@ class Children:
         with self._lock:
             self._closed = True
             if self._spare is not None:
-                self._spare.kill()
+                if worker_lifespans():
+                    self._spare.dismiss()
+                else:
+                    self._spare.kill()
                 self._spare.close()
                 self._spare = None
 
@@ -269,6 +273,12 @@ class Child:
             if not self._gone:
                 with suppress(ProcessLookupError, PermissionError):
                     os.killpg(self._process.pid, signal.SIGKILL)
+
+    def dismiss(self) -> None:
+        """Tell a child that has no job yet that it will get none, so that it leaves its worker lifespans and ends."""
+        if self._asking in self._ours:
+            self._ours.remove(self._asking)
+            os.close(self._asking)
 
     def close(self) -> None:
         """Give the child and its process group a moment to end by themselves, kill what remains, and reap the child."""

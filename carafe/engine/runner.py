@@ -97,15 +97,16 @@ class Runner:
         retry_cap: float,
         ended: Callable[[End], None],
         idle: Callable[[], None],
+        shared: Mapping[str, Any],
         tracing: "Attempts | None" = None,
     ) -> None:
-        """`database` gives handlers their connections. The function `ended` is called with each `End`, and the function
-        `idle` when a slot is free and no job waits. `retry_base` and `retry_cap` are in seconds. When `tracing` is None,
-        nothing is traced."""
+        """`database` gives handlers their connections, and `shared` has the values of the worker lifespans. The function
+        `ended` is called with each `End`, and the function `idle` when a slot is free and no job waits. `retry_base` and
+        `retry_cap` are in seconds. When `tracing` is None, nothing is traced."""
         self._handlers = handlers
         self._database, self._children, self._pace, self._log = database, children, pace, job_log
         self._result_limit, self._retry_base, self._retry_cap = result_limit, retry_base, retry_cap
-        self._ended, self._idle, self._tracing = ended, idle, tracing
+        self._ended, self._idle, self._shared, self._tracing = ended, idle, shared, tracing
         self.slots = slots
         self.ready: deque[Claim] = deque()
         self._trusted_until = float("inf")
@@ -343,7 +344,7 @@ class Runner:
         end: End
         try:
             self._begins(claim)
-            context = AttemptContext(row, claim, self._database, self._result_limit)
+            context = AttemptContext(row, claim, self._database, self._result_limit, self._shared)
             value = await handler.function(loaded(handler.job, row, claim), context)
             seconds = monotonic() - claim.started
             if claim.stop is not None or context.completed or issubclass(type(value), Outcome):
@@ -475,7 +476,7 @@ class Runner:
     def _attempt_apart(self, slot: Slot, claim: Claim, handler: Handler, killer: "_Killer | None") -> None:
         """Run one attempt in this thread, or in a child process that this thread watches, and make its end."""
         assert self._loop is not None
-        context = AttemptContext(claim.row, claim, self._database, self._result_limit)
+        context = AttemptContext(claim.row, claim, self._database, self._result_limit, self._shared)
         end: End
         try:
             self._begins(claim)

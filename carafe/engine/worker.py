@@ -138,6 +138,8 @@ class EngineStep(bootsteps.StartStopStep):
         worker.side.hub = worker.hub
         worker.hub.on_tick.add(worker.engine.tick_consumer)
         worker.engine.start()
+        if worker.engine.stopped.is_set():  # a worker lifespan has failed, or the worker was drained while it started
+            raise SystemExit(1 if worker.engine.failed else 0)
 
     def stop(self, worker: Any) -> None:
         """End the engine. If it has not been drained yet, drain it before."""

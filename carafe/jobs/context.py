@@ -3,14 +3,19 @@ report progress, and the transaction that ends the job."""
 
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from uuid import UUID
+
+from carafe.jobs.worker_lifespan import WorkerLifespan
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
     from sqlalchemy.orm import Session
 
     from carafe.store.database import Database
+
+
+T = TypeVar("T")
 
 
 class Attempt(Protocol):
@@ -41,6 +46,11 @@ class Attempt(Protocol):
     def cancelled(self) -> bool:
         """Whether the attempt should stop: it was cancelled, has timed out, or its worker drains. A handler that is a plain
         function must check this value itself from time to time."""
+        ...
+
+    def lifespan(self, of: WorkerLifespan[T]) -> T:
+        """What a worker lifespan (`worker_lifespan`) has yielded in this process. Raises `InvalidOption` if the worker has
+        not entered it, because no module of HANDLER_MODULES declares it."""
         ...
 
 

@@ -4,6 +4,8 @@ It is never run, nor checked with the rest: `tests/typed/test_user_code.py` does
 Those that say `# wrong (plugin)` mypy finds with the plugin carafe.mypy alone.
 """
 
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -27,6 +29,7 @@ from carafe import (
     SyncContext,
     handler,
     hook,
+    worker_lifespan,
 )
 
 
@@ -125,6 +128,43 @@ async def only_the_job(job: Mail) -> None:
 
 @handler(Mail, isolation="thread")  # wrong: plain functions run in threads by themselves
 def in_thread(job: Mail, ctx: SyncContext) -> None:
+    pass
+
+
+@worker_lifespan
+async def shared() -> AsyncIterator[Exported]:
+    """As it should be."""
+    yield Exported(url="")
+
+
+@worker_lifespan
+@contextmanager
+def number() -> Iterator[int]:
+    """As it should be."""
+    yield 3
+
+
+class Shared(Job[str], kind="mistakes.shared"):
+    """A job whose handler uses what its worker shares."""
+
+
+@handler(Shared)
+def use(job: Shared, ctx: SyncContext) -> str:
+    """Right and wrong ways to use it."""
+    ctx.result = ctx.lifespan(shared).url * ctx.lifespan(number)
+    with ctx.transaction() as session:
+        session.add(job)
+        session.adds(job)  # wrong: a session has no such method
+    return ctx.lifespan(shared).link  # wrong: what it yields has no such field
+
+
+@worker_lifespan  # wrong: it is called without arguments
+def of_a_name(name: str) -> Iterator[str]:
+    yield name
+
+
+@worker_lifespan  # wrong: it yields nothing
+async def without_a_yield() -> None:
     pass
 
 
