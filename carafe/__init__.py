@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     )
     from carafe.jobs.handlers import handler
     from carafe.jobs.hooks import Change, hook
-    from carafe.jobs.identifiers import uuid7
+    from carafe.jobs.identifiers import uuid7, uuid_for
     from carafe.jobs.modules import load_jobs
     from carafe.jobs.new_job import Limits, NewJob
     from carafe.jobs.outcomes import Cancel, Discard, Retry, Snooze
@@ -83,6 +83,7 @@ _HOME = {
     "Change": "carafe.jobs.hooks",
     "hook": "carafe.jobs.hooks",
     "uuid7": "carafe.jobs.identifiers",
+    "uuid_for": "carafe.jobs.identifiers",
     "load_jobs": "carafe.jobs.modules",
     "Limits": "carafe.jobs.new_job",
     "NewJob": "carafe.jobs.new_job",
@@ -155,6 +156,7 @@ __all__ = [
     "load_jobs",
     "load_settings",
     "uuid7",
+    "uuid_for",
     "worker_lifespan",
 ]
 

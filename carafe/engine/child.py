@@ -98,7 +98,7 @@ class ChildContext:
         if self._own is None:
             from carafe.engine.child_transactions import OwnTransactions
 
-            self._own = OwnTransactions(self._row, self._answers, self._shared)
+            self._own = OwnTransactions(self._row, self._shared, self._answers.hiding, self._answers.completes)
         before = self.result
         try:
             with self._own.transaction() as (session, attempt):
@@ -187,7 +187,7 @@ async def _run_async(
 
     database = Database(row["database_url"], pool_size=2, name="carafe child")
     context = AttemptContext(row, None, database, row["result_limit"], shared)
-    context.hiding, context.tell = answers.hiding, lambda yes: answers.say({"completes": yes})
+    context.hiding, context.tell = answers.hiding, answers.completes
     try:
         return await function(job, context), context
     except BaseException as error:
@@ -273,6 +273,11 @@ class Answers:
         """Send a line that the handler has logged to the parent. The arguments are the values that `captured_logs.line_of`
         returns. Raises `OSError` in the same cases as `say`."""
         self.say({"log": [at, level, self.shown(text)]})
+
+    def completes(self, yes: bool) -> None:
+        """Tell the parent whether the handler's own transaction is about to end the job. Raises `OSError` in the same cases
+        as `say`."""
+        self.say({"completes": yes})
 
     def say(self, message: dict[str, Any]) -> None:
         """Send a message to the parent. Raises `OSError` when the parent is gone or the handler has closed the pipe."""

@@ -105,8 +105,8 @@ async def _left(name: str, manager: AbstractAsyncContextManager[Any]) -> None:
 async def _in_thread(manager: AbstractContextManager[T]) -> AsyncIterator[T]:
     """Enter and leave a plain context manager in a thread of its own. The thread does not hold up the end of the process."""
     loop = asyncio.get_running_loop()
-    entered: asyncio.Future[T] = loop.create_future()
-    ended: asyncio.Future[None] = loop.create_future()
+    entered: asyncio.Future[Any] = loop.create_future()
+    ended: asyncio.Future[Any] = loop.create_future()
     leave = threading.Event()
 
     def hold() -> None:

@@ -254,9 +254,7 @@ async def commit(job: Commit, ctx: Context) -> str:
 handler(CommitApart, isolation="process")(commit)
 
 
-@handler(CommitInProcess, isolation="process")
-@handler(CommitInThread)
-def commit_plainly(job: CommitInThread | CommitInProcess, ctx: SyncContext) -> str:
+def commit_plainly(job: Commit, ctx: SyncContext) -> str:
     from sqlalchemy import text
 
     word = f"{job.word} by run {runs(ctx, 'begun')}" if job.gate else job.word
@@ -284,6 +282,10 @@ def commit_plainly(job: CommitInThread | CommitInProcess, ctx: SyncContext) -> s
         pass_gate(job.then)
         runs(ctx, "afterwards")
     return "ignored"
+
+
+handler(CommitInThread)(commit_plainly)
+handler(CommitInProcess, isolation="process")(commit_plainly)
 
 
 @handler(CommitWithin)
