@@ -203,6 +203,11 @@ class Engine:
         return self.intake.in_hand
 
     @property
+    def entering(self) -> bool:
+        """Whether this worker enters its worker lifespans, and takes no jobs before that. Callable from any thread."""
+        return self._lifespans.entering and not self.stopped.is_set()
+
+    @property
     def without_postgres(self) -> bool:
         """Whether jobs cannot be claimed or started now because Postgres is away, does not know this worker yet, or has been
         silent for too long."""

@@ -330,6 +330,8 @@ class Checks:
         now = time.monotonic()
         if self._engine.stopped.is_set():
             return "the engine has ended"
+        if self._engine.entering:
+            return None  # that may take minutes: the startup probe decides how many
         if dead := self._engine.dead_slots(now):
             return f"{dead} of {self._engine.concurrency} slots are dead: their jobs' tasks or threads have ended"
         if self._engine.runner.overrun(now):
@@ -360,6 +362,8 @@ class Checks:
     def startupz(self) -> str | None:
         """Returns what this worker still lacks to count as started. Returns None if its consumer has connected to Redis and
         Postgres has recorded the worker."""
+        if self._engine.entering:
+            return "entering the worker lifespans"
         if not self._engine.consuming.is_set():
             return "not consuming yet"
         if not self._engine.heartbeat.announced.is_set():

@@ -152,6 +152,8 @@ def job_record(
         "result": readable(row["result"]),
         "worker": None if row["worker"] is None else as_uuid(row["worker"]),
     }
+    if read["state"] is State.QUEUED:
+        read["started_at"] = None  # the row of a job that was rescued has the time of the claim that was lost
     values = {name: row[name] for name in _STORED} | read | more
     return JobRecord(**values, attempts=attempts, cut=(*(row.get("cut") or ()), *cut))
 

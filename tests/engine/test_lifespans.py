@@ -125,6 +125,8 @@ async def test_a_worker_that_is_asked_to_end_while_it_enters_ends_and_leaves_wha
 ) -> None:
     worker = begin("starts for ever")
     await eventually(lambda: "worker: model begins" in lines(), 30)
+    await eventually(lambda: worker.probe("/startupz") == (503, "entering the worker lifespans"))
+    assert worker.probe("/livez") == (200, "ok")
     worker.signal()
     assert await worker.ended() == 0, worker.log
     assert "worker: clients left" in lines()
