@@ -187,7 +187,7 @@ async def follow_typed(session: AsyncSession, change: Change[Export]) -> None:
     """Right and wrong ways to use the arguments."""
     address: str = change.job.recipient
     change.job.report_id.hex.join([address, change.state])
-    change.job.recipent.lower()  # wrong: a misspelt field
+    change.job.recipients.lower()  # wrong: a field that it does not have
     change.job.report_id.lower()  # wrong: a UUID
 
 
