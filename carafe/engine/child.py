@@ -224,17 +224,21 @@ class Entered:
     """The worker lifespans of this process. `values` are theirs by name; `failure` is the error of one that failed at its
     start. `run` runs a coroutine on the event loop on which they were entered."""
 
-    def __init__(self) -> None:
+    def __init__(self, asking: int) -> None:
+        """Enter the lifespans. If the parent ends meanwhile (`asking` is the pipe from it), this process ends too."""
         self._lifespans = Lifespans(worker_lifespans())
         self.values = self._lifespans.values
         self.failure: LifespanFailed | None = None
         self._runner: asyncio.Runner | None = None
         if self._lifespans.entering:
-            self._runner = asyncio.Runner()
+            self._runner, done = asyncio.Runner(), threading.Event()
+            threading.Thread(target=_end_if_orphaned, args=(asking, done), daemon=True).start()
             try:
                 self._runner.run(self._lifespans.enter())
             except LifespanFailed as failure:
                 self.failure = failure
+            finally:
+                done.set()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(coroutine) if self._runner is None else self._runner.run(coroutine)
@@ -338,6 +342,20 @@ def _asked(descriptor: int) -> dict[str, Any] | None:
     return request
 
 
+def _end_if_orphaned(descriptor: int, until: threading.Event) -> None:
+    """Kill this process and its whole process group if its parent ends before `until` is set. Reads nothing from the
+    pipe."""
+    poll = select.poll()
+    poll.register(descriptor, 0)  # the pipe's end alone
+    while not until.is_set():
+        if poll.poll(LOOK) and not until.is_set():
+            os.killpg(0, signal.SIGKILL)
+
+
+LOOK = 1000
+"""Milliseconds between two looks whether `_end_if_orphaned` is still needed."""
+
+
 def _end_with_parent(descriptor: int) -> None:
     """Wait until the pipe from the parent is closed at the parent's side, which means that the parent has ended. Then kill
     this process and its whole process group, and so all processes that the handler started in it. Returns only if the
@@ -388,7 +406,7 @@ def main() -> None:
     for module in ahead:
         importlib.import_module(module)
     _log_as_the_worker(logged)
-    entered = Entered()
+    entered = Entered(asking)
     request = _asked(asking)
     if request is None:
         entered.leave()

@@ -22,7 +22,8 @@ class WorkerLifespan(Generic[T_co]):
     manager, for code that needs the value outside of a worker."""
 
     def __init__(self, function: Callable[[], Any], *, asynchronous: bool) -> None:
-        self.name, self.asynchronous, self._function = name_of(function), asynchronous, function
+        self.name, self.module = name_of(function), str(getattr(function, "__module__", ""))
+        self.asynchronous, self._function = asynchronous, function
 
     def __call__(self) -> Any:
         """Returns a context manager that yields the value. It is asynchronous if `asynchronous` is true."""

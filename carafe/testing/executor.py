@@ -112,7 +112,7 @@ class Executor:
         found = [handler for handler in handlers().values() if handler.mode == "process"]
         children = Children(
             sorted({handler.job.__module__ for handler in found}),
-            sorted({handler.function.__module__ for handler in found} | {name.rpartition(".")[0] for name in shared}),
+            sorted({handler.function.__module__ for handler in found} | {found.module for found in worker_lifespans()}),
         )
         runner = Runner(
             slots=[Slot(0)],

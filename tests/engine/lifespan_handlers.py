@@ -50,6 +50,9 @@ async def clients() -> AsyncIterator[Clients]:
 def model() -> Iterator[dict[str, int]]:
     """A model, entered and left in one thread."""
     thread = threading.get_ident()
+    if MISBEHAVIOUR == "starts for ever in children" and os.getpid() != WORKER:
+        note(f"{os.getpid()} begins")
+        threading.Event().wait()
     if MISBEHAVIOUR == "starts for ever":
         note("model begins")
         threading.Event().wait()

@@ -4,6 +4,7 @@ processes too."""
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from carafe import Client, State
@@ -71,6 +72,8 @@ async def test_its_value_reaches_handlers_however_they_run(
     worker = await begin("").ready()
     record = await client.wait(await client.enqueue(kind()), timeout=20)
     assert (record.state, record.result) == (State.SUCCEEDED, [True, 1, 3])
+    if kind in USES[2:]:  # the process for the next job has entered them already
+        await eventually(lambda: lines().count("child: model entered") == 2)
     await worker.stop()
     children = [line for line in lines() if line.startswith("child")]
     if kind is UseInProcess:
@@ -142,3 +145,17 @@ async def test_an_attempt_whose_process_cannot_enter_it_fails_with_its_error(cli
     )
     assert (await client.wait((await client.enqueue(UseAsync())).id, timeout=20)).state is State.SUCCEEDED
     await worker.stop()
+
+
+async def test_a_process_that_enters_for_ever_ends_with_its_worker(client: Client, begin: Begin, lines: Lines) -> None:
+    worker = await begin("starts for ever in children").ready()
+    job = await client.enqueue(UseInProcess())
+
+    def begun() -> list[int]:
+        return [int(line.split()[1]) for line in lines() if line.endswith(" begins")]
+
+    await eventually(begun)
+    worker.kill()
+    await eventually(lambda: not any(psutil.pid_exists(pid) for pid in begun()))
+    async with client.database.connection() as connection:
+        await connection.execute("delete from carafe.jobs where id = $1", job.id)
