@@ -210,8 +210,16 @@ async def test_one_bad_hook_does_not_hold_up_the_batch(carafe_client: Client, wo
 
 async def test_what_a_client_does_is_seen_and_can_be_refused(carafe_client: Client, worker: ByHand) -> None:
     refused = await carafe_client.enqueue(Watched(refuses="cancelled"))
-    with pytest.raises(HookFailed, match="the hook's own words"):
+    with capture_logs() as lines, pytest.raises(HookFailed, match="the hook's own words"):
         await carafe_client.cancel(refused.id)
+    [line] = [line for line in lines if line["event"].startswith("hook failed")]
+    assert line["event"] == "hook failed, the action is refused"
+    assert (line["kind"], line["job_id"], line["hook"]) == (
+        refused.kind,
+        str(refused.id),
+        "tests.jobs.test_hooks.note",
+    )
+    assert str(line["exc_info"]) == "the hook's own words"
     assert (await carafe_client.get(refused.id)).state is State.QUEUED
     assert await seen(carafe_client) == []
 
