@@ -241,6 +241,7 @@ class Entered:
                 done.set()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run the coroutine to its end, and return its result."""
         return asyncio.run(coroutine) if self._runner is None else self._runner.run(coroutine)
 
     def leave(self) -> None:
@@ -250,7 +251,7 @@ class Entered:
 
 
 LEAVING = 60.0
-"""Seconds for leaving the lifespans that no parent process ever grants."""
+"""Seconds that leaving the lifespans may take where no parent process ends it sooner."""
 
 
 class Answers:
