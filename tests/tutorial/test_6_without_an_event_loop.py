@@ -39,7 +39,7 @@ def test_what_was_enqueued_can_be_looked_at_before_it_runs(carafe_sync_client: S
 # the worker has drained. Its own writes and the end of its job are one commit, as for an `async def`.
 
 
-class Book(Job[list[int]], kind="tutorial.book_plainly"):
+class Book(Job, kind="tutorial.book_plainly"):
     invoice: int
 
 
