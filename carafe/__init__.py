@@ -39,12 +39,13 @@ if TYPE_CHECKING:
     )
     from carafe.jobs.handlers import handler
     from carafe.jobs.hooks import Change, hook
-    from carafe.jobs.identifiers import uuid7
+    from carafe.jobs.identifiers import uuid7, uuid_for
     from carafe.jobs.modules import load_jobs
     from carafe.jobs.new_job import Limits, NewJob
     from carafe.jobs.outcomes import Cancel, Discard, Retry, Snooze
     from carafe.jobs.records import AttemptRecord, Enqueued, JobRecord, Page, QueueRecord
     from carafe.jobs.states import State
+    from carafe.jobs.worker_lifespan import WorkerLifespan, worker_lifespan
     from carafe.settings.settings import Settings, load_settings
     from carafe.store.audit import Actor
     from carafe.store.bulk import BulkActionRecord
@@ -82,6 +83,7 @@ _HOME = {
     "Change": "carafe.jobs.hooks",
     "hook": "carafe.jobs.hooks",
     "uuid7": "carafe.jobs.identifiers",
+    "uuid_for": "carafe.jobs.identifiers",
     "load_jobs": "carafe.jobs.modules",
     "Limits": "carafe.jobs.new_job",
     "NewJob": "carafe.jobs.new_job",
@@ -95,6 +97,8 @@ _HOME = {
     "Page": "carafe.jobs.records",
     "QueueRecord": "carafe.jobs.records",
     "State": "carafe.jobs.states",
+    "WorkerLifespan": "carafe.jobs.worker_lifespan",
+    "worker_lifespan": "carafe.jobs.worker_lifespan",
     "Settings": "carafe.settings.settings",
     "load_settings": "carafe.settings.settings",
     "Actor": "carafe.store.audit",
@@ -144,6 +148,7 @@ __all__ = [
     "SyncContext",
     "Unavailable",
     "UnknownKind",
+    "WorkerLifespan",
     "WorkerNotFound",
     "faults_of",
     "handler",
@@ -151,6 +156,8 @@ __all__ = [
     "load_jobs",
     "load_settings",
     "uuid7",
+    "uuid_for",
+    "worker_lifespan",
 ]
 
 

@@ -84,6 +84,7 @@ async def gather(world: World, ledger: Ledger) -> Evidence:
             attempts=await _by_job(
                 connection,
                 "select job_id::text as job_id, attempt, fence, cause, error, worker_name from carafe.attempts"
+                " where cause <> 'interrupted'"
                 " order by attempt, ended_at",
             ),
             statistics={

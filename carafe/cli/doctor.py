@@ -42,6 +42,10 @@ class Level(StrEnum):
     BROKEN = "broken"
 
 
+LIFESPANS = 60.0
+"""Seconds that the worker lifespans may take to start, and as many to end."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """The result of one check: its subject, what it found, and what to do about it (None if nothing is to be done)."""
@@ -104,6 +108,8 @@ def _modules(settings: Settings, worker: bool) -> Iterator[Finding]:
             yield from _handled(declared, set(handlers()), set(kinds()))
         if worker and not handlers():
             yield Finding(Level.BROKEN, "handlers", "HANDLER_MODULES register no handler: no job could ever run", advice)
+        if worker:
+            yield from _lifespans()
     if not worker:
         yield from _target("web", "WEB_APPLICATION", settings.web_application)
     # Imported, it would set up Celery: enough that it is there.
@@ -132,6 +138,22 @@ def _handled(declared: set[str], handled: set[str], known: set[str]) -> Iterator
         yield Finding(
             Level.OK, "handlers", "every kind has a handler, and all hooks are in modules that web and worker import"
         )
+
+
+def _lifespans() -> Iterator[Finding]:
+    from carafe.jobs.worker_lifespan import worker_lifespans
+
+    declared = worker_lifespans()
+    if not declared:
+        return
+    from carafe.engine.lifespans import trouble_of
+
+    trouble = asyncio.run(trouble_of(declared, LIFESPANS))
+    if trouble is not None:
+        yield Finding(Level.BROKEN, "lifespans", trouble, "a worker does not start without them: correct what they need")
+    else:
+        names = ", ".join(lifespan.name for lifespan in declared)
+        yield Finding(Level.OK, "lifespans", f"{_count(len(declared), 'worker lifespan')} can start: {names}")
 
 
 def _target(subject: str, setting: str, target: str) -> Iterator[Finding]:

@@ -154,7 +154,7 @@ def _show(job: JobRecord, full: bool) -> None:
     )
     for attempt in job.attempts:
         print()
-        for line in _attempt(attempt, job.max_attempts, full):
+        for line in _attempt(attempt, full):
             print(line)
 
 
@@ -164,10 +164,9 @@ def _resolved(job: JobRecord) -> str:
     return f"{moment(job.resolved_at)} by {job.resolved_by}: {job.resolved_reason}"
 
 
-def _attempt(attempt: AttemptRecord, of: int, full: bool) -> Iterator[str]:
-    took = f", after {measured((attempt.ended_at - attempt.started_at).total_seconds())}" if attempt.started_at else ""
+def _attempt(attempt: AttemptRecord, full: bool) -> Iterator[str]:
     where = f" on {attempt.worker}" if attempt.worker else ""
-    yield clean(f"attempt {attempt.attempt} of {of}: {attempt.cause} at {moment(attempt.ended_at)}{took}{where}")
+    yield clean(f"{moment(attempt.ended_at)}{where}: {attempt.summary}")
     yield "  " + clean(": ".join(part for part in (attempt.error_class, attempt.error) if part))
     lines = clean_lines(attempt.traceback or "").splitlines()
     if not full and len(lines) > _FOLDED + 1:

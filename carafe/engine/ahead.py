@@ -26,6 +26,21 @@ def import_for_transactions() -> None:
         import sqlalchemy.ext.asyncio  # noqa: F401
 
 
+def ahead_in_children() -> tuple[str, ...]:
+    """Returns the modules that a child process should import before it gets a job, because code of a handler with
+    ``isolation="process"`` contains the name `transaction`."""
+    apart = [handler.function for handler in handlers().values() if handler.mode == "process"]
+    return _FOR_TRANSACTIONS if transacting(apart) else ()
+
+
+_FOR_TRANSACTIONS = (
+    "carafe.engine.child_transactions",
+    "sqlalchemy.dialects.postgresql.asyncpg",
+    "sqlalchemy.ext.asyncio",
+    "carafe.store.lent_sessions",
+)
+
+
 def transacting(functions: Iterable[Any]) -> bool:
     """Returns whether any code in the packages of these functions contains the name `transaction`."""
     packages = {str(getattr(inspect.unwrap(function), "__module__", "")).partition(".")[0] for function in functions}

@@ -15,7 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 
 from carafe.engine.claim import Claim
-from carafe.engine.completions import Failed, Released
+from carafe.engine.completions import Released, failed_by_hook
 from carafe.engine.held_claims import Holdings
 from carafe.engine.hint_returns import HintReturns
 from carafe.engine.intake import Intake
@@ -46,10 +46,6 @@ TICK = 0.05
 """Seconds between two ticks of the engine. Each tick calls `Arrivals.give_back_stuck`."""
 
 STUCK_TICKS = 1 + round(STUCK / TICK)
-
-SUSPECT_WAITS = 1.0
-"""Seconds that a suspect (a job that may have been running when its worker died) may wait here while another suspect runs.
-Then it is queued again for other workers."""
 
 SUSPECT_PAUSE = 2.0
 """The maximum number of seconds until the hint of a suspect that was left to other workers is pushed again."""
@@ -165,7 +161,7 @@ class Arrivals:
             self._counts[fate] += dropped
             self._intake.settle(dropped)
         for claim, error in bad:
-            self._writer.end(Failed(claim, 0.0, "hook", "HookFailed", str(error), None, delay=5.0))
+            self._writer.end(failed_by_hook(claim, 0.0, error))
         self._offer(claims, lost=times_lost != self._times_lost)
 
     def _offer(self, claims: Sequence[Claim], *, lost: bool) -> None:
@@ -186,7 +182,6 @@ class Arrivals:
         """Queue claimed jobs again that have waited too long for a slot (see `STUCK`), since the autoscaler counts only jobs
         in the queue. Called at each tick of the engine."""
         runner, begun = self._runner, self._begun
-        self._leave_to_others(runner.withdraw_suspects(now - SUSPECT_WAITS), longest=SUSPECT_PAUSE)
         begun.append(runner.begun)
         if len(begun) > STUCK_TICKS:
             begun.popleft()

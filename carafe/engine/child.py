@@ -16,41 +16,66 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 import orjson
 
 import carafe.telemetry.structlog_alone  # noqa: F401  # before any other import of ours
 from carafe import forks
+from carafe.engine import borrowed_loop
 from carafe.engine.captured_logs import Sending
 from carafe.engine.completions import read_outcome
 from carafe.engine.failures import failure_of
 from carafe.engine.hiding import Hiding, loaded
+from carafe.engine.lifespans import LifespanFailed, Lifespans, value_of
 from carafe.engine.progress import progress_values
 from carafe.engine.results import encode_result
 from carafe.jobs.handlers import handlers
 from carafe.jobs.modules import load_handlers, load_jobs
 from carafe.jobs.outcomes import Outcome
+from carafe.jobs.worker_lifespan import WorkerLifespan, worker_lifespans
 from carafe.kubernetes.pod import in_pod
 from carafe.texts import class_name, in_words
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from carafe.engine.child_transactions import OwnTransactions
     from carafe.engine.contexts import AttemptContext
+
+
+T = TypeVar("T")
 
 
 class ChildContext:
     """The context of a plain function inside a child process; see `carafe.jobs.context.SyncContext`. `cancelled` is always
     False, since a child process is not asked to stop when its job is cancelled: it is killed."""
 
-    __slots__ = ("_answers", "attempt", "deadline", "job_id", "kind", "max_attempts", "timeout")
+    __slots__ = (
+        "_answers",
+        "_own",
+        "_row",
+        "_shared",
+        "attempt",
+        "deadline",
+        "job_id",
+        "kind",
+        "max_attempts",
+        "result",
+        "timeout",
+    )
 
     cancelled = False
 
-    def __init__(self, row: dict[str, Any], answers: "Answers") -> None:
-        self._answers = answers
+    def __init__(self, row: dict[str, Any], answers: "Answers", shared: Mapping[str, Any]) -> None:
+        self._row, self._answers, self._shared = row, answers, shared
+        self._own: OwnTransactions | None = None
+        self.result: Any = None
         self.job_id: UUID = row["id"]
         self.kind: str = row["kind"]
         self.attempt: int = row["attempt"] + 1
@@ -63,8 +88,41 @@ class ChildContext:
         values = progress_values(fraction, note)
         self._answers.say({"progress": [values["fraction"], self._answers.shown(values["note"] or "")]})
 
+    def lifespan(self, of: WorkerLifespan[T]) -> T:
+        """See `SyncContext.lifespan`."""
+        return value_of(self._shared, of)
 
-def answer(request: dict[str, Any], answers: "Answers") -> dict[str, Any]:
+    @contextmanager
+    def transaction(self) -> "Iterator[Session]":
+        """See `SyncContext.transaction`."""
+        if self._own is None:
+            from carafe.engine.child_transactions import OwnTransactions
+
+            self._own = OwnTransactions(self._row, self._shared, self._answers.hiding, self._answers.completes)
+        before = self.result
+        try:
+            with self._own.transaction() as (session, attempt):
+                yield session
+                attempt.result = self.result
+        except BaseException:
+            self.result = before
+            raise
+
+    def too_late(self, what: Any) -> tuple[bool, str | None]:
+        """Returns whether the handler's own transaction has ended the job, and, if so, what `AttemptContext.too_late` says
+        of `what`, which the handler then raised or returned."""
+        if self._own is None or not self._own.attempt.completed:
+            return False, None
+        self._own.attempt.result = self.result
+        return True, self._own.attempt.too_late(what)
+
+    def close(self) -> None:
+        """Close the connections that the handler has used."""
+        if self._own is not None:
+            self._own.close()
+
+
+def answer(request: dict[str, Any], answers: "Answers", entered: "Entered") -> dict[str, Any]:
     """Run the job that a request from the parent process describes. Returns the answer to send: the job's result, or how the
     job failed."""
     handler = handlers()[request["kind"]]
@@ -75,14 +133,18 @@ def answer(request: dict[str, Any], answers: "Answers") -> dict[str, Any]:
     what: Any
     try:
         job = loaded(handler.job, row, answers)
+        if entered.failure is not None:
+            raise entered.failure
         if inspect.iscoroutinefunction(handler.function):
-            what, context = asyncio.run(_run_async(handler.function, job, row, answers))
+            what, context = entered.run(_run_async(handler.function, job, row, answers, entered.values))
             if context.completed:
                 return {"completed": True, "too_late": answers.shown(context.too_late(what))}
             if what is None:
                 what = context.result
         else:
-            what = handler.function(job, ChildContext(row, answers))
+            what, completed, words = _run_plain(handler.function, job, row, answers, entered.values)
+            if completed:
+                return {"completed": True, "too_late": answers.shown(words)}
         if not issubclass(type(what), Outcome):  # by its true type: what it says of its class may be anything
             result = encode_result(what, request["result_limit"])
             return {"result": result if result is None or answers.hiding is None else answers.hiding.json(result)}
@@ -113,7 +175,9 @@ def _told(what: Any, memory_limit: int | None, shown: Callable[[Any], Any]) -> d
 _RECURSION_LIMIT = sys.getrecursionlimit()
 
 
-async def _run_async(function: Any, job: Any, row: dict[str, Any], answers: "Answers") -> "tuple[Any, AttemptContext]":
+async def _run_async(
+    function: Any, job: Any, row: dict[str, Any], answers: "Answers", shared: Mapping[str, Any]
+) -> "tuple[Any, AttemptContext]":
     """Run an ``async def`` handler with the same kind of context as in the worker, but with this process's own connections.
     Returns the handler's value and the context. If the handler raised after its own transaction had ended the job, returns
     the exception as the value."""
@@ -122,8 +186,8 @@ async def _run_async(function: Any, job: Any, row: dict[str, Any], answers: "Ans
     from carafe.store.database import Database
 
     database = Database(row["database_url"], pool_size=2, name="carafe child")
-    context = AttemptContext(row, None, database, row["result_limit"])
-    context.hiding, context.tell = answers.hiding, lambda yes: answers.say({"completes": yes})
+    context = AttemptContext(row, None, database, row["result_limit"], shared)
+    context.hiding, context.tell = answers.hiding, answers.completes
     try:
         return await function(job, context), context
     except BaseException as error:
@@ -132,6 +196,62 @@ async def _run_async(function: Any, job: Any, row: dict[str, Any], answers: "Ans
         raise
     finally:
         await database.close()
+
+
+def _run_plain(
+    function: Any, job: Any, row: dict[str, Any], answers: "Answers", shared: Mapping[str, Any]
+) -> tuple[Any, bool, str | None]:
+    """Run a plain handler. Returns its value, whether its own transaction has ended the job, and what then came too late, in
+    words. Raises what the handler raises, unless the job has ended before."""
+    context = ChildContext(row, answers, shared)
+    what: Any
+    try:
+        what = borrowed_loop.run(partial(function, job, context))
+    except BaseException as error:
+        what = error
+    try:
+        completed, words = context.too_late(what)
+        if completed:
+            return None, True, words
+    finally:
+        context.close()
+    if issubclass(type(what), BaseException) and not issubclass(type(what), Outcome):
+        raise what
+    return (context.result if what is None else what), False, None
+
+
+class Entered:
+    """The worker lifespans of this process. `values` are theirs by name; `failure` is the error of one that failed at its
+    start. `run` runs a coroutine on the event loop on which they were entered."""
+
+    def __init__(self, asking: int) -> None:
+        """Enter the lifespans. If the parent ends meanwhile (`asking` is the pipe from it), this process ends too."""
+        self._lifespans = Lifespans(worker_lifespans())
+        self.values = self._lifespans.values
+        self.failure: LifespanFailed | None = None
+        self._runner: asyncio.Runner | None = None
+        if self._lifespans.entering:
+            self._runner, done = asyncio.Runner(), threading.Event()
+            threading.Thread(target=_end_if_orphaned, args=(asking, done), daemon=True).start()
+            try:
+                self._runner.run(self._lifespans.enter())
+            except LifespanFailed as failure:
+                self.failure = failure
+            finally:
+                done.set()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run the coroutine to its end, and return its result."""
+        return asyncio.run(coroutine) if self._runner is None else self._runner.run(coroutine)
+
+    def leave(self) -> None:
+        """Leave the lifespans. The parent process ends those that take too long (`children.GRACE`)."""
+        if self._runner is not None:
+            self._runner.run(self._lifespans.leave(LEAVING))
+
+
+LEAVING = 60.0
+"""Seconds that leaving the lifespans may take where no parent process ends it sooner."""
 
 
 class Answers:
@@ -158,6 +278,11 @@ class Answers:
         """Send a line that the handler has logged to the parent. The arguments are the values that `captured_logs.line_of`
         returns. Raises `OSError` in the same cases as `say`."""
         self.say({"log": [at, level, self.shown(text)]})
+
+    def completes(self, yes: bool) -> None:
+        """Tell the parent whether the handler's own transaction is about to end the job. Raises `OSError` in the same cases
+        as `say`."""
+        self.say({"completes": yes})
 
     def say(self, message: dict[str, Any]) -> None:
         """Send a message to the parent. Raises `OSError` when the parent is gone or the handler has closed the pipe."""
@@ -218,6 +343,20 @@ def _asked(descriptor: int) -> dict[str, Any] | None:
     return request
 
 
+def _end_if_orphaned(descriptor: int, until: threading.Event) -> None:
+    """Kill this process and its whole process group if its parent ends before `until` is set. Reads nothing from the
+    pipe."""
+    poll = select.poll()
+    poll.register(descriptor, 0)  # the pipe's end alone
+    while not until.is_set():
+        if poll.poll(LOOK) and not until.is_set():
+            os.killpg(0, signal.SIGKILL)
+
+
+LOOK = 1000
+"""Milliseconds between two looks whether `_end_if_orphaned` is still needed."""
+
+
 def _end_with_parent(descriptor: int) -> None:
     """Wait until the pipe from the parent is closed at the parent's side, which means that the parent has ended. Then kill
     this process and its whole process group, and so all processes that the handler started in it. Returns only if the
@@ -268,8 +407,10 @@ def main() -> None:
     for module in ahead:
         importlib.import_module(module)
     _log_as_the_worker(logged)
+    entered = Entered(asking)
     request = _asked(asking)
     if request is None:
+        entered.leave()
         return
     threading.Thread(target=_end_with_parent, args=(asking,), daemon=True).start()
     _limit_memory(request["memory_limit"])
@@ -277,7 +418,8 @@ def main() -> None:
     _name_in_log(request, answers)
     _trace(request, answers)
     answers.say({"begun": True})
-    answers.say(answer(request, answers))
+    answers.say(answer(request, answers, entered))
+    entered.leave()
     # No teardown: whatever the handler left running (threads, atexit hooks) must not hold the slot.
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):  # the handler's own by now, or closed

@@ -23,6 +23,7 @@ import orjson
 
 from carafe import forks
 from carafe.engine import cgroup
+from carafe.jobs.worker_lifespan import worker_lifespans
 from carafe.kubernetes.pod import in_pod
 from carafe.telemetry.loggers import get_logger
 
@@ -134,7 +135,10 @@ class Children:
         with self._lock:
             self._closed = True
             if self._spare is not None:
-                self._spare.kill()
+                if worker_lifespans():
+                    self._spare.dismiss()
+                else:
+                    self._spare.kill()
                 self._spare.close()
                 self._spare = None
 
@@ -269,6 +273,12 @@ class Child:
                 with suppress(ProcessLookupError, PermissionError):
                     os.killpg(self._process.pid, signal.SIGKILL)
 
+    def dismiss(self) -> None:
+        """Tell a child that has no job yet that it will get none, so that it leaves its worker lifespans and ends."""
+        if self._asking in self._ours:
+            self._ours.remove(self._asking)
+            os.close(self._asking)
+
     def close(self) -> None:
         """Give the child and its process group a moment to end by themselves, kill what remains, and reap the child."""
         try:
@@ -337,17 +347,6 @@ def _any_of(group: int) -> bool:
         if int(found) == group and state not in (b"Z", b"X"):
             return True
     return False
-
-
-def suspect_memory_limit() -> int | None:
-    """Returns how many more bytes of memory the child process of a suspect may use: 90 % of what the container has left, but
-    at least 64 MiB. So the child fails before the kernel must kill a process of the container. (A suspect is a job that may
-    have been running when its worker died.)
-
-    Returns None when the container has no memory limit.
-    """
-    left = cgroup.memory_left()
-    return None if left is None else max(64 << 20, int(left * 0.9))
 
 
 def how(code: int, kills_before: int | None) -> str:

@@ -50,6 +50,7 @@ class Claim:
     `connections`: the connections to Postgres that the handler has taken (see `handler_connections`)
     `completes`: whether the handler's own transaction is committing the job's end; if so, the claim is not lost although the
     job's row no longer has the state `running`
+    `memory`: for a suspect, the bytes by which its child process may grow; None if there is no limit
     `hiding`: replaces the job's secrets in texts; None when the job has none
     `tail`: the last lines that the handler has logged; None when it has logged nothing
     `traced`: the attempt's span; None when it has none
@@ -68,6 +69,7 @@ class Claim:
         "id",
         "kind",
         "left",
+        "memory",
         "over",
         "raw",
         "row",
@@ -95,6 +97,7 @@ class Claim:
         self.stop: Stop | None = None
         self.stop_with: Callable[[Stop], None] | None = None
         self.task: Running | None = None
+        self.memory: int | None = None
         self.left: list[asyncio.Task[Any]] | None = None
         self.connections: list[Held] | None = None
         self.hiding: Hiding | None = None

@@ -22,6 +22,9 @@ from carafe.texts import clean, reason_of
 MAX_REASON = 1_000
 """The maximum number of characters that are kept of the reason for a cancel."""
 
+ATTEMPT_FAILS = "the attempt fails"
+"""What the log says of an attempt whose success, or whose claim, is undone because a hook failed."""
+
 BY_AN_OPERATOR = "cancelled by an operator"
 """The error text of a job that was cancelled while it ran. settle.sql has the same text."""
 
@@ -57,6 +60,9 @@ CANCELLED = Outcome("cancelled", State.CANCELLED, "attempt", Event("job cancelle
 SNOOZED = Outcome("snoozed", State.SCHEDULED, "snooze", Event("job snoozed", "INFO"))
 RELEASED = Outcome("released", State.QUEUED, "release", Event("job released", "INFO"), metric="drained")
 RETURNED = Outcome("released", State.QUEUED, None, None, metric="returned")
+
+STALE = Event("end not written: the job is no longer this worker's", "WARNING")
+"""The event of the log line for an end that Postgres did not take, because its fence is no longer the job's."""
 
 INSTEAD: Mapping[State, Outcome] = {row.state: row for row in (RETRYING, DEAD, CANCELLED)}
 """Outcomes that may occur although the worker asked for another, by the state that the job entered. Postgres decides so if
@@ -154,6 +160,11 @@ class Failed(End):
         state = State.DEAD if self.final else State.RETRYING
         failure = {"cause": self.cause, "error_class": self.error_class, "error": self.error, "traceback": self.traceback}
         return End.settlement(self, **{"state": state, "delay": self.delay or 0.0, **failure, **values})
+
+
+def failed_by_hook(claim: Claim, seconds: float, error: Exception) -> Failed:
+    """The end of an attempt whose claim or success was undone because a hook failed with `error`."""
+    return Failed(claim, seconds, "hook", "HookFailed", str(error), None, delay=5.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,33 +1,41 @@
 """The contexts that handlers get: facts about the attempt, progress, and the transaction that ends the job."""
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import Context
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 import asyncpg
 
+from carafe.engine import borrowed_loop
 from carafe.engine.captured_logs import running
 from carafe.engine.claim import Claim
+from carafe.engine.completions import ATTEMPT_FAILS
+from carafe.engine.lifespans import value_of
 from carafe.engine.progress import progress_values
 from carafe.engine.results import encode_result
 from carafe.jobs.errors import InvalidOption, StaleClaim
 from carafe.jobs.outcomes import Outcome
 from carafe.jobs.records import as_uuid
+from carafe.jobs.worker_lifespan import WorkerLifespan
 from carafe.store.database import AWAY, Database
 from carafe.store.statements import FINISH, PROGRESS
-from carafe.store.transitions import run_hooks
+from carafe.store.transitions import HookFailed, log_failure, run_hooks
 from carafe.telemetry.metrics import BOUNDS
 from carafe.texts import class_name
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
+    from sqlalchemy.orm import Session
 
     from carafe.engine.hiding import Hiding
     from carafe.store.database import HookedTransaction
+
+T = TypeVar("T")
 
 PROGRESS_INTERVAL = 0.25
 """Seconds between two writes of an attempt's progress. A report that comes sooner is not written, unless it is 1.0."""
@@ -36,13 +44,26 @@ PROGRESS_INTERVAL = 0.25
 class AttemptContext:
     """The context of an ``async def`` handler; see `carafe.jobs.context.Context`."""
 
-    __slots__ = ("_claim", "_database", "_limit", "_reported", "_row", "_stored", "completed", "hiding", "result", "tell")
+    __slots__ = (
+        "_claim",
+        "_database",
+        "_limit",
+        "_reported",
+        "_row",
+        "_shared",
+        "_stored",
+        "completed",
+        "hiding",
+        "result",
+        "tell",
+    )
 
-    def __init__(self, row: Any, claim: Claim | None, database: Database, limit: int) -> None:
+    def __init__(self, row: Any, claim: Claim | None, database: Database, limit: int, shared: Mapping[str, Any]) -> None:
         """`claim` is None in a child process, which is never asked to stop but killed. There the caller must set two
         attributes: `hiding`, which removes secrets, and `tell`, a function that informs the worker that the handler's own
-        transaction is ending the job. `limit` is the maximum number of bytes of a result."""
-        self._row, self._claim, self._database, self._limit = row, claim, database, limit
+        transaction is ending the job. `limit` is the maximum number of bytes of a result, and `shared` has the
+        values of the worker lifespans."""
+        self._row, self._claim, self._database, self._limit, self._shared = row, claim, database, limit, shared
         self._reported = 0.0
         self.hiding: Hiding | None = None
         self.tell: Callable[[bool], None] | None = None
@@ -82,6 +103,9 @@ class AttemptContext:
     @property
     def database(self) -> Database:
         return self._database
+
+    def lifespan(self, of: WorkerLifespan[T]) -> T:
+        return value_of(self._shared, of)
 
     def _hiding(self) -> "Hiding | None":
         return self.hiding if self._claim is None else self._claim.hiding
@@ -170,7 +194,11 @@ class AttemptContext:
             if not rows:
                 raise StaleClaim(self.job_id, row["fence"])
             ended = {**dict(row), "attempt": self.attempt, "state": "succeeded", "result": result, "error": None}
-            await run_hooks(transaction, ended, self._context_of_hooks())
+            try:
+                await run_hooks(transaction, ended, self._context_of_hooks())
+            except HookFailed as failure:
+                log_failure(failure, ATTEMPT_FAILS)
+                raise
             self._completes(True)
 
     def _context_of_hooks(self) -> Context:
@@ -183,10 +211,26 @@ class AttemptContext:
 class ThreadContext:
     """The context of a plain function in a thread; see `carafe.jobs.context.SyncContext`."""
 
-    __slots__ = ("_context", "_report")
+    __slots__ = ("_context", "_loop", "_report")
 
-    def __init__(self, context: AttemptContext, report: Callable[[float, str], None]) -> None:
-        self._context, self._report = context, report
+    def __init__(
+        self, context: AttemptContext, report: Callable[[float, str], None], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        """`loop` is the worker's event loop, to which the connections of `context` belong."""
+        self._context, self._report, self._loop = context, report, loop
+
+    @property
+    def result(self) -> Any:
+        return self._context.result
+
+    @result.setter
+    def result(self, value: Any) -> None:
+        self._context.result = value
+
+    @contextmanager
+    def transaction(self) -> "Iterator[Session]":
+        with borrowed_loop.block(self._context.transaction(), self._loop) as session:
+            yield session.sync_session
 
     @property
     def job_id(self) -> UUID:
@@ -215,6 +259,9 @@ class ThreadContext:
     @property
     def cancelled(self) -> bool:
         return self._context.cancelled
+
+    def lifespan(self, of: WorkerLifespan[T]) -> T:
+        return self._context.lifespan(of)
 
     def progress(self, fraction: float, note: str = "") -> None:
         progress_values(fraction, note)

@@ -22,6 +22,7 @@ from uuid import UUID
 
 from carafe import tracing
 from carafe.engine import captured_logs
+from carafe.engine.ahead import ahead_in_children
 from carafe.engine.arrivals import CLAIMS, STUCK, TICK, Arrivals
 from carafe.engine.aside import Aside
 from carafe.engine.cancel_requests import CancelRequests
@@ -34,6 +35,7 @@ from carafe.engine.held_claims import Holdings
 from carafe.engine.hint_returns import Consumer, HintReturns
 from carafe.engine.intake import Intake
 from carafe.engine.ledger import Hinted, Ledger
+from carafe.engine.lifespans import LifespanFailed, Lifespans
 from carafe.engine.log_writer import LogWriter
 from carafe.engine.loop_watch import BLOCKED, NOBODY, LoopWatch
 from carafe.engine.reconciliation import TRUST, Reconciliation
@@ -49,6 +51,7 @@ from carafe.errors import CarafeError
 from carafe.jobs.actions import ACTIONS
 from carafe.jobs.handlers import handlers
 from carafe.jobs.identifiers import uuid7
+from carafe.jobs.worker_lifespan import worker_lifespans
 from carafe.store.actions import act
 from carafe.store.audit import Actor
 from carafe.store.database import Database
@@ -70,6 +73,10 @@ writes the ends of jobs a second time."""
 END = 15.0
 """The maximum number of seconds that `Engine.stop` waits until the engine has ended. It waits less if the event loop is
 blocked."""
+
+
+LEAVING = 2.0
+"""The worker lifespans may take as many seconds to end as are left of the drain, and at least this many."""
 
 
 class Engine:
@@ -117,8 +124,9 @@ class Engine:
             settings.job_modules,
             settings.handler_modules,
             (settings.log_level, settings.log_format),
-            ahead=() if tracing.active is None else ("carafe.tracing.tracer",),
+            ahead=(*ahead_in_children(), *(() if tracing.active is None else ("carafe.tracing.tracer",))),
         )
+        self._lifespans = Lifespans(worker_lifespans())
         self._aside = Aside()
         self._tasks = Tasks()
         self._job_log = open_job_log(settings)
@@ -133,7 +141,7 @@ class Engine:
         versions = {kind: known[kind].job.job_options.version for kind in self.kinds}
         slots = [Slot(index) for index in range(self.concurrency)]
         pace, holdings = Pace(self.concurrency), Holdings()
-        self.ledger = Ledger(self._database, self.id, self.name, self.kinds, leaves=self._leaves)
+        self.ledger = Ledger(self._database, self.id, self.name, self.kinds, leaves=self._leaves, job_log=self._job_log)
         self._returns = HintReturns(self.ledger, self._aside, lambda: self.consumer, counts)
         self.intake = Intake(
             slots,
@@ -159,6 +167,7 @@ class Engine:
             retry_cap=settings.job_retry_cap,
             ended=self.writer.end,
             idle=self.intake.maybe_wake,
+            shared=self._lifespans.values,
             tracing=None if tracing.active is None else tracing.active.attempts(self.name),
         )
         self.arrivals = Arrivals(
@@ -192,6 +201,11 @@ class Engine:
     def in_hand(self) -> int:
         """The number of hints that were taken and are not settled yet, including those of running jobs."""
         return self.intake.in_hand
+
+    @property
+    def entering(self) -> bool:
+        """Whether this worker enters its worker lifespans, and takes no jobs before that. Callable from any thread."""
+        return self._lifespans.entering and not self.stopped.is_set()
 
     @property
     def without_postgres(self) -> bool:
@@ -234,6 +248,9 @@ class Engine:
     async def _live(self) -> None:
         try:
             await self._run()
+        except LifespanFailed as error:
+            log.critical("the worker cannot start", reason=str(error), exc_info=error.__cause__)
+            self.failed = True
         except BaseException:
             # Without it nothing runs and nothing ends here: others must get its jobs, and the process must go.
             log.critical("the engine has failed; the worker ends", exc_info=True)
@@ -249,6 +266,8 @@ class Engine:
 
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
+        if not await self._lifespans.enter():
+            return
         self.runner.trust_until(time.monotonic() + TRUST)
         self._capture.install()
         annotate("job", captured_logs.log_context)
@@ -404,12 +423,22 @@ class Engine:
 
     def drain(self, timeout: float) -> bool:
         """Stop taking hints at once, let running jobs finish within `timeout` seconds, and queue all other claimed jobs
-        again. Blocks until that is done. Returns False if a job still runs at the end although it was asked to stop.
+        again; then leave the worker lifespans. Blocks until that is done. Returns False if a job still runs at the end
+        although it was asked to stop.
 
         Call this from a separate thread: the consumer's thread must not be blocked, since the consumer still has to read the
         answer to its last pop.
         """
+        until = time.monotonic() + timeout
         self.draining = self.intake.closed = True
+        if self._lifespans.entering:
+            self.call(self._lifespans.give_up)
+            return self.stopped.wait(timeout)
+        clean = self._drain(timeout)
+        self._leave_lifespans(max(LEAVING, until - time.monotonic()))
+        return clean
+
+    def _drain(self, timeout: float) -> bool:
         if self.consumer is not None:
             self.consumer.stop_taking()
         self.scaling.tell_now()
@@ -424,6 +453,16 @@ class Engine:
             if not self.blocked(time.monotonic())[0]:
                 self._wait_until_idle(2.0)
         return clean
+
+    def _leave_lifespans(self, seconds: float) -> None:
+        """Leave the worker lifespans. Blocks for `seconds` at most."""
+        if not self._lifespans.values or not self._turning.alive:
+            return
+        leaving = asyncio.run_coroutine_threadsafe(self._lifespans.leave(seconds), self._turning.loop)
+        try:
+            leaving.result(seconds + 1)
+        except TimeoutError:
+            log.error("the worker lifespans are not left: something holds the event loop")
 
     def hurry(self) -> None:
         """Ask all running jobs to stop now, as a second signal during a drain does."""

@@ -1,6 +1,6 @@
 """The ledger takes claims and writes ends, in batches. Each write names the fence of its claim, so that Postgres can refuse
 it if the job has been given to another worker. A worker changes the state of jobs only through the ledger, except where a
-handler's own transaction ends its job (`contexts`).
+handler's own transaction ends its job (`contexts`). The log says how an attempt ended once that is written.
 
 Guarantees: every end that the runner hands over is written, even after a long outage of Postgres, unless the job no longer
 belongs to this worker; if the reply to a claim was lost, the jobs are queued again before the next try; one bad row or hook
@@ -21,15 +21,18 @@ import asyncpg
 
 from carafe.engine.claim import Claim
 from carafe.engine.completions import (
+    ATTEMPT_FAILS,
     BY_AN_OPERATOR,
     INSTEAD,
     RETURNED,
+    STALE,
     SUCCEEDED,
     End,
     Failed,
     Outcome,
     Settlement,
     Succeeded,
+    failed_by_hook,
 )
 from carafe.engine.statements import DEFER, FENCES
 from carafe.jobs.hooks import hooked_kinds
@@ -41,6 +44,7 @@ from carafe.store.fingerprint import fingerprint
 from carafe.store.statements import CLAIM, FINISH, SETTLE
 from carafe.store.transitions import HookFailed, hooked, move, noted
 from carafe.telemetry import metrics
+from carafe.telemetry.job_log import Event, JobLog
 from carafe.telemetry.loggers import get_logger
 from carafe.telemetry.metrics import BOUNDS
 
@@ -103,12 +107,14 @@ class Ledger:
         worker_name: str,
         kinds: Sequence[str],
         leaves: Callable[[], bool] = lambda: False,
+        job_log: JobLog | None = None,
     ) -> None:
         """The function `leaves` is called when a claim has failed. If it returns True, the hints are left to other workers;
-        otherwise the claim is tried again."""
+        otherwise the claim is tried again. `job_log` gets a line for each end that is written (None: no lines)."""
         self._database, self._leaves = database, leaves
         self._worker, self._worker_name = worker, worker_name
         self._kinds = list(kinds)
+        self._job_log = job_log
         self._hooked_claims = hooked_kinds(State.RUNNING)
         self._hooked_successes = hooked_kinds(State.SUCCEEDED)
         self._hooked_others = hooked(SETTLED)
@@ -208,7 +214,7 @@ class Ledger:
             plain = [hint for hint in hints if hint.kind not in self._hooked_claims]
             hooked = [hint for hint in hints if hint.kind in self._hooked_claims]
             if hooked:
-                rows, failed = await move(self._database, hooked, self._run_claim, (State.RUNNING,))
+                rows, failed = await move(self._database, hooked, self._run_claim, (State.RUNNING,), then=ATTEMPT_FAILS)
                 for hint, error in failed:
                     async with self._database.connection() as connection:
                         bad += [(row, error) for row in await self._run_claim(connection, [hint])]
@@ -272,9 +278,8 @@ class Ledger:
         return left
 
     def completed(self, end: End) -> None:
-        """Count the end of a job that the handler's own transaction has already written."""
-        self.counts[end.outcome.name] += 1
-        _count_ends(end.outcome, [end])
+        """Count and log the end of a job that the handler's own transaction has already written."""
+        self._ended(end.outcome, [end])
 
     async def _until_written(
         self,
@@ -319,29 +324,32 @@ class Ledger:
     async def _write_succeeded(self, ends: Sequence[Succeeded]) -> None:
         async with self._database.connection() as connection:
             rows = await _finish(connection, ends)
-        self._count_succeeded(rows, ends)
+        self._succeeded(rows, ends)
 
     async def _write_hooked_successes(self, ends: Sequence[Succeeded]) -> None:
         async def run(connection: Connection, batch: Sequence[Succeeded]) -> Sequence[Row]:
             return _with_claims(await _finish(connection, batch), batch)
 
-        rows, bad = await move(self._database, ends, run, (State.SUCCEEDED,))
-        self._count_succeeded(rows, ends, bad=len(bad))
+        rows, bad = await move(self._database, ends, run, (State.SUCCEEDED,), then=ATTEMPT_FAILS)
+        failed = {end.id for end, _ in bad}
+        self._succeeded(rows, [end for end in ends if end.id not in failed] if failed else ends)
         if bad:
-            await self._write_others([_hook_failed(end, error) for end, error in bad])
+            await self._write_others([failed_by_hook(end.claim, end.seconds, error) for end, error in bad])
 
     async def _write_others(self, ends: Sequence[End]) -> None:
         rows = await self._settle([end.settlement() for end in ends])
         states = {row["id"]: row["state"] for row in rows}
         groups: dict[Outcome, list[End]] = {}
+        stale: list[End] = []
         for end in ends:
             if (state := states.get(end.id)) is not None:
                 outcome = end.outcome
                 groups.setdefault(outcome if outcome.state == state else INSTEAD[state], []).append(end)
+            else:
+                stale.append(end)
         for outcome, group in groups.items():
-            self.counts[outcome.name] += len(group)
-            _count_ends(outcome, group)
-        self._count_stale(len(ends) - len(rows))
+            self._ended(outcome, group)
+        self._stale(stale)
 
     async def _settle(self, told: Sequence[Settlement]) -> list[Row]:
         """Write ends, and run the hooks of the states that their jobs enter. If a hook fails, the end is written without the
@@ -352,9 +360,8 @@ class Ledger:
         if self._hooked_others.isdisjoint([one.kind for one in told]):
             async with self._database.connection() as connection:
                 return list(await self._run_settle(connection, told))
-        rows, bad = await move(self._database, told, self._run_settle, SETTLED)
+        rows, bad = await move(self._database, told, self._run_settle, SETTLED, then="the end is written without it")
         for one, error in bad:
-            log.error("hook failed; the job's end is written without it", job_id=str(one.id), error=str(error))
             async with self._database.connection() as connection:
                 rows += await self._run_settle(connection, [_noted(one, error)])
         return rows
@@ -378,20 +385,43 @@ class Ledger:
             bounds=BOUNDS,
         )
 
-    def _count_succeeded(self, rows: Sequence[Row], ends: Sequence[End], *, bad: int = 0) -> None:
-        """Count the successes that were written. `bad` is the number of `ends` whose hooks failed: these are written and
-        counted as failures instead.
-        """
-        self.counts[SUCCEEDED.name] += len(rows)
+    def _succeeded(self, rows: Sequence[Row], ends: Sequence[End]) -> None:
+        """Count and log the successes that were written (`rows`), and those that were not because they are stale."""
         if len(rows) < len(ends):
             written = {row["id"] for row in rows}
-            self._count_stale(len(ends) - len(rows) - bad)
-            ends = [end for end in ends if end.claim.id in written]
-        _count_ends(SUCCEEDED, ends)
+            self._stale([end for end in ends if end.id not in written])
+            ends = [end for end in ends if end.id in written]
+        self._ended(SUCCEEDED, ends)
 
-    def _count_stale(self, number: int) -> None:
-        self.counts["stale"] += number
-        metrics.STALE_WRITES.add(metrics.QUEUED, number)
+    def _ended(self, outcome: Outcome, ends: Sequence[End]) -> None:
+        """Count and log ends that are written."""
+        self.counts[outcome.name] += len(ends)
+        _count_ends(outcome, ends)
+        job_log = self._job_log
+        if job_log is None or outcome.event is None:
+            return
+        if outcome is SUCCEEDED:
+            for end in ends:
+                claim = end.claim
+                job_log.completed(claim.id, claim.kind, claim.attempt, end.seconds, claim.trace_id)
+        else:
+            for end in ends:
+                _log_end(job_log, outcome.event, end, delayed=outcome.state in (State.RETRYING, State.SCHEDULED))
+
+    def _stale(self, ends: Sequence[End]) -> None:
+        """Count and log ends that changed nothing, because their jobs are no longer this worker's."""
+        self.counts["stale"] += len(ends)
+        metrics.STALE_WRITES.add(metrics.QUEUED, len(ends))
+        for end in ends:
+            if self._job_log is not None and end.outcome.event is not None:
+                _log_end(self._job_log, STALE, end, delayed=False)
+
+
+def _log_end(job_log: JobLog, event: Event, end: End, *, delayed: bool) -> None:
+    claim, told = end.claim, end.settlement()
+    error = None if told.cause is None else f"{told.error_class}: {told.error}"
+    delay = told.delay if delayed else None
+    job_log.ended(event, claim.id, claim.kind, claim.attempt, end.seconds, error, delay, claim.trace_id)
 
 
 def _count_claims(rows: Sequence[Row]) -> None:
@@ -454,10 +484,6 @@ def _returned(row: Row) -> Settlement:
 
 def _fingerprint(told: Settlement) -> str | None:
     return None if told.error_class is None else fingerprint(told.kind, told.error_class, told.error or "")
-
-
-def _hook_failed(end: End, error: HookFailed) -> Failed:
-    return Failed(end.claim, end.seconds, "hook", "HookFailed", str(error), None, delay=5.0)
 
 
 def _noted(told: Settlement, error: HookFailed) -> Settlement:

@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from carafe.engine import captured_logs
-from carafe.engine.children import Child, ChildDied, Children, NotStarted, suspect_memory_limit
+from carafe.engine.children import Child, ChildDied, Children, NotStarted
 from carafe.engine.claim import Claim, Stop
 from carafe.engine.completions import (
     ASKED,
@@ -43,6 +43,7 @@ from carafe.engine.left_running import name_what_is_left
 from carafe.engine.results import ResultNotUsable, encode_result
 from carafe.engine.runtimes import Pace
 from carafe.engine.slot import Slot
+from carafe.engine.suspects import admit
 from carafe.engine.threads import Threads
 from carafe.engine.worker_loop import GuardedTask, SharedLoop
 from carafe.jobs.backoff import backoff
@@ -50,7 +51,6 @@ from carafe.jobs.delays import delay_of
 from carafe.jobs.errors import PayloadTooLarge
 from carafe.jobs.handlers import Handler
 from carafe.jobs.outcomes import Outcome
-from carafe.jobs.states import State
 from carafe.store.database import Database
 from carafe.telemetry.job_log import JobLog
 from carafe.telemetry.loggers import get_logger
@@ -97,19 +97,18 @@ class Runner:
         retry_cap: float,
         ended: Callable[[End], None],
         idle: Callable[[], None],
+        shared: Mapping[str, Any],
         tracing: "Attempts | None" = None,
     ) -> None:
-        """`database` gives handlers their connections. The function `ended` is called with each `End`, and the function
-        `idle` when a slot is free and no job waits. `retry_base` and `retry_cap` are in seconds. When `tracing` is None,
-        nothing is traced."""
+        """`database` gives handlers their connections, and `shared` has the values of the worker lifespans. The function
+        `ended` is called with each `End`, and the function `idle` when a slot is free and no job waits. `retry_base` and
+        `retry_cap` are in seconds. When `tracing` is None, nothing is traced."""
         self._handlers = handlers
         self._database, self._children, self._pace, self._log = database, children, pace, job_log
         self._result_limit, self._retry_base, self._retry_cap = result_limit, retry_base, retry_cap
-        self._ended, self._idle, self._tracing = ended, idle, tracing
+        self._ended, self._idle, self._shared, self._tracing = ended, idle, shared, tracing
         self.slots = slots
         self.ready: deque[Claim] = deque()
-        self._suspects: deque[Claim] = deque()
-        self._suspect_runs = False
         self._trusted_until = float("inf")
         self._woken = self._begins_some = False
         self.begun = 0
@@ -140,42 +139,32 @@ class Runner:
             await asyncio.wait(tasks, timeout=1)
         self._threads.stop()
 
-    def offer(self, claims: Sequence[Claim]) -> list[Claim]:
-        """Give claimed jobs to the slots, in order. Returns the suspects that cannot wait here because too
-        many wait already. (A suspect is a job that may have been running when its worker died. Suspects run one by one.)"""
+    def offer(self, claims: Sequence[Claim]) -> Sequence[Claim]:
+        """Give claimed jobs to the slots, in order. Returns the suspects for which this worker has no room (see
+        `carafe.engine.suspects`)."""
         suspects = [claim for claim in claims if claim.suspect]
+        refused: Sequence[Claim] = ()
         if suspects:
-            claims = [claim for claim in claims if not claim.suspect]
-            place = max(0, len(self.slots) - len(self._suspects))
-            self._suspects.extend(suspects[:place])
-            suspects = suspects[place:]
+            held = [claim for claim in (*self.claims(), *self.ready) if claim.suspect]
+            refused = admit(suspects, held, len(self.slots))
+            without = set(refused)
+            claims = [claim for claim in claims if claim not in without]
         self.ready.extend(claims)
         self._go_on()
-        return suspects
+        return refused
 
     def withdraw(self) -> list[Claim]:
         """Take back and return the claims that no slot has begun."""
-        claims = [*self.ready, *self._suspects]
+        claims = list(self.ready)
         self.ready.clear()
-        self._suspects.clear()
-        return claims
-
-    def withdraw_suspects(self, before: float) -> list[Claim]:
-        """If the first waiting suspect was claimed before the monotonic time `before`, take back and return all suspects
-        that wait. Otherwise return an empty list."""
-        if not self._suspects or self._suspects[0].claimed > before:
-            return []
-        claims = list(self._suspects)
-        self._suspects.clear()
         return claims
 
     def forget(self, claim: Claim) -> bool:
         """Take back a claim that waits for a slot. Returns False if it does not wait (its job has begun, for example)."""
-        for waiting in (self.ready, self._suspects):
-            if claim in waiting:
-                waiting.remove(claim)
-                return True
-        return False
+        if claim not in self.ready:
+            return False
+        self.ready.remove(claim)
+        return True
 
     def trust_until(self, moment: float) -> None:
         """Allow jobs to start until the monotonic time `moment`, and start those that wait."""
@@ -209,9 +198,7 @@ class Runner:
             if (claim := slot.claim) is not None:
                 claim.over = True
                 slot.claim = None
-                end = Released(claim, now - claim.started)
-                self._note(claim, end)
-                self._ended(end)
+                self._ended(Released(claim, now - claim.started))
 
     @property
     def free(self) -> int:
@@ -341,17 +328,12 @@ class Runner:
         self._trusted_until = 0.0
         claim.over = True
         slot.claim = claim.task = claim.stop_with = None
-        if claim.suspect:
-            self._suspect_runs = False
         self._ended(Released(claim, 0.0, started=False, defer=NOT_BEGUN_PAUSE))
 
     def _next(self, now: float) -> Claim | None:
         """Returns the next claim to begin. Returns None if no claim waits, or if this worker may not begin jobs now."""
         if now >= self._trusted_until:
             return None
-        if self._suspects and not self._suspect_runs:
-            self._suspect_runs = True
-            return self._suspects.popleft()
         return self.ready.popleft() if self.ready else None
 
     async def _attempt(self, slot: Slot, claim: Claim, handler: Handler) -> None:
@@ -362,7 +344,7 @@ class Runner:
         end: End
         try:
             self._begins(claim)
-            context = AttemptContext(row, claim, self._database, self._result_limit)
+            context = AttemptContext(row, claim, self._database, self._result_limit, self._shared)
             value = await handler.function(loaded(handler.job, row, claim), context)
             seconds = monotonic() - claim.started
             if claim.stop is not None or context.completed or issubclass(type(value), Outcome):
@@ -395,16 +377,10 @@ class Runner:
         slot.claim = claim.task = claim.stop_with = None
         if claim.hiding is not None:
             end = _without_secrets(end, claim.hiding)
-        if claim.suspect:
-            self._suspect_runs = False
         try:
             self._pace.observe(claim.kind, end.seconds)
             if claim.traced is not None:
                 _end_span(claim, end)
-            if type(end) is Succeeded:
-                self._log.completed(claim.id, claim.kind, claim.attempt, end.seconds, claim.trace_id)
-            else:
-                self._note(claim, end)
             if claim.connections is not None:
                 close_what_is_left_open(claim)
             if claim.left is not None:
@@ -495,22 +471,12 @@ class Runner:
         traceback = None if traceback is None else shown(traceback)
         return replace(end, delay=delay, error_class=shown(end.error_class), error=shown(end.error), traceback=traceback)
 
-    def _note(self, claim: Claim, end: End) -> None:
-        """Log an end that is not a success, with the event that the table of outcomes names for it
-        (`completions.Outcome.event`)."""
-        outcome, told = end.outcome, end.settlement()
-        if outcome.event is None:
-            return
-        error = None if told.cause is None else f"{told.error_class}: {told.error}"
-        delay = told.delay if outcome.state in (State.RETRYING, State.SCHEDULED) else None
-        self._log.ended(outcome.event, claim.id, claim.kind, claim.attempt, end.seconds, error, delay, claim.trace_id)
-
     # -- threads and processes: in a thread of `Threads`, which does nothing else meanwhile
 
     def _attempt_apart(self, slot: Slot, claim: Claim, handler: Handler, killer: "_Killer | None") -> None:
         """Run one attempt in this thread, or in a child process that this thread watches, and make its end."""
         assert self._loop is not None
-        context = AttemptContext(claim.row, claim, self._database, self._result_limit)
+        context = AttemptContext(claim.row, claim, self._database, self._result_limit, self._shared)
         end: End
         try:
             self._begins(claim)
@@ -530,7 +496,9 @@ class Runner:
 
     def _in_thread(self, handler: Handler, claim: Claim, context: AttemptContext) -> Any:
         arguments = loaded(handler.job, claim.row, claim)
-        return handler.function(arguments, ThreadContext(context, self._reporting(context)))
+        assert self._loop is not None
+        value = handler.function(arguments, ThreadContext(context, self._reporting(context), self._loop))
+        return context.result if value is None else value
 
     def _in_child(self, handler: Handler, claim: Claim, context: AttemptContext, killer: "_Killer") -> Any:
         def logged(at: float, level: str, text: str) -> None:
@@ -573,7 +541,7 @@ class Runner:
             "max_attempts": row["max_attempts"],
             "timeout": row["timeout"],
             "deadline_at": row["deadline_at"].isoformat(),
-            "memory_limit": handler.memory_limit or (suspect_memory_limit() if claim.suspect else None),
+            "memory_limit": handler.memory_limit or claim.memory,
             "result_limit": self._result_limit,
             "database_url": self._database.url,
             "trace": None if claim.traced is None else claim.traced.here.text,

@@ -11,6 +11,7 @@ from contextvars import Context
 from queue import SimpleQueue
 from typing import Any
 
+from carafe.engine import borrowed_loop
 from carafe.telemetry.loggers import get_logger
 
 log = get_logger("carafe.runner")
@@ -61,7 +62,9 @@ class Threads:
         Raises `RuntimeError` if the operating system cannot start another thread; then the function does not run.
         """
         if not self._idle.acquire(blocking=False) and self._started < self._count:
-            threading.Thread(target=self._run, name=f"{self._name} {self._started}", daemon=True).start()
+            name = f"{self._name} {self._started}"
+            # In a greenlet for as long as the thread lives, so that transactions of handlers cost the others nothing.
+            threading.Thread(target=borrowed_loop.run, args=(self._run,), name=name, daemon=True).start()
             self._started += 1
         work = Work(context, function, arguments)
         self._work.put(work)

@@ -138,6 +138,8 @@ class EngineStep(bootsteps.StartStopStep):
         worker.side.hub = worker.hub
         worker.hub.on_tick.add(worker.engine.tick_consumer)
         worker.engine.start()
+        if worker.engine.stopped.is_set():  # a worker lifespan has failed, or the worker was drained while it started
+            raise SystemExit(1 if worker.engine.failed else 0)
 
     def stop(self, worker: Any) -> None:
         """End the engine. If it has not been drained yet, drain it before."""
@@ -329,6 +331,8 @@ class Checks:
         now = time.monotonic()
         if self._engine.stopped.is_set():
             return "the engine has ended"
+        if self._engine.entering:
+            return None  # that may take minutes: the startup probe decides how many
         if dead := self._engine.dead_slots(now):
             return f"{dead} of {self._engine.concurrency} slots are dead: their jobs' tasks or threads have ended"
         if self._engine.runner.overrun(now):
@@ -359,6 +363,8 @@ class Checks:
     def startupz(self) -> str | None:
         """Returns a sentence that says why this worker does not count as started yet. Returns None if its consumer has
         connected to Redis and Postgres has recorded the worker."""
+        if self._engine.entering:
+            return "entering the worker lifespans"
         if not self._engine.consuming.is_set():
             return "not consuming yet"
         if not self._engine.heartbeat.announced.is_set():

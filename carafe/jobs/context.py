@@ -1,15 +1,21 @@
 """The context, which a handler gets as its second argument, after the job: the job's id and attempt, the deadline, a way to
 report progress, and the transaction that ends the job."""
 
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from uuid import UUID
+
+from carafe.jobs.worker_lifespan import WorkerLifespan
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
+    from sqlalchemy.orm import Session
 
     from carafe.store.database import Database
+
+
+T = TypeVar("T")
 
 
 class Attempt(Protocol):
@@ -40,6 +46,11 @@ class Attempt(Protocol):
     def cancelled(self) -> bool:
         """Whether the attempt should stop: it was cancelled, has timed out, or its worker drains. A handler that is a plain
         function must check this value itself from time to time."""
+        ...
+
+    def lifespan(self, of: WorkerLifespan[T]) -> T:
+        """What a worker lifespan (`worker_lifespan`) has yielded in this process. Raises `InvalidOption` if the worker has
+        not entered it, because no module of HANDLER_MODULES declares it."""
         ...
 
 
@@ -77,6 +88,19 @@ class Context(Attempt, Protocol):
 
 class SyncContext(Attempt, Protocol):
     """The context of a handler that is a plain function (run in a thread or a process)."""
+
+    result: Any
+    """The job's result if the handler returns None; see `Context.result`."""
+
+    def transaction(self) -> "AbstractContextManager[Session]":
+        """A block with a session whose commit also ends this job as succeeded, so that the handler's writes are made exactly
+        once; see `Context.transaction`.
+
+        The session belongs to the handler's own thread, and its connection to the worker. The timeout does not end the block
+        of a function that runs in a thread. But if the job no longer belongs to this attempt at the end of the block,
+        everything is rolled back and `StaleClaim` is raised.
+        """
+        ...
 
     def progress(self, fraction: float, note: str = "") -> None:
         """Report how far the attempt has come: `fraction` from 0 to 1, and a few words. Best effort: a report may be

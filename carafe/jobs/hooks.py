@@ -6,25 +6,35 @@ changes have to be made anyway and are then written without the hook. In that ca
 job mentions the failed hook; for a scheduled or queued job only the log does.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Generic, cast
 from uuid import UUID
 
+from typing_extensions import TypeVar
+
 from carafe.jobs.declaring import check_function, check_job_class, is_async, name_of
-from carafe.jobs.definition import Job
+from carafe.jobs.definition import Job, job_class, load
 from carafe.jobs.errors import InvalidOption
 from carafe.jobs.states import State, StateName, states_of
+from carafe.jobs.stored_json import written
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
+J = TypeVar("J", bound=Job)
+J_co = TypeVar("J_co", bound=Job, covariant=True, default=Job)
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One change of a job's state, as it is passed to a hook. `arguments` are the stored arguments as JSON-like data, with
-    secrets unhidden."""
+
+@dataclass(frozen=True)
+class Change(Generic[J_co]):
+    """One change of a job's state, as it is passed to a hook. ``Change[Export]`` says that its `job` is an ``Export``.
+
+    `arguments` are the stored arguments as JSON-like data, and `version` is the version of these arguments (None: that of
+    the class). Secrets are unhidden in both `arguments` and `job`.
+    """
 
     job_id: UUID
     kind: str
@@ -34,6 +44,18 @@ class Change:
     max_attempts: int
     result: Any = None
     error: str | None = None
+    version: int | None = None
+
+    @cached_property
+    def job(self) -> J_co:
+        """The job as an object of its class, as its handler gets it. It is made when it is first asked for.
+
+        Raises `InvalidArguments` if the stored arguments are not valid for this release's class; `arguments` has them in any
+        case. Such a job ends dead, and a hook for that state may meet it.
+        """
+        cls = job_class(self.kind)
+        version = cls.job_options.version if self.version is None else self.version
+        return cast(J_co, load(cls, written(self.arguments).decode(), version))
 
 
 class HookRun:
@@ -53,19 +75,22 @@ class HookRun:
 hooks_run: ContextVar[HookRun | None] = ContextVar("carafe hook", default=None)
 """The run of a hook that the current context belongs to; None outside of hooks."""
 
-Hook = Callable[["AsyncSession", Change], Awaitable[None]]
-H = TypeVar("H", bound=Hook)
+HookOf = Callable[["AsyncSession", Change[J]], Coroutine[Any, Any, None]]
+Hook = Callable[["AsyncSession", Change[Any]], Coroutine[Any, Any, None]]
+"""`HookOf` is a hook of one job class. `hook` returns it as a `Hook`, so that the function can be the hook of another class
+too."""
 
 _hooks: dict[tuple[str, State], list[Hook]] = {}
 _sealed_for: str | None = None
 
 
-def hook(job: type[Job], *states: State | StateName) -> Callable[[H], H]:
+def hook(job: type[J], *states: State | StateName) -> Callable[[HookOf[J]], Hook]:
     """Run the decorated ``async def`` whenever a job of this class enters one of `states`, in the transaction that makes
     this change.
 
-    The function gets an ``AsyncSession`` on the connection of that transaction, and the `Change`. It must not commit. Keep
-    it short: while it runs, the job's row stays locked. It may take 8 s, and its statements and locks have shorter timeouts.
+    The function gets an ``AsyncSession`` on the connection of that transaction, and the `Change` (``Change[Export]``, whose
+    `job` is an ``Export``). It must not commit. Keep it short: while it runs, the job's row stays locked. It may take 8 s,
+    and its statements and locks have shorter timeouts.
     Raises ``TypeError`` in a module that only workers import, for a plain ``def``, and for a state that does not exist.
     """
     check_job_class("@hook", job, Job)
@@ -76,7 +101,7 @@ def hook(job: type[Job], *states: State | StateName) -> Callable[[H], H]:
     except InvalidOption as error:
         raise TypeError(f"@hook: {error}") from None
 
-    def register(function: H) -> H:
+    def register(function: HookOf[J]) -> Hook:
         check_function("@hook", function, "the session and the change")
         if not is_async(function):
             raise TypeError(f"@hook: {name_of(function)} is a plain `def`: write `async def`")

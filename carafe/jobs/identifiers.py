@@ -1,13 +1,16 @@
-"""Job ids: UUIDv7 (RFC 9562), so that rows, indexes and pages are in order of creation. Python itself has ``uuid.uuid7``
-from 3.14 on."""
+"""Job ids: UUIDv7 (RFC 9562), so that rows, indexes and pages are in order of creation (Python itself has ``uuid.uuid7``
+from 3.14 on); and ids that are made from an idempotency key."""
 
 import os
 import threading
 import time
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
+
+import orjson
 
 from carafe.jobs.errors import InvalidOption
+from carafe.jobs.options import checked_key
 from carafe.texts import shown
 
 
@@ -22,6 +25,21 @@ def id_of(given: Any, option: str = "job_id") -> UUID:
     except (ValueError, TypeError, AttributeError):
         answered = ", as `enqueue` answers it in `id`" if option == "job_id" else ""
         raise InvalidOption(option, f"must be a UUID{answered} (got {shown(given)})") from None
+
+
+_OF_KEYS = UUID("7f3a3a5e-6f0b-5c57-9d6e-2f1f0c8f4a10")
+"""The namespace (RFC 9562, section 6.5) of ids that are made from keys. It never changes."""
+
+
+def uuid_for(key: str, *, scope: str = "") -> UUID:
+    """The id that belongs to an idempotency key: the same UUID (version 5) for the same `key` and `scope`, in every process
+    and release.
+
+    Use it for a row of your own that is stored together with a job. A request with an idempotency key must be the same when
+    it is repeated, its arguments included, so an id among them cannot be a new one each time. `scope` keeps the keys of one
+    caller, or of one table, apart from the others'. Raises `InvalidOption` for a key that `enqueue` would not take.
+    """
+    return uuid5(_OF_KEYS, orjson.dumps([scope, checked_key(key, "key")]).decode())
 
 
 _lock = threading.Lock()

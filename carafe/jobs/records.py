@@ -40,18 +40,30 @@ class Count:
     estimated: bool = False
 
 
+INTERRUPTED = "interrupted"
+"""The cause of an attempt that ended with its worker and is not spent, because nobody knows whose fault the end was."""
+
+
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """One failed attempt of a job: when and where it ran, and its error."""
+    """One attempt of a job that failed or was interrupted: when and where it ran, and its error.
+
+    An interrupted attempt ended because its worker was lost. It spent nothing, so the next attempt has the same number.
+    """
 
     attempt: int
-    cause: Annotated[str, Field(description="error, timeout, validation, discarded, hook, result or worker lost.")]
+    cause: Annotated[
+        str, Field(description="error, timeout, validation, discarded, hook, result, crash, worker lost or interrupted.")
+    ]
     error_class: str | None
     error: str
     traceback: str | None
     worker: str | None
-    started_at: datetime | None
+    started_at: Annotated[
+        datetime | None, Field(description="When a worker claimed the job; its handler begins a moment later.")
+    ]
     ended_at: datetime
+    summary: Annotated[str, Field(description="What became of the attempt, in words.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +152,8 @@ def job_record(
         "result": readable(row["result"]),
         "worker": None if row["worker"] is None else as_uuid(row["worker"]),
     }
+    if read["state"] is State.QUEUED:
+        read["started_at"] = None  # the row of a job that was rescued has the time of the claim that was lost
     values = {name: row[name] for name in _STORED} | read | more
     return JobRecord(**values, attempts=attempts, cut=(*(row.get("cut") or ()), *cut))
 

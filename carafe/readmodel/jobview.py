@@ -8,7 +8,7 @@ from uuid import UUID
 
 from carafe.durations import in_words
 from carafe.jobs.actions import ACTIONS
-from carafe.jobs.records import AttemptRecord, as_uuid
+from carafe.jobs.records import INTERRUPTED, AttemptRecord, as_uuid
 from carafe.jobs.states import State
 from carafe.queue.queue import Queue
 from carafe.readmodel.records import JobView, Moment
@@ -84,19 +84,17 @@ def _timeline(
     by = f" by {row['created_by']}" if row["created_by"] else ""
     found = [Moment(row["created_at"], "created", f"created{by}")]
     for attempt in attempts:
-        where = f" on {attempt.worker}" if attempt.worker else ""
-        took = ""
         if attempt.started_at is not None:
-            found.append(Moment(attempt.started_at, "started", f"attempt {attempt.attempt} started{where}"))
-            took = f" after {in_words((attempt.ended_at - attempt.started_at).total_seconds())}"
-        error = attempt.error_class or attempt.cause
-        found.append(Moment(attempt.ended_at, "failed", f"attempt {attempt.attempt} failed{took}: {error}"))
+            began = attempt.error_class != "WorkerLost"
+            found.append(_claimed(attempt.started_at, attempt.worker, attempt.attempt if began else None))
+        found.append(Moment(attempt.ended_at, "failed", attempt.summary))
     found += [_acted(action) for action in actions]
     started: datetime | None = row["started_at"]
     if started is not None and row["worker"] is not None and all(started != moment.at for moment in found):
-        number = row["attempt"] + (0 if state.ended else 1)
-        where = f" on {row['worker_name']}" if row["worker_name"] else ""
-        found.append(Moment(started, "started", f"attempt {number} started{where}"))
+        # A claim that has neither spent its attempt nor come to an end may never have begun: no one says that it has.
+        spent = {attempt.attempt for attempt in attempts if attempt.cause != INTERRUPTED}
+        began = state.ended and row["attempt"] not in {0, *spent}
+        found.append(_claimed(started, row["worker_name"], row["attempt"] if began else None))
     if row["cancel_requested_at"] is not None and state is not State.CANCELLED:
         found.append(Moment(row["cancel_requested_at"], "cancel requested", "cancel requested"))
     if row["ended_at"] is not None:
@@ -117,6 +115,13 @@ def _timeline(
         found.append(Moment(row["now"], "now", text))
         found.sort(key=lambda moment: moment.at)
     return tuple(found)
+
+
+def _claimed(at: datetime, worker: str | None, began: int | None) -> Moment:
+    """The moment of a claim. `began` is the number of the attempt; None if it is not known whether the attempt has begun."""
+    if began is None:
+        return Moment(at, "started", f"claimed by {worker}" if worker else "claimed by a worker")
+    return Moment(at, "started", f"attempt {began} started{f' on {worker}' if worker else ''}")
 
 
 _FIRST = (

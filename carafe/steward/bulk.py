@@ -28,11 +28,11 @@ from carafe.steward.bulk_walk import Found, Target, Walk
 from carafe.steward.promoter import hints_of
 from carafe.steward.service import Service, log
 from carafe.steward.statements import BULK_ADVANCE, BULK_DUE, BULK_LOCK, BULK_TROUBLE
-from carafe.store.actions import STATEMENTS, count_cancelled, values_of
+from carafe.store.actions import REFUSED, STATEMENTS, count_cancelled, values_of
 from carafe.store.audit import Actor, record, record_each
 from carafe.store.bulk import BulkActionRecord, action_named, bulk_record
 from carafe.store.database import AWAY, Connection, Database
-from carafe.store.transitions import HookFailed, hooked, run_hooks
+from carafe.store.transitions import HookFailed, hooked, log_failure, run_hooks
 
 BATCH = 1_000
 """The maximum number of jobs in one transaction."""
@@ -172,6 +172,7 @@ class BulkWorker(Service):
                 try:
                     batch.moved += await self._change(transaction, bulk, action, [job])
                 except HookFailed as error:
+                    log_failure(error, REFUSED)
                     batch.faults.append(str(error))
                 except asyncpg.UniqueViolationError:
                     batch.faults.append(_held(action, job.id))

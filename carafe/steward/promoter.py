@@ -14,10 +14,10 @@ from carafe.jobs.states import State
 from carafe.queue.hints import Hint, stamp_of
 from carafe.queue.queue import Queue
 from carafe.seldom import Seldom
-from carafe.steward.service import Service, log
+from carafe.steward.service import Service
 from carafe.steward.statements import PROMOTE
 from carafe.store.database import Connection, Database, HookedTransaction
-from carafe.store.transitions import HookFailed, run_hooks
+from carafe.store.transitions import HookFailed, log_failure, run_hooks
 from carafe.telemetry import metrics
 
 BATCH = 1000
@@ -106,7 +106,7 @@ async def run_hooks_apart(transaction: HookedTransaction, row: Mapping[str, Any]
         async with transaction.session.begin_nested():
             await run_hooks(transaction, row)
     except HookFailed as error:
-        log.error("hook failed; the job changes its state without it", job_id=str(row["id"]), error=str(error))
+        log_failure(error, "the job moves on without it")
         return error
     return None
 

@@ -31,6 +31,10 @@ STATEMENTS: Final[Mapping[str, Statement]] = {name: statement(name, "carafe.stor
 change, with every column of a `JobRecord`."""
 
 
+REFUSED = "the action is refused"
+"""What the log says of an action whose hook failed."""
+
+
 class _Target:
     __slots__ = ("id",)
 
@@ -75,7 +79,7 @@ async def act(
 
     async def once() -> tuple[list[Row], list[tuple[_Target, HookFailed]]]:
         with told():
-            return await move(database, [_Target(job_id) for job_id in ids], run, action.enters)
+            return await move(database, [_Target(job_id) for job_id in ids], run, action.enters, then=REFUSED)
 
     rows, failed = await retried(once)
     count_cancelled(rows)

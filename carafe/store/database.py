@@ -475,11 +475,28 @@ class Database:
             connection = context.connection.connection.driver_connection
         if (transaction := self._hooked.get(connection)) is not None:
             transaction.met(context.original_exception, error)
-        if error is not None:
-            context.is_disconnect = True
-            if connection is not None:
-                connection.terminate()
-            self._lost(error)
+        if error is None:
+            return
+        if self._is_away_from_home():
+            # A plain handler's thread. SQLAlchemy would close the connection here, but it belongs to the loop's thread.
+            context.is_disconnect = False
+            assert self._loop is not None
+            self._loop.call_soon_threadsafe(self._cut, connection, error)
+            return
+        context.is_disconnect = True
+        self._cut(connection, error)
+
+    def _cut(self, connection: Any, error: BaseException) -> None:
+        if connection is not None:
+            connection.terminate()
+        self._lost(error)
+
+    def _is_away_from_home(self) -> bool:
+        """Whether this code runs in another thread than the event loop of this object."""
+        try:
+            return asyncio.get_running_loop() is not self._loop
+        except RuntimeError:
+            return True
 
     def _session_connected(self, connection: Any, record: Any) -> None:
         record.info["generation"] = self._generation

@@ -16,6 +16,7 @@ from carafe.jobs.delays import zoned
 from carafe.jobs.errors import InvalidFilter, InvalidOption
 from carafe.jobs.identifiers import id_of
 from carafe.jobs.options import checked_text
+from carafe.jobs.records import INTERRUPTED
 from carafe.jobs.states import ENDED, LIVE, State, states_of
 from carafe.json_pointer import below
 from carafe.store.filter_words import (
@@ -256,7 +257,7 @@ class JobFilter:
 
     def _condition_of_attempts(self, bind: Callable[[Any], str]) -> str:
         # Only a job that has spent an attempt can have failed, so jobs that never ran cost no lookup.
-        found = ["a.job_id = j.id", "a.attempt = j.attempt"]
+        found = ["a.job_id = j.id", "a.attempt = j.attempt", f"a.cause <> '{INTERRUPTED}'"]
         if self.error_class is not None:
             found.append(f"a.error_class = {bind(self.error_class)}::text")
         if self.text is not None:

@@ -1,6 +1,29 @@
-"""Numbers and times as text for sentences."""
+"""Words for people, as every reader gets them (HTTP API, command line and pages): numbers and times as text for sentences,
+and what became of an attempt."""
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
+
+from carafe.durations import in_words
+from carafe.jobs.records import INTERRUPTED
+
+WORKER_LOST = "its worker was lost"
+"""What is said of a job that may have been running on a worker that died or fell silent."""
+
+
+def attempt_summary(row: Mapping[str, Any]) -> str:
+    """What became of an attempt, from its row in ``carafe.attempts``: ``attempt 1 failed after 3 s: LookupError``.
+
+    If a worker was lost, nobody knows whether the attempt had begun, so the text does not say that it had.
+    """
+    match row["cause"]:
+        case "worker lost":
+            return f"{WORKER_LOST}, and attempt {row['attempt']} is spent"
+        case cause if cause == INTERRUPTED:
+            return f"{WORKER_LOST}, and no attempt is spent"
+    took = "" if row["started_at"] is None else f" after {in_words((row['ended_at'] - row['started_at']).total_seconds())}"
+    return f"attempt {row['attempt']} failed{took}: {row['error_class'] or row['cause']}"
 
 
 def clock(moment: datetime, now: datetime) -> str:

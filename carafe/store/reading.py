@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from carafe.jobs.records import AttemptRecord, JobRecord, job_record
+from carafe.jobs.records import INTERRUPTED, AttemptRecord, JobRecord, job_record
 from carafe.store.database import Connection
+from carafe.store.humanize import attempt_summary
 from carafe.store.statements import ATTEMPTS, GET
 
 
@@ -33,8 +34,9 @@ async def found_in(connection: Connection, row: Mapping[str, Any]) -> Found:
     attempts = tuple(map(_attempt, failed))
     cut = ("attempts",) if any(found["cut"] for found in failed) else ()
     of_last: dict[str, Any] = {}
-    if row["ended_at"] is None and row["attempt"] > 0 and attempts:
-        of_last = {"error_class": attempts[-1].error_class, "error": attempts[-1].error}
+    spent = [attempt for attempt in attempts if attempt.cause != INTERRUPTED]
+    if row["ended_at"] is None and row["attempt"] > 0 and spent:
+        of_last = {"error_class": spent[-1].error_class, "error": spent[-1].error}
     return Found(row, job_record(row, attempts, cut, **of_last))
 
 
@@ -48,4 +50,5 @@ def _attempt(row: Mapping[str, Any]) -> AttemptRecord:
         worker=row["worker_name"] or (str(row["worker"]) if row["worker"] else None),
         started_at=row["started_at"],
         ended_at=row["ended_at"],
+        summary=attempt_summary(row),
     )

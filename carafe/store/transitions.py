@@ -2,7 +2,7 @@
 
 A SQL statement that changes jobs' states returns their rows. The hooks for the new states then run on the same connection,
 before the commit. A hook that fails only affects its own job: the whole batch is rolled back, and then done again job by
-job.
+job. Each failure is logged once, with its traceback and with what becomes of the job.
 """
 
 import asyncio
@@ -19,7 +19,10 @@ from carafe.jobs.records import as_uuid
 from carafe.jobs.states import State
 from carafe.jobs.stored_json import readable
 from carafe.store.database import Connection, Database, HookedTransaction
+from carafe.telemetry.loggers import get_logger
 from carafe.texts import in_words
+
+log = get_logger("carafe.hooks")
 
 HOOK_TIME = 8.0
 """The maximum number of seconds that a hook may take; time in which the process does not run does not count. This is less
@@ -43,9 +46,21 @@ class HookFailed(CarafeError):
 
     code = "hook-failed"
 
-    def __init__(self, job_id: UUID, name: str, error: BaseException) -> None:
-        self.job_id, self.name, self.error = job_id, name, error
+    def __init__(self, job_id: UUID, kind: str, name: str, error: BaseException) -> None:
+        self.job_id, self.kind, self.name, self.error = job_id, kind, name, error
         super().__init__(f"the hook {name} of job {job_id} failed: {in_words(error)}")
+
+
+def log_failure(failure: HookFailed, then: str) -> None:
+    """Log that a hook has failed, with its traceback. `then` says in words what becomes of its job."""
+    log.error(
+        f"hook failed, {then}",
+        hook=failure.name,
+        job_id=str(failure.job_id),
+        kind=failure.kind,
+        error=in_words(failure.error),
+        exc_info=failure.error,
+    )
 
 
 def noted(error: str, failure: HookFailed) -> str:
@@ -63,9 +78,12 @@ async def move(
     items: Sequence[I],
     run: Callable[[Connection, Sequence[I]], Awaitable[Sequence[Mapping[str, Any]]]],
     states: Sequence[State],
+    *,
+    then: str,
 ) -> tuple[list[Mapping[str, Any]], list[tuple[I, HookFailed]]]:
     """Change the states of the jobs `items`, and run the hooks. The function `run` executes the SQL statement and returns
-    the rows that it changed; `states` are the states to which the statement can lead.
+    the rows that it changed; `states` are the states to which the statement can lead. `then` says for the log what the
+    caller does with a job whose hook failed.
 
     Returns the changed rows, and a pair (item, error) for each item whose hook failed; such a job is unchanged. Raises the
     database's errors.
@@ -77,6 +95,7 @@ async def move(
         return await _with_hooks(database, items, run, states), []
     except HookFailed as error:
         if len(items) == 1:
+            log_failure(error, then)
             return [], [(items[0], error)]
     rows: list[Mapping[str, Any]] = []
     failed: list[tuple[I, HookFailed]] = []
@@ -84,6 +103,7 @@ async def move(
         try:
             rows += await _with_hooks(database, [item], run, states)
         except HookFailed as error:
+            log_failure(error, then)
             failed.append((item, error))
     return rows, failed
 
@@ -123,7 +143,7 @@ async def run_hooks(
     found = hooks_of(row["kind"], state)
     if not found:
         return
-    change = Change(
+    change: Change[Any] = Change(
         job_id=as_uuid(row["id"]),
         kind=row["kind"],
         state=state,
@@ -132,6 +152,7 @@ async def run_hooks(
         max_attempts=row["max_attempts"],
         result=readable(result),
         error=row.get("error"),
+        version=row["version"],
     )
     for hook in found:
         error = await _apart(hook, transaction, change, Context() if context is None else context.copy())
@@ -142,7 +163,7 @@ async def run_hooks(
             raise asyncio.CancelledError  # this task itself was cancelled
         if (fault := transaction.fault_of_postgres(error)) is not None:
             raise fault from error  # not the hook's fault: the transaction is tried again
-        raise HookFailed(change.job_id, name_of(hook), error) from error
+        raise HookFailed(change.job_id, change.kind, name_of(hook), error) from error
     if looks:
         await _see_that_it_holds(transaction, row)
 
@@ -152,10 +173,11 @@ async def _see_that_it_holds(transaction: HookedTransaction, row: Mapping[str, A
     error = await transaction.fault()
     if error is not None:
         found = hooks_of(row["kind"], State(row.get("state", State.RUNNING)))
-        raise HookFailed(as_uuid(row["id"]), " or ".join(map(name_of, found)) or "of a neighbour", error) from error
+        name = " or ".join(map(name_of, found)) or "of a neighbour"
+        raise HookFailed(as_uuid(row["id"]), row["kind"], name, error) from error
 
 
-async def _apart(hook: Hook, transaction: HookedTransaction, change: Change, context: Context) -> BaseException | None:
+async def _apart(hook: Hook, transaction: HookedTransaction, change: Change[Any], context: Context) -> BaseException | None:
     """Run the hook in a separate task and context, so that whatever it cancels or sets does not affect other code. Returns
     the error that it raised, or None."""
     run = HookRun(change.job_id, change.kind)
@@ -168,7 +190,7 @@ async def _apart(hook: Hook, transaction: HookedTransaction, change: Change, con
     return TimeoutError(f"it took longer than {HOOK_TIME:g} s") if limit.expired() else error
 
 
-async def _failure_of(hook: Hook, transaction: HookedTransaction, change: Change) -> BaseException | None:
+async def _failure_of(hook: Hook, transaction: HookedTransaction, change: Change[Any]) -> BaseException | None:
     """Run the hook, and return the error that it raised, or None. This includes ``SystemExit`` and the like, which would end
     the event loop if a task raised them."""
     try:

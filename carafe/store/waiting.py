@@ -17,7 +17,7 @@ from carafe.jobs.records import Count, as_uuid
 from carafe.jobs.states import State
 from carafe.queue.queue import Queue
 from carafe.store.database import Connection
-from carafe.store.humanize import clock, counted
+from carafe.store.humanize import WORKER_LOST, clock, counted
 from carafe.store.keyset import FEW
 from carafe.store.statements import BEFORE_IT, KEY_HOLDER
 from carafe.store.status import Facts, NextHint, facts, next_hint, redis_trouble
@@ -53,6 +53,10 @@ class Waiting:
     hint: NextHint | None
     before: Count
     holder: UUID | None
+
+
+SUSPECT = f"{WORKER_LOST[0].upper()}{WORKER_LOST[1:]}, so this job now waits to run in a process of its own"
+"""How the sentence about a suspect begins (a job that may have been running when its worker was lost)."""
 
 
 def why(job: Waiting, facts: Facts) -> str | None:
@@ -174,10 +178,7 @@ def _for_a_worker(job: Waiting, facts: Facts) -> str:
             return "Its hint in Redis is lost, and no steward leads to repair it: start a web process or `carafe steward`."
         return "Its hint in Redis is lost; the steward pushes it again within seconds."
     if job.suspect:
-        return (
-            "A worker died while this job ran, so it is a suspect: it waits to run alone, in its own process"
-            f" ({_slots(facts)}; {_before(job)})."
-        )
+        return f"{SUSPECT} ({_slots(facts)}; {_before(job)})."
     if facts.slots_used >= facts.slots:
         maximum = f" The maximum of {facts.max_replicas} replicas is reached." if facts.at_maximum else ""
         return f"All slots are busy ({facts.slots_used} of {facts.slots}); {_before(job)}.{maximum}"
@@ -206,10 +207,7 @@ def _put_off(job: Waiting, facts: Facts) -> str:
     assert job.hinted_at is not None
     left = in_words((job.hinted_at - facts.now).total_seconds())
     if job.suspect:
-        return (
-            "A worker died while this job ran, so it is a suspect and waits to run alone: no worker had room for it."
-            f" It is offered again in {left}."
-        )
+        return f"{SUSPECT}: no worker had room for it. It is offered again in {left}."
     times = f" ({counted(job.deferrals, 'time')})" if job.deferrals else ""
     return f"A worker passed it on to other workers{times}; it is offered again in {left}."
 

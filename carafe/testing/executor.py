@@ -8,26 +8,32 @@ claim.
 import asyncio
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from carafe.engine.children import Children
 from carafe.engine.claim import Claim
-from carafe.engine.completions import Completed, End, Failed, Released
+from carafe.engine.completions import Completed, End, Released, failed_by_hook
 from carafe.engine.ledger import Hinted, Ledger
+from carafe.engine.lifespans import Lifespans
 from carafe.engine.runner import Runner
 from carafe.engine.runtimes import Pace
 from carafe.engine.slot import Slot
 from carafe.jobs.errors import CarafeError
 from carafe.jobs.handlers import handlers
 from carafe.jobs.identifiers import uuid7
+from carafe.jobs.worker_lifespan import worker_lifespans
 from carafe.settings.settings import Settings
 from carafe.store.database import Database
 from carafe.telemetry.job_log import JobLog
 
 TICK = 0.02
 """Seconds between two checks of a running attempt's deadline."""
+
+
+LEAVING = 10.0
+"""Seconds that the worker lifespans may take to end."""
 
 
 class NoHandler(CarafeError):
@@ -51,21 +57,26 @@ class Executor:
         """`result_limit`: the maximum number of bytes of JSON in a job's result."""
         self._database, self._result_limit = database, result_limit
         self._worker = uuid7()
+        self._lifespans: Lifespans | None = None
 
     async def attempt(self, job_id: UUID, kind: str) -> bool:
         """Claim the job and run one attempt of it to its end. Returns False when the job cannot be claimed, because it is
         not queued or its queue is paused.
 
-        Raises `NoHandler` if this process has no handler for the job, which then stays queued.
+        Raises `NoHandler` if this process has no handler for the job, and `LifespanFailed` if a worker lifespan fails at its
+        start; the job then stays queued.
         """
         if kind not in handlers():
             raise NoHandler(kind)
+        shared = await self._entered()
         # A new ledger each time: hooks and handlers may have been declared since the last one.
-        ledger = Ledger(self._database, self._worker, "carafe.testing", sorted(handlers()))
+        job_log = JobLog(sys.stderr)
+        ledger = Ledger(self._database, self._worker, "carafe.testing", sorted(handlers()), job_log=job_log)
         rows, refused = await ledger.claim([Hinted(job_id, kind, b"")])
         for row, error in refused:
             claim = Claim(row, b"", time.monotonic())
-            await ledger.write([Failed(claim, 0.0, "hook", "HookFailed", str(error), None, delay=5.0)])
+            await ledger.write([failed_by_hook(claim, 0.0, error)])
+            job_log.flush()
             return True
         if not rows:
             return False
@@ -74,18 +85,35 @@ class Executor:
         if version > handlers()[kind].job.job_options.version:
             await ledger.write([Released(claim, 0.0, started=False)])
             raise NoHandler(kind, version)
-        end = await self._run(claim)
-        if type(end) is not Completed:
+        end = await self._run(claim, job_log, shared)
+        if type(end) is Completed:
+            ledger.completed(end)
+        else:
             await ledger.write([end])
+        job_log.flush()
         return True
 
-    async def _run(self, claim: Claim) -> End:
+    async def _entered(self) -> Mapping[str, Any]:
+        """Enter the worker lifespans, unless they are entered, and return their values."""
+        if self._lifespans is None:
+            lifespans = Lifespans(worker_lifespans())
+            await lifespans.enter()
+            self._lifespans = lifespans
+        return self._lifespans.values
+
+    async def close(self) -> None:
+        """Leave the worker lifespans. Call it on the event loop that made the attempts."""
+        lifespans, self._lifespans = self._lifespans, None
+        if lifespans is not None:
+            await lifespans.leave(LEAVING)
+
+    async def _run(self, claim: Claim, job_log: JobLog, shared: Mapping[str, Any]) -> End:
         ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         found = [handler for handler in handlers().values() if handler.mode == "process"]
         children = Children(
-            sorted({handler.job.__module__ for handler in found}), sorted({handler.function.__module__ for handler in found})
+            sorted({handler.job.__module__ for handler in found}),
+            sorted({handler.function.__module__ for handler in found} | {found.module for found in worker_lifespans()}),
         )
-        job_log = JobLog(sys.stderr)
         runner = Runner(
             slots=[Slot(0)],
             handlers=handlers(),
@@ -98,6 +126,7 @@ class Executor:
             retry_cap=_default("job_retry_cap"),
             ended=ended.set_result,
             idle=lambda: None,
+            shared=shared,
         )
         runner.start()
         try:
@@ -109,7 +138,6 @@ class Executor:
         finally:
             await runner.stop()
             await asyncio.to_thread(children.close)
-            job_log.flush()
 
 
 def _default(setting: str) -> float:

@@ -114,23 +114,25 @@ class SyncManual(_Assertions):
 
 @asynccontextmanager
 async def _inline(client: Client) -> AsyncIterator[None]:
-    original = client.queue
-    client.queue = InlineQueue(original, _executor(client))
+    original, executor = client.queue, _executor(client)
+    client.queue = InlineQueue(original, executor)
     try:
         yield
     finally:
         client.queue = original
+        await executor.close()
 
 
 @contextmanager
 def _inline_sync(client: SyncClient) -> Iterator[None]:
     inner = client._client
-    original = inner.queue
-    inner.queue = InlineQueue(original, _executor(inner))
+    original, executor = inner.queue, _executor(inner)
+    inner.queue = InlineQueue(original, executor)
     try:
         yield
     finally:
         inner.queue = original
+        client._portal.call(executor.close)
 
 
 @asynccontextmanager
@@ -160,6 +162,13 @@ def _executor(client: Client) -> Executor:
 
 async def _drain(client: Client, *, with_retries: bool, with_scheduled: bool) -> list[JobRecord]:
     executor = _executor(client)
+    try:
+        return await _drain_by(executor, client, with_retries=with_retries, with_scheduled=with_scheduled)
+    finally:
+        await executor.close()
+
+
+async def _drain_by(executor: Executor, client: Client, *, with_retries: bool, with_scheduled: bool) -> list[JobRecord]:
     promoter = Promoter(client.database, ManualQueue(client.queue))
     early = [state for state, wanted in ((State.RETRYING, with_retries), (State.SCHEDULED, with_scheduled)) if wanted]
     ran: dict[UUID, None] = {}

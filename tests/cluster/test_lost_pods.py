@@ -146,7 +146,7 @@ def _claim(deployment: Deployment, server: str) -> str:
 
 def _elsewhere(deployment: Deployment, held: Held, gone: str) -> list[Json]:
     jobs = deployment.service.of(held.running, "cluster.hold")
-    # A worker's suspects run one at a time, so not all of them need run at once; none may be left with the dead.
+    # A worker takes no more suspects than its memory allows, so not all need run at once; none may be left with the dead.
     left = [job for job in jobs if job["state"] == "running" and job["progress_note"] == gone]
     assert not left, f"{len(left)} still stand under the dead worker"
     return jobs

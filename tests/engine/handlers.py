@@ -1,6 +1,7 @@
 """The handlers of `tests.engine.jobs` (HANDLER_MODULES). Only the worker process imports this module."""
 
 import asyncio
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -16,6 +17,8 @@ from tests.engine.jobs import (
     AsyncDo,
     Commit,
     CommitApart,
+    CommitInProcess,
+    CommitInThread,
     CommitWithin,
     Do,
     Effect,
@@ -249,6 +252,40 @@ async def commit(job: Commit, ctx: Context) -> str:
 
 
 handler(CommitApart, isolation="process")(commit)
+
+
+def commit_plainly(job: Commit, ctx: SyncContext) -> str:
+    from sqlalchemy import text
+
+    word = f"{job.word} by run {runs(ctx, 'begun')}" if job.gate else job.word
+    ctx.result = {"committed": word}
+    insert = text("insert into effects (job_id, word) values (:id, :word)")
+    with ctx.transaction() as session:
+        session.execute(insert, {"id": ctx.job_id, "word": word})
+        if job.word == "swallows":
+            with contextlib.suppress(Exception):
+                session.execute(text("select 1/0"))
+        if job.word == "savepoint":
+            with contextlib.suppress(Exception), session.begin_nested():
+                session.execute(text("select 1/0"))
+        if job.word == "loses its connection":
+            session.execute(text("select pg_terminate_backend(pg_backend_pid())"))
+        if job.word == "exits":
+            raise SystemExit("for no reason")
+        if job.word == "commits":
+            session.commit()
+        if job.gate:
+            pass_gate(job.gate)
+        if job.fail:
+            raise LookupError("after the effect")
+    if job.then:
+        pass_gate(job.then)
+        runs(ctx, "afterwards")
+    return "ignored"
+
+
+handler(CommitInThread)(commit_plainly)
+handler(CommitInProcess, isolation="process")(commit_plainly)
 
 
 @handler(CommitWithin)

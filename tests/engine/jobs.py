@@ -71,6 +71,28 @@ class CommitApart(Commit, kind="engine.commit_apart"):
     """The same in a process of its own."""
 
 
+class CommitInThread(Commit, kind="engine.commit_in_thread"):
+    """The same by a plain function in a thread."""
+
+
+class CommitInProcess(Commit, kind="engine.commit_in_process"):
+    """The same by a plain function in a process of its own."""
+
+
+COMMITS: tuple[type[Commit], ...] = (Commit, CommitApart, CommitInThread, CommitInProcess)
+"""The class of each way to run."""
+
+
+@hook(CommitInThread, State.SUCCEEDED)
+@hook(CommitInProcess, State.SUCCEEDED)
+async def sees_the_commit(session: "AsyncSession", change: "Change[CommitInThread | CommitInProcess]") -> None:
+    """Fails if it is told to; writes down the result."""
+    if change.job.word == "hook fails":
+        raise LookupError("not this one")
+    if change.job.word == "hooked":
+        await write(session, change, f"hook of {change.result['committed']}")
+
+
 class CommitWithin(Job, kind="engine.commit_within"):
     """Ends in a transaction of its handler's; `what` goes wrong there, at its first attempt."""
 

@@ -51,7 +51,6 @@ class Bench:
             begun=0,
             running=list,
             withdraw=self._withdraw,
-            withdraw_suspects=lambda before: [],
         )
         self.runner = runner
         writer: Any = SimpleNamespace(end=self.ends.append)

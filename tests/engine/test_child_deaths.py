@@ -7,7 +7,7 @@ import pytest
 
 from carafe.engine import cgroup
 from carafe.engine.child import _out_of_memory
-from carafe.engine.children import how, suspect_memory_limit
+from carafe.engine.children import how
 
 MIB = 1 << 20
 
@@ -51,7 +51,6 @@ def test_a_container_without_a_limit_has_no_limit_to_tell(kernel: Kernel) -> Non
     for unlimited in ("max\n", "9223372036854771712\n"):
         kernel.limit.write_text(unlimited)
         assert how(-signal.SIGKILL, before) == "out of memory: the job's process was killed by the kernel"
-        assert suspect_memory_limit() is None
 
 
 def test_what_the_kernel_did_not_do_it_is_not_blamed_for(kernel: Kernel) -> None:
@@ -64,18 +63,6 @@ def test_what_the_kernel_did_not_do_it_is_not_blamed_for(kernel: Kernel) -> None
     assert how(3, before) == "the job's process exited with code 3 before it had answered"
     kernel.events.unlink()
     assert how(-signal.SIGKILL, before) == "the job's process was killed by SIGKILL"
-
-
-def test_a_suspect_may_grow_by_less_than_the_container_has_left(kernel: Kernel) -> None:
-    kernel.limit.write_text(f"{64 << 30}")
-    left = cgroup.memory_left()
-    limit = suspect_memory_limit()
-    assert limit is not None
-    assert left is not None
-    assert limit < left < 64 << 30
-
-    kernel.limit.write_text(f"{MIB}")  # the container is full already
-    assert suspect_memory_limit() == 64 * MIB
 
 
 def test_memory_beyond_a_jobs_own_limit(monkeypatch: pytest.MonkeyPatch) -> None:

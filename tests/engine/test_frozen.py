@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from carafe import Client, State
+from carafe.engine.completions import STALE
 from carafe.steward import rescuer
 from carafe.steward.steward import Steward
 from tests.engine.conftest import Gates, StartWorker, Words
@@ -46,7 +47,7 @@ async def test_a_frozen_worker_loses_its_job_and_writes_nothing_over_the_new_own
         await eventually(lambda: begun(2), 60)
         if woken == "while the new owner runs":
             frozen.signal(signal.SIGCONT)
-            await eventually(lambda: frozen.events("job released", job_id=str(job.id)), 60)
+            await eventually(lambda: frozen.events(STALE.words, job_id=str(job.id)), 60)
             assert frozen.events("a running job is no longer ours, stopping it", job_id=str(job.id))
             assert (await client.get(job.id)).state is State.RUNNING
     before = await client.wait(job.id, timeout=60)

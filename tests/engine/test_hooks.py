@@ -147,3 +147,47 @@ async def test_hooks_of_neighbours_see_every_batch(client: Client, effects: Word
             return await effects(job.id) == ["running", "succeeded"]  # noqa: B023  awaited in this very turn
 
         await eventually(both)
+
+
+@pytest.mark.parametrize("state", ["running", "succeeded"])
+async def test_a_hook_that_fails_is_logged_once_with_its_traceback_and_its_job_is_not_called_completed(
+    client_with: ClientWith, worker: WorkerProcess, state: str
+) -> None:
+    client = client_with(max_retries=1)
+    job = await client.enqueue(Hooked(bad=state))
+    assert (await client.wait(job.id, timeout=20)).state is State.DEAD
+
+    await eventually(lambda: worker.events("job failed", job_id=str(job.id)))
+    failures = [line for line in worker.events_like("hook failed") if line["job_id"] == str(job.id)]
+    assert len(failures) == 2, failures  # one for each attempt
+    for line in failures:
+        assert (line["event"], line["level"]) == ("hook failed, the attempt fails", "error")
+        assert (line["kind"], line["hook"]) == ("engine.hooked", "tests.engine.jobs.remembers")
+        assert line["error"] == f"ValueError: no {state}, please"
+        assert "Traceback (most recent call last)" in line["exception"]
+        assert "in remembers" in line["exception"]
+    said = [line["event"] for line in worker.events_like("job ") if line["job_id"] == str(job.id)]
+    begun = ["job started"] if state == "succeeded" else []
+    assert said == [*begun, "job retried", *begun, "job failed"]
+
+
+async def test_a_job_is_called_completed_when_its_end_is_written_and_not_before(
+    client: Client, database: Any, worker: WorkerProcess, becomes: States, gate: Gates
+) -> None:
+    hooks = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like 'insert into effects%'"
+
+    async def waits() -> bool:
+        return bool(await database.fetchval(hooks))
+
+    async with database.acquire() as holder:
+        async with gate() as number:
+            job = await client.enqueue(Hooked(gate=number))
+            await becomes(job.id, State.RUNNING)
+            lock = holder.transaction()
+            await lock.start()
+            await holder.execute("lock table effects in exclusive mode")  # its hook will wait for this
+        await eventually(waits)
+        assert worker.events("job completed", job_id=str(job.id)) == []
+        await lock.rollback()
+    assert (await client.wait(job.id, timeout=20)).state is State.SUCCEEDED
+    await eventually(lambda: worker.events("job completed", job_id=str(job.id)))

@@ -60,7 +60,8 @@ async def test_retry_spends_the_attempt_and_names_when(
     assert (failed.attempt, failed.cause, failed.error_class, failed.error) == (1, "error", "Retry", "not yet")
     assert record.started_at is not None
     assert (record.started_at - failed.ended_at).total_seconds() >= 0.5
-    assert worker.events("job retried", job_id=str(job.id))[0]["delay"] == 0.5
+    (line,) = await eventually(lambda: worker.events("job retried", job_id=str(job.id)))
+    assert line["delay"] == 0.5
 
 
 @modes
@@ -106,6 +107,7 @@ async def test_an_error_retries_three_times_with_growing_delays_and_ends_dead(
         assert "handlers.py" in failed.traceback
         assert "/carafe/engine/" not in failed.traceback
         assert failed.worker
+    (line,) = await eventually(lambda: worker.events("job failed", job_id=str(job.id)))
     delays = [line["delay"] for line in worker.events("job retried", job_id=str(job.id))]
     assert delays == sorted(delays)
     for delay, step in zip(delays, (0.05, 0.1, 0.2), strict=True):
@@ -113,7 +115,6 @@ async def test_an_error_retries_three_times_with_growing_delays_and_ends_dead(
     for delay, (failed, following) in zip(delays, zip(record.attempts, record.attempts[1:], strict=False), strict=True):
         assert following.started_at is not None
         assert (following.started_at - failed.ended_at).total_seconds() >= delay - 0.001
-    (line,) = worker.events("job failed", job_id=str(job.id))
     assert line["attempt"] == 4
     assert line["error"].startswith("LookupError: nothing there")
 

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from carafe import Client, Job, State
+from carafe.engine.completions import STALE
 from carafe.store.statements import CLAIM
 from tests.engine.conftest import Gates, States, Words
 from tests.engine.jobs import AsyncDo, Commit, ThreadDo
@@ -50,7 +51,7 @@ async def test_a_job_that_is_no_longer_ours_is_stopped_and_writes_nothing(
         await eventually(begun)
         # Somebody else has claimed it, as after a rescue.
         await database.execute("update carafe.jobs set fence = fence + 1, worker = $2 where id = $1", accepted.id, uuid4())
-        await eventually(lambda: worker.events("job released", job_id=str(accepted.id)))
+        await eventually(lambda: worker.events(STALE.words, job_id=str(accepted.id)))
     record = await client.get(accepted.id)
     assert (record.state, record.attempt, record.releases) == (State.RUNNING, 0, 0)
     assert await effects(accepted.id) == ["begun"]

@@ -5,18 +5,20 @@ from typing import Any
 import pytest
 
 from carafe import Client, State
+from carafe.engine.completions import STALE
 from carafe.queue.hints import Hint, stamp_of
 from carafe.store.job_logs import read
 from tests.engine.conftest import ClientWith, Counts, Gates, Words
-from tests.engine.jobs import Commit, CommitApart, CommitWithin
+from tests.engine.jobs import COMMITS, Commit, CommitInProcess, CommitInThread, CommitWithin
 from tests.engine.worker_process import WorkerProcess
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.process, pytest.mark.usefixtures("worker")]
 
 
-async def test_the_effect_and_the_end_are_one_commit(client: Client, database: Any) -> None:
-    job = await client.enqueue(Commit(word="done"))
+@pytest.mark.parametrize("kind", COMMITS)
+async def test_the_effect_and_the_end_are_one_commit(client: Client, database: Any, kind: type[Commit]) -> None:
+    job = await client.enqueue(kind(word="done"))
     record = await client.wait(job.id, timeout=20)
     assert (record.state, record.result, record.attempt) == (State.SUCCEEDED, {"committed": "done"}, 1)
     (effect,) = await database.fetch("select xmin::text, word from effects where job_id = $1", job.id)
@@ -24,21 +26,33 @@ async def test_the_effect_and_the_end_are_one_commit(client: Client, database: A
     assert (effect["word"], effect["xmin"]) == ("done", end)
 
 
-async def test_an_error_inside_leaves_neither(client_with: ClientWith, effects: Words) -> None:
+@pytest.mark.parametrize("kind", COMMITS)
+async def test_an_error_inside_leaves_neither(client_with: ClientWith, effects: Words, kind: type[Commit]) -> None:
     client = client_with(max_retries=1)
-    job = await client.enqueue(Commit(word="undone", fail=True))
+    job = await client.enqueue(kind(word="undone", fail=True))
     record = await client.wait(job.id, timeout=20)
     assert (record.state, record.attempt, record.error) == (State.DEAD, 2, "after the effect")
     assert [failed.error_class for failed in record.attempts] == ["LookupError", "LookupError"]
+    assert [failed.error for failed in record.attempts] == ["after the effect"] * 2
+    for failed in record.attempts if kind in (CommitInThread, CommitInProcess) else ():
+        assert failed.traceback is not None
+        assert "/carafe/" not in failed.traceback
     assert await effects(job.id) == []
 
 
+@pytest.mark.parametrize("kind", COMMITS)
 async def test_of_two_runs_of_one_job_the_stale_one_is_rolled_back(
-    client: Client, database: Any, effects: Words, gate: Gates, worker: WorkerProcess, counts: Counts
+    client: Client,
+    database: Any,
+    effects: Words,
+    gate: Gates,
+    worker: WorkerProcess,
+    counts: Counts,
+    kind: type[Commit],
 ) -> None:
     before = counts().get("stale", 0)
     async with gate() as number:
-        job = await client.enqueue(Commit(word="once", gate=number))
+        job = await client.enqueue(kind(word="once", gate=number))
 
         async def begun(times: int) -> bool:
             return await effects(job.id) == ["begun"] * times
@@ -57,10 +71,11 @@ async def test_of_two_runs_of_one_job_the_stale_one_is_rolled_back(
     await eventually(lambda: counts().get("stale", 0) == before + 1)
     assert sorted(await effects(job.id)) == ["begun", "begun", "once by run 2"]
     assert record.attempts == ()
-    assert any("StaleClaim" in line["error"] for line in worker.events("job retried", job_id=str(job.id)))
+    (line,) = await eventually(lambda: worker.events(STALE.words, job_id=str(job.id)))
+    assert "StaleClaim" in line["error"]
 
 
-@pytest.mark.parametrize("kind", [Commit, CommitApart])
+@pytest.mark.parametrize("kind", COMMITS)
 async def test_what_follows_the_transaction_runs_though_beats_find_the_row_gone(
     client: Client, database: Any, effects: Words, gate: Gates, worker: WorkerProcess, kind: type[Commit]
 ) -> None:
@@ -139,3 +154,79 @@ async def test_the_handlers_own_timeout_reaches_the_hook_that_it_waits_for(
     # The hook sees the attempt that the job's record has.
     assert record.attempt == 2
     assert await effects(job.id) == ["attempt 2"]
+
+
+PLAIN = pytest.mark.parametrize("kind", [CommitInThread, CommitInProcess])
+
+
+@PLAIN
+async def test_hooks_run_in_the_transaction_of_a_plain_function(
+    client: Client, client_with: ClientWith, database: Any, effects: Words, kind: type[Commit]
+) -> None:
+    job = await client.enqueue(kind(word="hooked"))
+    assert (await client.wait(job.id, timeout=20)).state is State.SUCCEEDED
+    assert await effects(job.id) == ["hooked", "hook of hooked"]
+    assert await database.fetchval("select count(distinct xmin::text) from effects where job_id = $1", job.id) == 1
+
+    refused = await client_with(max_retries=0).enqueue(kind(word="hook fails"))
+    record = await client.wait(refused.id, timeout=20)
+    assert (record.state, record.result) == (State.DEAD, None)
+    assert "LookupError: not this one" in str(record.error)
+    assert await effects(refused.id) == []
+
+
+@PLAIN
+@pytest.mark.parametrize(
+    ("word", "error_class", "words"),
+    [
+        ("swallows", "StatementFailed", "division by zero"),
+        ("loses its connection", "", ""),
+        ("exits", "SystemExit", "for no reason"),
+        ("commits", "TransactionEnded", ""),
+    ],
+)
+async def test_what_spoils_the_transaction_of_a_plain_function_fails_its_attempt(
+    client_with: ClientWith,
+    worker: WorkerProcess,
+    effects: Words,
+    kind: type[Commit],
+    word: str,
+    error_class: str,
+    words: str,
+) -> None:
+    client = client_with(max_retries=0)
+    job = await client.enqueue(kind(word=word))
+    record = await client.wait(job.id, timeout=20)
+    assert record.state is State.DEAD
+    assert str(record.error_class).endswith(error_class)
+    assert words in str(record.error)
+    assert await effects(job.id) == []
+    # The worker and its connections are none the worse for it.
+    well = [await client.enqueue(kind(word="savepoint")) for _ in range(8)]
+    for other in well:
+        assert (await client.wait(other.id, timeout=20)).state is State.SUCCEEDED
+    assert worker.probe("/livez") == (200, "ok")
+
+
+async def test_a_plain_function_that_outlasts_its_timeout_in_the_transaction_still_ends_its_job_once(
+    client_with: ClientWith, worker: WorkerProcess, effects: Words, gate: Gates
+) -> None:
+    client = client_with(timeout=0.3)
+    async with gate() as number:
+        job = await client.enqueue(CommitInThread(word="late", gate=number))
+
+        async def begun() -> bool:
+            return await effects(job.id) == ["begun"]
+
+        await eventually(begun)
+        record = await client.get(job.id)
+        assert record.deadline_at is not None
+
+        async def is_over() -> bool:
+            async with client.database.connection() as connection:
+                return bool(await connection.fetchval("select now() > $1", record.deadline_at))
+
+        await eventually(is_over)
+    record = await client.wait(job.id, timeout=20)
+    assert (record.state, record.attempt, record.result) == (State.SUCCEEDED, 1, {"committed": "late by run 1"})
+    assert await effects(job.id) == ["begun", "late by run 1"]

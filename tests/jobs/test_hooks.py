@@ -5,6 +5,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from structlog.testing import capture_logs
@@ -209,8 +210,16 @@ async def test_one_bad_hook_does_not_hold_up_the_batch(carafe_client: Client, wo
 
 async def test_what_a_client_does_is_seen_and_can_be_refused(carafe_client: Client, worker: ByHand) -> None:
     refused = await carafe_client.enqueue(Watched(refuses="cancelled"))
-    with pytest.raises(HookFailed, match="the hook's own words"):
+    with capture_logs() as lines, pytest.raises(HookFailed, match="the hook's own words"):
         await carafe_client.cancel(refused.id)
+    [line] = [line for line in lines if line["event"].startswith("hook failed")]
+    assert line["event"] == "hook failed, the action is refused"
+    assert (line["kind"], line["job_id"], line["hook"]) == (
+        refused.kind,
+        str(refused.id),
+        "tests.jobs.test_hooks.note",
+    )
+    assert str(line["exc_info"]) == "the hook's own words"
     assert (await carafe_client.get(refused.id)).state is State.QUEUED
     assert await seen(carafe_client) == []
 
@@ -225,6 +234,68 @@ async def test_asking_a_running_job_to_stop_is_no_change_of_state(carafe_client:
     await carafe_client.cancel(accepted.id)
 
     assert [state for state, _ in await seen(carafe_client)] == ["running"]
+
+
+class Renamed(Job, kind="tests.renamed", version=2, max_retries=0):
+    """Its hook reads its arguments as an object; `count` had another name once."""
+
+    count: int
+    word: SecretStr = SecretStr("")
+
+    @classmethod
+    def upgrade(cls, arguments: dict[str, Any], version: int) -> dict[str, Any]:
+        return {"count": arguments["number"]} if version < 2 else arguments
+
+
+@hook(Renamed, "succeeded", "dead", "cancelled", "queued", "retrying")
+async def note_arguments(session: AsyncSession, change: Change[Renamed]) -> None:
+    """What it reads, as text."""
+    job = change.job
+    said = f"{type(job).__name__} {job.count + 1} {job.word.get_secret_value()}"
+    assert change.job is job  # made once
+    await session.execute(
+        text("insert into watched (job_id, state, said) values (:id, :state, :said)"),
+        {"id": change.job_id, "state": change.state, "said": said},
+    )
+
+
+@handler(Renamed)
+async def renamed(job: Renamed, ctx: Context) -> None:
+    """Fails for 13."""
+    if job.count == 13:
+        raise ValueError("13")
+
+
+async def test_a_change_has_the_job_as_its_handler_gets_it(carafe_client: Client, worker: ByHand) -> None:
+    async with testing.inline(carafe_client):
+        await carafe_client.enqueue(Renamed(count=1, word=SecretStr("open sesame")))
+        dead = await carafe_client.enqueue(Renamed(count=13))
+    await carafe_client.retry(dead.id)
+    await carafe_client.cancel(dead.id)
+    assert await seen(carafe_client) == [
+        ("succeeded", "Renamed 2 open sesame"),
+        ("dead", "Renamed 14 "),
+        ("queued", "Renamed 14 "),
+        ("cancelled", "Renamed 14 "),
+    ]
+
+
+async def test_a_change_upgrades_older_arguments_and_says_in_words_what_it_cannot_read(carafe_client: Client) -> None:
+    async with testing.manual(carafe_client) as jobs:
+        older, wrong = [await carafe_client.enqueue(Renamed(count=1)) for _ in range(2)]
+        async with carafe_client.database.connection() as connection:
+            for job, args, version in ((older, '{"number": 4}', 1), (wrong, '{"count": "many"}', 2)):
+                await connection.execute(
+                    "update carafe.jobs set args = $2, version = $3 where id = $1", job.id, args, version
+                )
+        await jobs.drain()
+
+    assert await seen(carafe_client) == [("succeeded", "Renamed 5 ")]
+    record = await carafe_client.get(wrong.id)
+    assert record.state is State.DEAD
+    assert "(and its hook failed: the hook tests.jobs.test_hooks.note_arguments of job" in str(record.error)
+    assert "InvalidArguments: " in str(record.error)
+    assert "count: " in str(record.error).partition("its hook failed")[2]
 
 
 def test_a_hook_in_a_module_that_only_workers_import_is_refused() -> None:

@@ -1,10 +1,13 @@
 """Idempotency keys: a request that is sent twice enqueues one job."""
 
 import asyncio
+from uuid import UUID
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from carafe import Client, IdempotencyConflict
+from carafe import Client, IdempotencyConflict, InvalidOption, uuid_for
 from tests.jobs.by_hand import ByHand, count
 from tests.jobs.kinds import Greet
 
@@ -27,6 +30,43 @@ async def test_of_fifty_concurrent_repeats_one_makes_the_job(carafe_client: Clie
     assert len({answer.id for answer in answers}) == 1
     assert sorted(answer.replayed for answer in answers) == [False] + [True] * 49
     assert await count(carafe_client.database) == 1
+
+
+async def test_of_repeats_in_sessions_of_ones_own_one_stores_row_and_job(
+    carafe_client: Client, carafe_database_url: str
+) -> None:
+    engine = create_async_engine(carafe_database_url.replace("postgresql://", "postgresql+asyncpg://"))
+    async with engine.begin() as connection:
+        await connection.execute(text("create table orders (id uuid primary key, job_id uuid)"))
+
+    async def order(key: str) -> tuple[UUID, bool]:
+        """What an application does with a request that has a key."""
+        order_id = uuid_for(key, scope="ana")
+        async with AsyncSession(engine) as session, session.begin():
+            job = await carafe_client.enqueue(Greet(name=str(order_id)), session=session, idempotency_key=key, scope="ana")
+            if not job.replayed:
+                insert = text("insert into orders (id, job_id) values (:id, :job_id)")
+                await session.execute(insert, {"id": order_id, "job_id": job.id})
+            return job.id, job.replayed
+
+    answers = await asyncio.gather(*(order("k") for _ in range(10)))
+    assert len({job_id for job_id, _ in answers}) == 1
+    assert sorted(replayed for _, replayed in answers) == [False] + [True] * 9
+    async with engine.begin() as connection:
+        rows = [tuple(row) for row in await connection.execute(text("select id, job_id from orders"))]
+    assert rows == [(uuid_for("k", scope="ana"), answers[0][0])]
+    assert await count(carafe_client.database) == 1
+    await engine.dispose()
+
+
+def test_the_id_of_a_key_is_the_same_everywhere_and_no_other_keys() -> None:
+    assert uuid_for("k", scope="ana") == UUID("51a86fe1-c1a8-5373-bfa7-9e641dba1ffd")
+    ids = {uuid_for(key, scope=scope) for key in ("k", "j", 'k"]') for scope in ("", "ana", "k")}
+    assert len(ids) == 9
+    assert {found.version for found in ids} == {5}
+    for wrong in ("", "a\nb", 7):
+        with pytest.raises(InvalidOption, match="key: must be "):
+            uuid_for(wrong)  # type: ignore[arg-type]
 
 
 async def test_a_key_is_refused_for_another_request(carafe_client: Client) -> None:

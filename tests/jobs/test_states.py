@@ -149,7 +149,9 @@ async def test_a_rescue_makes_a_suspect_which_the_next_ones_do_not_charge_until_
     await worker.fail(claim)
     record = await carafe_client.get(scene.job_id)
     assert record.state is State.DEAD
-    assert [attempt.cause for attempt in record.attempts] == ["worker lost", "worker lost", "error"]
+    assert [attempt.cause for attempt in record.attempts] == [
+        *("worker lost", "interrupted", "interrupted", "worker lost", "error")
+    ]
 
 
 async def test_a_suspect_stays_one_however_it_is_put_back(carafe_client: Client, worker: ByHand) -> None:

@@ -92,6 +92,7 @@ class Model:
     worker: UUID | None = None
     cancel_requested: bool = False
     failures: int = 0
+    interruptions: int = 0
     snoozes: int = 0
     releases: int = 0
     suspect: bool = False
@@ -381,6 +382,7 @@ class Store(RuleBasedStateMachine):
             # Which of several was to blame nobody knows.
             charged = begun == [job] or job.releases >= FREE_RELEASES
             job.failures += charged
+            job.interruptions += not charged and (job.suspect or job in begun)
             if job.cancel_requested:
                 self.end(job, State.CANCELLED, spends=charged)
             elif charged and job.attempt + 1 >= job.max_attempts:
@@ -431,7 +433,7 @@ class Store(RuleBasedStateMachine):
                 assert row["worker"] == job.worker
                 assert (row["worker"] is not None) == (state is State.RUNNING)
                 live_keys.update([job.unique_key] if job.unique_key else [])
-            assert row["failures"] == job.failures
+            assert (row["failures"], row["interruptions"]) == (job.failures, job.interruptions)
             if job.kind == Hooked.job_options.kind:
                 assert (row["seen"] or []) == job.seen
         assert all(count == 1 for count in live_keys.values())
@@ -461,7 +463,10 @@ EVERYTHING = """
             cancel_requested_at is not null from carafe.jobs_ended
     )
     select *,
-        (select count(*) from carafe.attempts a where a.job_id = everything.id) as failures,
+        (select count(*) filter (where a.cause <> 'interrupted') from carafe.attempts a where a.job_id = everything.id)
+            as failures,
+        (select count(*) filter (where a.cause = 'interrupted') from carafe.attempts a where a.job_id = everything.id)
+            as interruptions,
         (select array_agg(h.state order by h.id) from property_hooks h where h.job_id = everything.id) as seen
     from everything
 """

@@ -245,15 +245,18 @@ async def test_redis_down(carafe_client: Client, worker: ByHand) -> None:
     assert text.endswith("The job is safe in Postgres.")
 
 
-async def test_a_suspect_waits_to_run_alone(carafe_client: Client, model: ReadModel, worker: ByHand) -> None:
+async def test_a_suspect_waits_to_run_in_a_process_of_its_own(
+    carafe_client: Client, model: ReadModel, worker: ByHand
+) -> None:
     await announce(worker, kinds=KINDS)
     job = await carafe_client.enqueue(ADA)
     await execute(carafe_client, "update carafe.jobs set suspect = true")
     text = await sentence(model, job.id)
-    assert "it is a suspect: it waits to run alone" in text
+    said = "Its worker was lost, so this job now waits to run in a process of its own"
+    assert text.startswith(said)
     assert "0 of 5 slots are busy" in text
     await execute(carafe_client, "update carafe.jobs set hinted_at = now() + interval '20 seconds', deferrals = 1")
-    assert re.search(r"suspect and waits to run alone.*offered again in (19|20) s", await sentence(model, job.id))
+    assert re.search(rf"{said}: no worker had room for it.*offered again in (19|20) s", await sentence(model, job.id))
 
 
 async def test_a_job_that_a_worker_left_to_others(carafe_client: Client, model: ReadModel, worker: ByHand) -> None:

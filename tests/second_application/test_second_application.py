@@ -17,6 +17,15 @@ from tests.waiting import eventually
 pytestmark = pytest.mark.process
 
 
+TABLES = """
+    create table orders (id integer primary key);
+    insert into orders values (7);
+    create table invoices (id serial primary key, order_id integer references orders, cents integer);
+    create table books (order_id integer, cents integer);
+"""
+"""The shop's own tables."""
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return installation.build_wheel(tmp_path_factory.mktemp("wheel"))
@@ -56,7 +65,10 @@ def own_database(carafe_postgres: str) -> Iterator[str]:
     name = "second_application"
     with psycopg.connect(carafe_postgres, autocommit=True) as connection:
         connection.execute(f"create database {name}")
-    yield f"{carafe_postgres.rsplit('/', 1)[0]}/{name}"
+    url = f"{carafe_postgres.rsplit('/', 1)[0]}/{name}"
+    with psycopg.connect(url) as connection:
+        connection.execute(TABLES)
+    yield url
     with psycopg.connect(carafe_postgres, autocommit=True) as connection:
         connection.execute(f"drop database {name} with (force)")
 
@@ -95,7 +107,7 @@ async def test_it_enqueues_over_http_and_runs_its_jobs(
         url = str((await eventually(lambda: first(web_log, "serving"), within=30))["url"])
         worker_log = start("worker", "--worker")
         started = await eventually(lambda: first(worker_log, "worker starting"), within=30)
-        assert started["kinds"] == ["order.ship"]
+        assert started["kinds"] == ["order.bill", "order.ship"]
         async with httpx.AsyncClient(base_url=url, timeout=10) as http:
             own = await http.post("/orders/7", params={"to": "Bergen"})
             assert own.status_code == 202, own.text
@@ -113,6 +125,14 @@ async def test_it_enqueues_over_http_and_runs_its_jobs(
             assert (done["state"], done["result"]) == ("succeeded", {"shipped": "order 7 to Bergen"})
             dead = await ended(generic.json()["id"])
             assert (dead["state"], dead["error"]) == ("dead", "nowhere to ship it to")
+            # A plain function writes by its own models, its hook by its own types, in the transaction that ends the job.
+            bill = await http.post("/bills/7", params={"cents": 400})
+            billed = await ended(bill.json()["job_id"])
+            assert (billed["state"], billed["result"]) == ("succeeded", [500]), billed
+            with psycopg.connect(settings["DATABASE_URL"]) as connection:
+                rows = "select cents, xmin::text from invoices union all select cents, xmin::text from books order by 1"
+                (booked, one), (charged, other) = connection.execute(rows).fetchall()
+            assert (booked, charged, one == other) == (400, 500, True)
             kinds = (await http.get("/api/v1/kinds")).json()
             assert "order.ship" in json.dumps(kinds)
             assert "briefing" not in json.dumps(kinds)

@@ -111,8 +111,12 @@ async def test_only_what_may_have_been_running_is_suspected_and_one_of_several_i
 
     for job in jobs:
         record, row = await carafe_client.get(job), await row_of(carafe_client.database, job)
-        assert (record.state, record.attempt, record.releases, record.attempts) == (State.QUEUED, 0, 1, ())
+        assert (record.state, record.attempt, record.releases) == (State.QUEUED, 0, 1)
+        assert record.started_at is None
         assert row["suspect"] is (job in jobs[2:])
+        told = [(attempt.cause, attempt.attempt, attempt.summary) for attempt in record.attempts]
+        lost = [("interrupted", 1, "its worker was lost, and no attempt is spent")]
+        assert told == (lost if job in jobs[2:] else [])
         assert hinted().count(job) == 2
 
 

@@ -118,8 +118,8 @@ async def test_a_briefing_with_a_retry(
     assert await trace_of(client, record.id) == f"00-{TRACE}-{enqueue.span_id}-01 carafe={first.span_id},vendor=kept"
     assert not [span for span in receiver.spans() if "/health" in span.name]
     # Logs name the trace.
-    assert {line["event"] for line in lines(worker, trace_id=TRACE)} >= {"job started", "job retried", "job completed"}
     await worker.stop()
+    assert {line["event"] for line in lines(worker, trace_id=TRACE)} >= {"job started", "job retried", "job completed"}
     await web.stop()
 
 

@@ -59,7 +59,7 @@ async def test_a_handlers_own_spans_are_the_attempts_children(
     (line,) = await soon(lambda: lines(worker, event="inside", job_id=str(record.id)))
     told = {name: line[name] for name in ("kind", "attempt", "trace_id", "span_id")}
     assert told == {"kind": record.kind, "attempt": 1, "trace_id": own.trace_id, "span_id": own.span_id}
-    assert lines(worker, event="job completed", job_id=str(record.id), trace_id=own.trace_id)
+    await soon(lambda: lines(worker, event="job completed", job_id=str(record.id), trace_id=own.trace_id))
 
 
 async def test_spans_of_a_process_that_failed_are_kept(worker: WorkerProcess, client: Client, receiver: Receiver) -> None:

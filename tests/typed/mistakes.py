@@ -4,6 +4,8 @@ The file is never run, and `make lint` does not check it: `tests/typed/test_user
 mypy finds the lines that say `# wrong (plugin)` only with the plugin carafe.mypy.
 """
 
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -27,6 +29,7 @@ from carafe import (
     SyncContext,
     handler,
     hook,
+    worker_lifespan,
 )
 
 
@@ -128,12 +131,69 @@ def in_thread(job: Mail, ctx: SyncContext) -> None:
     pass
 
 
+@worker_lifespan
+async def shared() -> AsyncIterator[Exported]:
+    """As it should be."""
+    yield Exported(url="")
+
+
+@worker_lifespan
+@contextmanager
+def number() -> Iterator[int]:
+    """As it should be."""
+    yield 3
+
+
+class Shared(Job[str], kind="mistakes.shared"):
+    """A job whose handler uses what its worker shares."""
+
+
+@handler(Shared)
+def use(job: Shared, ctx: SyncContext) -> str:
+    """Right and wrong ways to use it."""
+    ctx.result = ctx.lifespan(shared).url * ctx.lifespan(number)
+    with ctx.transaction() as session:
+        session.add(job)
+        session.adds(job)  # wrong: a session has no such method
+    return ctx.lifespan(shared).link  # wrong: what it yields has no such field
+
+
+@worker_lifespan  # wrong: it is called without arguments
+def of_a_name(name: str) -> Iterator[str]:
+    yield name
+
+
+@worker_lifespan  # wrong: it yields nothing
+async def without_a_yield() -> None:
+    pass
+
+
 # -- hooks
 
 
 @hook(Export, State.DEAD, "succeeded")
 async def follow(session: AsyncSession, change: Change) -> None:
     """As it should be."""
+
+
+@hook(Mail, "dead")
+@hook(Export, "dead")
+async def follow_both(session: AsyncSession, change: Change[Export | Mail]) -> None:
+    """As it should be."""
+
+
+@hook(Export, "dead")
+async def follow_typed(session: AsyncSession, change: Change[Export]) -> None:
+    """Right and wrong ways to use the arguments."""
+    address: str = change.job.recipient
+    change.job.report_id.hex.join([address, change.state])
+    change.job.recipients.lower()  # wrong: a field that it does not have
+    change.job.report_id.lower()  # wrong: a UUID
+
+
+@hook(Export, "dead")  # wrong: the change of another class
+async def hook_of_another_class(session: AsyncSession, change: Change[Mail]) -> None:
+    pass
 
 
 @hook(Export, State.DEAD)  # wrong: a hook is asynchronous

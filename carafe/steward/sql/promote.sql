@@ -9,6 +9,6 @@ with due as (
 )
 update carafe.jobs j set state = 'queued', hinted_at = clock_timestamp(), started_at = null, deferrals = 0
 where j.id = any(array(select id from due))
-returning j.id, j.kind, j.state, j.attempt, j.max_attempts, cast(j.args as text) as args, null as result, null as error,
+returning j.id, j.kind, j.state, j.attempt, j.max_attempts, cast(j.args as text) as args, j.version, null as result, null as error,
     case when j.queue <> all (array(select name from carafe.queues where paused_at is not null)) then j.hinted_at end as hinted_at,
     j.due_at

@@ -4,6 +4,8 @@
 -- dead if no attempt is left. The other jobs were never begun and spend nothing. Neither does a job that was a suspect
 -- already, since it ran in a process of its own. Rescues that spend nothing are counted as releases, and their number is
 -- limited: further ones spend an attempt. A job that somebody wants to cancel ends as cancelled.
+-- The attempt of a job that may have been running is recorded as ended by the worker's loss: 'worker lost' if it is spent,
+-- else 'interrupted'.
 -- The fence stays; the next claim raises it. Until then the row is not running, so a late write of the former owner changes
 -- nothing. Jobs of a paused queue come back without `hinted_at`: they get no hint.
 -- Rows are found by the ids of `judged`, and matched in hash tables, as in finish.sql.
@@ -24,8 +26,8 @@ requeued as (
     where j.id = any(array(select id from judged)) and j.worker = :worker and j.state || '' = 'running'
         and j.cancel_requested_at is null
         and (j.attempt + 1 < j.max_attempts or j.id not in (select id from judged where charged))
-    returning j.id, j.kind, j.attempt, j.max_attempts, j.fence, j.started_at, j.args,
-        j.id in (select id from judged where charged) as charged,
+    returning j.id, j.kind, j.attempt, j.max_attempts, j.fence, j.started_at, j.args, j.version,
+        j.id in (select id from judged where charged) as charged, j.suspect as recorded,
         case when j.queue <> all (array(select name from carafe.queues where paused_at is not null)) then j.hinted_at end
             as hinted_at
 ),
@@ -36,6 +38,7 @@ ended as (
             or (j.attempt + 1 >= j.max_attempts and j.id in (select id from judged where charged)))
     returning j.*, j.attempt + case when j.id in (select id from judged where charged) then 1 else 0 end as spent,
         j.id in (select id from judged where charged) as charged,
+        j.suspect or j.id in (select id from judged where begun or charged) as recorded,
         case when j.cancel_requested_at is null then 'dead' else 'cancelled' end as outcome
 ),
 moved as (
@@ -44,14 +47,17 @@ moved as (
     from ended
 ),
 lost as (
-    select id, kind, attempt, max_attempts, fence, started_at, args, hinted_at, 'queued' as state, charged from requeued
+    select id, kind, attempt, max_attempts, fence, started_at, args, version, hinted_at, 'queued' as state, charged,
+        recorded
+    from requeued
     union all
-    select id, kind, spent, max_attempts, fence, started_at, args, null, outcome, charged from ended
+    select id, kind, spent, max_attempts, fence, started_at, args, version, null, outcome, charged, recorded from ended
 ),
 recorded as (
     insert into carafe.attempts (job_id, kind, attempt, fence, cause, error_class, error, worker, worker_name, started_at)
-    select id, kind, attempt, fence, 'worker lost', 'WorkerLost', :error, :worker, :worker_name, started_at
-    from lost where charged
+    select id, kind, attempt + case when charged then 0 else 1 end, fence,
+        case when charged then 'worker lost' else 'interrupted' end, 'WorkerLost', :error, :worker, :worker_name, started_at
+    from lost where recorded
 ),
 counted as (
     insert into carafe.statistics_deltas (kind, outcome, wait_bucket, run_bucket, count, wait_seconds, run_seconds)
@@ -60,5 +66,6 @@ counted as (
 marked as (
     update carafe.workers set state = 'lost', stopped_at = now() where id = :worker
 )
-select id, kind, state, attempt, max_attempts, cast(args as text) as args, hinted_at, null as result, :error as error
+select id, kind, state, attempt, max_attempts, cast(args as text) as args, version, hinted_at, null as result,
+    :error as error
 from lost

@@ -36,7 +36,7 @@ kept as (
         and (((j.id, j.fence) in (select id, fence from given where state = 'retrying')) is not true
             or j.attempt + 1 < j.max_attempts)
         and j.cancel_requested_at is null
-    returning j.id, j.kind, j.state, j.attempt, j.max_attempts, j.fence, j.started_at, j.args,
+    returning j.id, j.kind, j.state, j.attempt, j.max_attempts, j.fence, j.started_at, j.args, j.version,
         case when j.state = 'queued' and j.queue <> all (array(select name from carafe.queues where paused_at is not null))
             then j.hinted_at end as hinted_at
 ),
@@ -65,12 +65,13 @@ moved as (
     from over
 ),
 settled as (
-    select k.id, k.kind, k.state, k.attempt, k.max_attempts, k.fence, k.started_at, k.args, k.hinted_at, g.cause, g.error_class,
-        g.error, g.traceback
+    select k.id, k.kind, k.state, k.attempt, k.max_attempts, k.fence, k.started_at, k.args, k.version, k.hinted_at, g.cause,
+        g.error_class, g.error, g.traceback
     from kept k full join given g on g.id = k.id and g.fence = k.fence
     where num_nonnulls(k.id) = 1
     union all
-    select id, kind, outcome, spent, max_attempts, fence, started_at, args, null, cause, error_class, error, traceback from over
+    select id, kind, outcome, spent, max_attempts, fence, started_at, args, version, null, cause, error_class, error, traceback
+    from over
 ),
 recorded as (
     insert into carafe.attempts (job_id, kind, attempt, fence, cause, error_class, error, traceback, worker, worker_name,
@@ -85,4 +86,4 @@ counted as (
         from settled where state not in ('queued', 'scheduled')) as times
     group by 1, 2, 3, 4
 )
-select id, kind, state, attempt, max_attempts, cast(args as text) as args, hinted_at, null as result, error from settled
+select id, kind, state, attempt, max_attempts, cast(args as text) as args, version, hinted_at, null as result, error from settled

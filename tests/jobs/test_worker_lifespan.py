@@ -1,0 +1,146 @@
+"""A worker lifespan is declared beside the handlers, checked at its declaration, and entered by the testing kit as by a
+worker."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import pytest
+
+from carafe import Client, Context, InvalidOption, Job, State, SyncClient, SyncContext, handler, testing, worker_lifespan
+from carafe.engine.lifespans import LifespanFailed
+from carafe.jobs import handlers as registry
+from carafe.jobs import worker_lifespan as declaring
+from carafe.jobs.worker_lifespan import WorkerLifespan
+
+
+class Shout(Job[str], kind="tests.lifespan.shout", max_retries=0):
+    """Uses what its worker shares."""
+
+    word: str
+
+
+class ShoutInThread(Shout, kind="tests.lifespan.shout_in_thread"):
+    """The same in a thread."""
+
+
+seen: list[str] = []
+fails = False
+
+
+def tone() -> Iterator[str]:
+    seen.append("tone entered")
+    yield "!"
+    seen.append("tone left")
+
+
+@asynccontextmanager
+async def volume() -> AsyncIterator[int]:
+    if fails:
+        raise ConnectionRefusedError("nobody listens")
+    seen.append("volume entered")
+    yield 3
+    seen.append("volume left")
+
+
+@pytest.fixture(autouse=True)
+def declared(monkeypatch: pytest.MonkeyPatch) -> dict[str, WorkerLifespan[Any]]:
+    """The lifespans of these tests alone, and handlers that use them."""
+    monkeypatch.setattr(declaring, "_declared", {})
+    monkeypatch.setattr(registry, "_handlers", dict(registry._handlers))
+    monkeypatch.setattr(f"{__name__}.fails", False)
+    seen.clear()
+    found: dict[str, WorkerLifespan[Any]] = {"tone": worker_lifespan(tone), "volume": worker_lifespan(volume)}
+
+    @handler(Shout)
+    async def shout(job: Shout, ctx: Context) -> str:
+        return str(job.word + ctx.lifespan(found["tone"]) * ctx.lifespan(found["volume"]))
+
+    @handler(ShoutInThread)
+    def shout_in_thread(job: ShoutInThread, ctx: SyncContext) -> str:
+        return str(job.word + ctx.lifespan(found["tone"]) * ctx.lifespan(found["volume"]))
+
+    return found
+
+
+WHOLE = ["tone entered", "volume entered", "volume left", "tone left"]
+
+
+async def test_the_testing_kit_enters_it_at_the_first_job_and_leaves_it_with_the_block(carafe_client: Client) -> None:
+    async with testing.inline(carafe_client):
+        assert seen == []
+        first = await carafe_client.enqueue(Shout(word="hey"))
+        second = await carafe_client.enqueue(ShoutInThread(word="ho"))
+        assert seen == WHOLE[:2]
+    assert seen == WHOLE
+    assert (await carafe_client.get(first)).result == "hey!!!"
+    assert (await carafe_client.get(second)).result == "ho!!!"
+
+    seen.clear()
+    async with testing.manual(carafe_client) as jobs:
+        await carafe_client.enqueue_many([Shout(word="a"), Shout(word="b")])
+        assert [job.result for job in await jobs.drain()] == ["a!!!", "b!!!"]
+    assert seen == WHOLE
+
+
+def test_it_does_so_for_a_client_without_an_event_loop(carafe_sync_client: SyncClient) -> None:
+    with testing.inline(carafe_sync_client):
+        accepted = carafe_sync_client.enqueue(Shout(word="hey"))
+    assert seen == WHOLE
+    assert carafe_sync_client.get(accepted).result == "hey!!!"
+
+
+async def test_one_that_fails_in_a_test_is_raised_there_and_leaves_the_others(
+    carafe_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.fails", True)
+    async with testing.manual(carafe_client) as jobs:
+        job = await carafe_client.enqueue(Shout(word="hey"))
+        with pytest.raises(LifespanFailed, match=r"volume failed at its start: ConnectionRefusedError: nobody listens"):
+            await jobs.drain()
+    assert seen == ["tone entered", "tone left"]
+    assert (await carafe_client.get(job.id)).state is State.QUEUED
+
+
+async def test_a_lifespan_that_was_not_entered_is_refused_in_words(
+    carafe_client: Client, declared: dict[str, WorkerLifespan[Any]]
+) -> None:
+    def late() -> Iterator[int]:
+        yield 1
+
+    async with testing.inline(carafe_client):
+        await carafe_client.enqueue(Shout(word="hey"))
+        declared["tone"] = worker_lifespan(late)
+        accepted = await carafe_client.enqueue(Shout(word="hey"))
+    record = await carafe_client.get(accepted)
+    assert record.attempts[0].error_class == f"{InvalidOption.__module__}.{InvalidOption.__qualname__}"
+    assert "late was not entered in this process: declare it in a module of HANDLER_MODULES" in str(record.error)
+
+
+async def nothing() -> None: ...
+
+
+def with_argument(name: str) -> Iterator[str]:
+    yield name
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (nothing, "nothing is an `async def` that yields nothing: yield the shared value once"),
+        (print, "yields nothing"),
+        (with_argument, "with_argument is called without arguments"),
+        (contextmanager(with_argument), "with_argument is called without arguments"),
+        (3, "is put on a function"),
+    ],
+)
+def test_a_declaration_that_cannot_work_is_refused(function: Any, words: str) -> None:
+    with pytest.raises(TypeError, match=rf"@worker_lifespan: .*{words}|@worker_lifespan: {words}"):
+        worker_lifespan(function)
+
+
+async def test_a_lifespan_can_be_entered_by_other_code_too() -> None:
+    async with worker_lifespan(volume)() as value:
+        assert value == 3
+    with worker_lifespan(tone)() as value:
+        assert value == "!"
