@@ -51,7 +51,7 @@ def install(checkout: Path, *arguments: str, **environment: str) -> list[str]:
     """The calls of one `.ci/install`."""
     (checkout / "calls").write_text("")
     path = f"{checkout / 'bin'}:/usr/bin:/bin"
-    command = [checkout / ".ci" / "install", "python3", *arguments]
+    command = [str(checkout / ".ci" / "install"), "python3", *arguments]
     done = subprocess.run(
         command, env={"PATH": path} | environment, cwd=checkout, capture_output=True, text=True, timeout=60, check=False
     )

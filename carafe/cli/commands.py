@@ -81,12 +81,21 @@ def serve(
 
 
 @app.command()
-def dev() -> None:
+def dev(
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Start web and worker again when the application's files change.")
+    ] = False,
+    servers: Annotated[bool, typer.Option("--servers", help="Run only Postgres and Valkey, and print their URLs.")] = False,
+    port: Annotated[int | None, typer.Option(help="The web port, in place of PORT; 0: a free one.")] = None,
+    dashboard_port: Annotated[
+        int | None, typer.Option(help="The dashboard's port, in place of DASHBOARD_PORT; 0: a free one.")
+    ] = None,
+    stopped_by: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
     """Run everything for development: web, dashboard and worker, and Postgres and Valkey unless their URLs are set."""
-    from carafe.dev.run import run_dev
-    from carafe.settings.settings import load_api_settings
+    from carafe.cli.developing import run
 
-    raise typer.Exit(run_dev(load_api_settings()))
+    raise typer.Exit(run(reload=reload, servers=servers, port=port, dashboard_port=dashboard_port, stopped_by=stopped_by))
 
 
 @app.command()
