@@ -182,6 +182,31 @@ class _EmbeddedServer:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    def runs_as(self, command: list[str]) -> bool:
+        """Whether this is the command line of this very server, on whichever port."""
+        port = self._port_in(command)
+        return port is not None and command == self._command(port)
+
+    def end_abandoned(self) -> bool:
+        """Ends this server if an owner that was killed has left it running. Returns whether it did.
+
+        An owner that lives holds the lock of the data folder; then nothing is done.
+        """
+        try:
+            self._own_folder()
+        except (EmbeddedServerError, OSError):
+            return False
+        try:
+            process = self._left_behind() if self._owner_died else None
+            if process is None or not self.runs_as(process.cmdline()):
+                return False
+            self._end(process)
+            return True
+        except psutil.Error:
+            return False  # it has ended
+        finally:
+            self.stop()
+
     # The details.
 
     def _password_path(self) -> Path:
@@ -223,7 +248,7 @@ class _EmbeddedServer:
             port is not None
             and self._known_password is not None  # else nobody knows how to get in
             and self._wanted_port in (None, port)
-            and process.cmdline() == self._command(port)
+            and self.runs_as(process.cmdline())
             and self._answers(process, port)
         ):
             self._port = port
