@@ -27,7 +27,7 @@ def end_abandoned() -> None:
 
 
 def _servers() -> Iterator[EmbeddedPostgres | EmbeddedValkey]:
-    """The servers for tests of this installation that run on this machine, whoever owns them."""
+    """The servers for tests of this installation that run on this machine, of any owner."""
     for process in psutil.process_iter(["cmdline"]):
         command = process.info["cmdline"] or []
         try:
