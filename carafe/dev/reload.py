@@ -95,7 +95,7 @@ class _Supervisor:
                     case "changed":
                         self._restart(child)
                     case "asked":
-                        self._last = True
+                        self._last, self._late_at = True, None  # from now on a person decides how long it may take
                         child.ask()
                     case "late":
                         self._press(child)
@@ -128,7 +128,7 @@ class _Supervisor:
         self._child = _Child(lambda: self._events.put("ended"))
 
     def _restart(self, child: "_Child") -> None:
-        if self._late_at is None:
+        if self._late_at is None and not self._last:
             child.ask()
             self._late_at = time.monotonic() + DRAIN
 

@@ -51,13 +51,20 @@ def run_dev(settings: Settings, *, pipe: int | None = None) -> int:
     configure_logging(settings)
     settings = with_free_ports(settings)
     with Stopping(pipe) as stopping, contextlib.ExitStack() as stack:
-        settings = stack.enter_context(servers_where_unset(settings))
+        settings = stack.enter_context(servers_where_unset(settings, meanwhile=_import_ahead))
         if stopping.asked():
             return 0
         _prepare(settings)
         if stopping.asked():
             return 0
         return _run(settings, stopping)
+
+
+def _import_ahead() -> None:
+    """Import what is needed later, a second or two of one processor, while the servers start on another."""
+    import carafe.engine.worker
+    import carafe.serving
+    import carafe.store.migrating  # noqa: F401
 
 
 def _prepare(settings: Settings) -> None:

@@ -7,7 +7,7 @@ Must never: run in production.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -27,8 +27,9 @@ def require_development(settings: Settings) -> None:
 
 
 @contextlib.contextmanager
-def servers_where_unset(settings: Settings) -> Iterator[Settings]:
+def servers_where_unset(settings: Settings, *, meanwhile: Callable[[], None] = lambda: None) -> Iterator[Settings]:
     """Yields the settings with both server URLs set. If a URL was missing, an embedded server runs during the block.
+    `meanwhile` is called while the servers start.
 
     Raises EmbeddedServerError when a server cannot be started.
     """
@@ -48,6 +49,7 @@ def servers_where_unset(settings: Settings) -> Iterator[Settings]:
         starts = [threads.submit(server.start) for server in servers.values()]
         for server in servers.values():
             stack.callback(server.stop)
+        meanwhile()
         for start in starts:
             start.result()
         settings = with_urls(settings, **{name: server.url for name, server in servers.items()})
