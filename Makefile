@@ -92,5 +92,5 @@ clean: ## Remove the environment, caches and builds; the data in .carafe stays
 
 .venv/stamp: requirements.lock .venv/dev-stamp
 	@.ci/install $(PYTHON) requirements.lock $$([ ! -e $@ ] || echo --new)
-	@$(BIN)/python -c 'import pip' 2>/dev/null || $(BIN)/python -m ensurepip >/dev/null
+	@$(BIN)/python -c 'import pip' 2>/dev/null || $(BIN)/python -m ensurepip --default-pip >/dev/null
 	@touch .venv/dev-stamp $@

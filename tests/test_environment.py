@@ -106,7 +106,7 @@ def test_pip_installs_otherwise(checkout: Path, environment: dict[str, str]) -> 
 
 def test_a_python_without_pip_gets_the_one_that_comes_with_it(checkout: Path) -> None:
     calls = install(checkout, "requirements.lock", UV="", NO_PIP="1")
-    assert "python -m ensurepip" in calls
+    assert "python -m ensurepip --default-pip" in calls
     assert any(call.startswith("python -m pip install ") for call in calls)
 
 
@@ -117,3 +117,39 @@ def test_an_environment_is_extended_unless_it_is_to_be_new(checkout: Path) -> No
     assert made("requirements-embedded.lock")
     assert not made("requirements.lock")
     assert made("requirements.lock", "--new")
+
+
+INSTALL = """#!/bin/sh
+echo $2 $3 >>installed
+if [ "$3" = --new ]; then rm -rf .venv; fi
+mkdir -p .venv/bin
+cp bin/python3 .venv/bin/python
+"""
+
+
+def test_a_lock_that_has_changed_makes_the_environment_anew(checkout: Path) -> None:
+    (checkout / "Makefile").write_text((ROOT / "Makefile").read_text())
+    (checkout / ".ci" / "install").write_text(INSTALL)
+    files = [checkout / name for name in (*LOCKS, "pyproject.toml")]
+    for file in files:
+        file.touch()
+
+    def made(target: str) -> list[str]:
+        (checkout / "installed").write_text("")
+        make = ["make", "--no-print-directory", target]
+        subprocess.run(make, cwd=checkout, env={"PATH": os.environ["PATH"]}, capture_output=True, timeout=60, check=True)
+        return (checkout / "installed").read_text().splitlines()
+
+    def change(name: str) -> None:
+        for file in (*files, checkout / ".venv" / "dev-stamp", checkout / ".venv" / "stamp"):
+            at = 1_000_000_200 if file.name == name else 1_000_000_100 if "stamp" in file.name else 1_000_000_000
+            os.utime(file, (at, at))
+
+    assert made(".venv/dev-stamp") == ["requirements-embedded.lock --new"]
+    assert made(".venv/stamp") == ["requirements.lock"]
+    assert made(".venv/dev-stamp") == made(".venv/stamp") == []
+    change("requirements.lock")
+    assert made(".venv/dev-stamp") == []
+    assert made(".venv/stamp") == ["requirements.lock --new"]
+    change("requirements-embedded.lock")
+    assert made(".venv/stamp") == ["requirements-embedded.lock --new", "requirements.lock"]
