@@ -189,14 +189,17 @@ def _watch(sources: Sources, changed: Callable[[Sequence[Path]], None]) -> None:
     logging.getLogger("watchfiles").setLevel(logging.WARNING)  # each change is told by our own log
 
     def follow(folders: Sequence[Path], recursive: bool) -> None:
-        for changes in watch(
-            *folders,
-            watch_filter=lambda _, path: sources.count(Path(path)),
-            recursive=recursive,
-            raise_interrupt=False,
-            ignore_permission_denied=True,
-        ):
-            changed(sorted({Path(path) for _, path in changes}))
+        try:
+            for changes in watch(
+                *folders,
+                watch_filter=lambda _, path: sources.count(Path(path)),
+                recursive=recursive,
+                raise_interrupt=False,
+                ignore_permission_denied=True,
+            ):
+                changed(sorted({Path(path) for _, path in changes}))
+        except Exception as error:  # such as the system's limit of watched folders
+            log.error("files are not watched, changes start nothing", folders=len(folders), error=str(error))
 
     for folders, recursive in ((sources.folders, True), ([sources.here], False)):
         if folders:

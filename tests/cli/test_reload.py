@@ -9,9 +9,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from structlog.testing import capture_logs
 
+from carafe.dev.reload import _watch, run_reloading
 from carafe.dev.sources import Sources
-from carafe.settings.settings import Settings
+from carafe.settings.settings import Settings, SettingsError
 from tests.cli.conftest import process
 from tests.cli.running import running
 from tests.cli.test_dev import READY, SETTINGS, embedded
@@ -145,8 +147,16 @@ def test_which_files_count(tmp_path: Path) -> None:
 
 def test_what_is_missing_is_said(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("carafe.dev.reload.find_spec", lambda name: None)
-    from carafe.dev.reload import run_reloading
-    from carafe.settings.settings import SettingsError
-
     with pytest.raises(SettingsError, match=r"pip install 'carafe-jobs\[reload\]'"):
         run_reloading(Settings())
+
+
+async def test_files_that_cannot_be_watched_are_told(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def watch(*folders: Path, **options: object) -> Iterator[None]:
+        raise OSError("the limit of watched folders is reached")
+
+    monkeypatch.setattr("watchfiles.watch", watch)
+    with capture_logs() as lines:
+        _watch(Sources(Settings(), shop), lambda files: None)
+        await eventually(lambda: len(lines) == 2)
+    assert {line["error"] for line in lines} == {"the limit of watched folders is reached"}
