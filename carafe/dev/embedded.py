@@ -318,7 +318,7 @@ class _EmbeddedServer:
         kept = self._kept_port()
         if self._wanted_port is not None or kept == self._port:
             return
-        if kept is not None:
+        if kept is not None and self._child is not None:  # not one that was taken over
             log.warning(
                 "another process has taken the port: the server has a new one", server=self.name, taken=kept, new=self._port
             )
