@@ -16,8 +16,8 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-dev: .venv/stamp ## Web :8080, dashboard, worker, Postgres and Valkey, all in one process; Ctrl-C stops everything
-	@$(BIN)/carafe dev
+dev: .venv/dev-stamp ## Web :8080, dashboard, worker, Postgres and Valkey, until Ctrl-C (ARGS= goes to it, such as --reload)
+	@$(BIN)/carafe dev $(ARGS)
 
 test: .venv/stamp ## Every test, against real Postgres and Valkey, and lint beside them (ARGS= goes to pytest)
 	@.ci/prometheus
@@ -69,25 +69,28 @@ deploy: ## Onto the cluster of KUBECONFIG: OVERLAY=dev or production, then KEDA'
 release: .venv/stamp ## Wheel and source distribution in dist/, where all that names the version agrees (VERSION= to compare)
 	@.ci/release $(BIN)/python $(VERSION)
 
-lock: ## Resolve the dependencies again (needs uv)
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-annotate --custom-compile-command "make lock" \
-		--upgrade --quiet -o requirements.lock
-	uv pip compile pyproject.toml --extra kubernetes --extra tracing --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-annotate --custom-compile-command "make lock" \
-		--constraint requirements.lock --quiet -o requirements-runtime.lock
+# Each lock has the versions of the first, and no address of an index.
+LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+	--custom-compile-command "make lock" --quiet
+
+lock: .venv/stamp ## Resolve the dependencies again
+	@$(BIN)/uv pip compile pyproject.toml --extra dev --group install $(LOCK) --upgrade -o requirements.lock
+	@$(BIN)/uv pip compile pyproject.toml --extra embedded --extra reload --group install $(LOCK) --constraint requirements.lock \
+		-o requirements-embedded.lock
+	@$(BIN)/uv pip compile pyproject.toml --extra kubernetes --extra tracing $(LOCK) --constraint requirements.lock \
+		-o requirements-runtime.lock
 
 clean: ## Remove the environment, caches and builds; the data in .carafe stays
 	rm -rf .venv site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The environment, made again whenever the lock changes, so that nothing of an older one stays behind.
-.venv/stamp: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "carafe needs Python 3.11 or newer and '$(PYTHON)' is not: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
-	@$(PYTHON) -m venv --clear .venv || \
-		{ echo "python3 cannot make a virtual environment here; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
-	@echo "Installing into .venv …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+# Two installs into one environment: what the processes run on, so that `make dev` starts soon, and on top of it the tools of
+# tests, docs and lint. It is made from nothing when a lock has changed, so that nothing of an older one stays behind.
+.venv/dev-stamp: requirements-embedded.lock pyproject.toml
+	@.ci/install $(PYTHON) requirements-embedded.lock --new
 	@touch $@
+
+.venv/stamp: requirements.lock .venv/dev-stamp
+	@.ci/install $(PYTHON) requirements.lock $$([ ! -e $@ ] || echo --new)
+	@$(BIN)/python -c 'import pip' 2>/dev/null || $(BIN)/python -m ensurepip --default-pip >/dev/null
+	@touch .venv/dev-stamp $@

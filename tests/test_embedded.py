@@ -4,6 +4,7 @@ same data."""
 import os
 import pwd
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import psutil
 import psycopg
 import pytest
 import redis
+from structlog.testing import capture_logs
 
 from carafe.dev.embedded import EmbeddedPostgres, EmbeddedServerError, EmbeddedServers, EmbeddedValkey, start_embedded
 
@@ -167,6 +169,33 @@ def test_a_taken_port_is_an_error_that_shows_the_log(tmp_path: Path) -> None:
     ):
         EmbeddedValkey(tmp_path / "b", port=first.port, persist=False).start()
     assert serving(tmp_path) == []
+
+
+def test_the_port_is_chosen_once(tmp_path: Path) -> None:
+    with start_embedded(tmp_path) as servers:
+        urls = servers.database_url, servers.redis_url
+    with start_embedded(tmp_path) as servers:
+        assert (servers.database_url, servers.redis_url) == urls
+
+
+@pytest.mark.parametrize("make", [EmbeddedPostgres, EmbeddedValkey])
+def test_another_is_chosen_when_somebody_has_taken_it_and_then_kept(
+    tmp_path: Path, make: type[EmbeddedPostgres | EmbeddedValkey]
+) -> None:
+    with make(tmp_path) as server:
+        taken = server.port
+    with socket.create_server(("127.0.0.1", taken)), capture_logs() as lines, make(tmp_path) as server:
+        new = server.port
+        assert new != taken
+    assert [(line["taken"], line["new"]) for line in lines] == [(taken, new)]
+    with make(tmp_path) as server:
+        assert server.port == new
+
+
+def test_a_port_file_that_is_no_port_is_not_believed(tmp_path: Path) -> None:
+    (tmp_path / "port").write_text("99999\n")
+    with EmbeddedValkey(tmp_path) as server:
+        assert (tmp_path / "port").read_text() == f"{server.port}\n"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to give up its rights")

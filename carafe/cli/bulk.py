@@ -9,6 +9,7 @@ from carafe.cli.exits import Exit, Failure, say
 from carafe.cli.output import moment, show_fields, show_json, show_table
 from carafe.jobs.actions import ActionName
 from carafe.jobs.errors import InvalidOption
+from carafe.jobs.records import Count
 from carafe.jobs.stored_json import written
 from carafe.store.bulk import BulkActionRecord
 from carafe.store.filters import JobFilter
@@ -40,6 +41,8 @@ def start(
     async def go() -> Exit:
         async with connected() as client:
             record = await client.start_bulk(action, jobs, rate=rate, reason=reason, by=actor())
+            if record.matched == Count(0):
+                say("warning: no job matches: nothing will be done")
             if not as_json:
                 print(record.id)
                 pace = f", at most {record.rate:g} a second" if record.rate else ""

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import typer
 
+from carafe.cli import completing
 from carafe.cli.exits import Exit
 from carafe.cli.filtering import filtered
 from carafe.cli.job_options import with_job_options
@@ -48,6 +49,8 @@ dashboard = typer.Typer(
 )
 app.add_typer(dashboard, name="dashboard")
 
+ExportFormat = Literal["jsonl", "csv"]
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
@@ -83,12 +86,21 @@ def serve(
 
 
 @app.command()
-def dev() -> None:
+def dev(
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Start web and worker again when the application's files change.")
+    ] = False,
+    servers: Annotated[bool, typer.Option("--servers", help="Run only Postgres and Valkey, and print their URLs.")] = False,
+    port: Annotated[int | None, typer.Option(help="The web port, in place of PORT; 0: a free one.")] = None,
+    dashboard_port: Annotated[
+        int | None, typer.Option(help="The dashboard's port, in place of DASHBOARD_PORT; 0: a free one.")
+    ] = None,
+    stopped_by: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
     """Run everything for development: web, dashboard and worker, and Postgres and Valkey unless their URLs are set."""
-    from carafe.dev.run import run_dev
-    from carafe.settings.settings import load_api_settings
+    from carafe.cli.developing import run
 
-    raise typer.Exit(run_dev(load_api_settings()))
+    raise typer.Exit(run(reload=reload, servers=servers, port=port, dashboard_port=dashboard_port, stopped_by=stopped_by))
 
 
 @app.command()
@@ -114,7 +126,12 @@ def migrate(as_json: Json = False) -> None:
 @app.command()
 @with_job_options
 def enqueue(
-    kind: Annotated[str, typer.Argument(help="The job's kind; `carafe kinds` lists them.", show_default=False)],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help="The job's kind; `carafe kinds` lists them.", show_default=False, autocompletion=completing.kinds
+        ),
+    ],
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
@@ -143,23 +160,38 @@ def enqueue(
     raise typer.Exit(code)
 
 
+JobId = Annotated[UUID, typer.Argument(metavar="ID", show_default=False, autocompletion=completing.jobs_in())]
+
+
 @jobs.command("list")
 @filtered
 def list_jobs(
     wanted: JobFilter,
-    limit: Annotated[int, typer.Option(help="How many, from 1 to 500.")] = 50,
+    limit: Annotated[
+        int | None, typer.Option(help="How many, from 1 to 500; default: 50. With --format any number; default: all.")
+    ] = None,
     cursor: Annotated[str | None, typer.Option(help="`next_cursor` of the previous page.")] = None,
     as_json: Json = False,
+    export: Annotated[
+        ExportFormat | None,
+        typer.Option("--format", help="Print every job that matches, as JSON lines or as CSV, instead of one page."),
+    ] = None,
 ) -> None:
     """List the jobs that match every option given, newest first."""
+    if export is not None:
+        from carafe.cli.exporting import export_jobs
+
+        if as_json:
+            raise typer.BadParameter("--json prints one page, --format every job: leave one out", param_hint="--format")
+        raise typer.Exit(export_jobs(wanted, export, limit=limit, cursor=cursor))
     from carafe.cli import jobs as work
 
-    raise typer.Exit(work.list_jobs(wanted, limit=limit, cursor=cursor, as_json=as_json))
+    raise typer.Exit(work.list_jobs(wanted, limit=50 if limit is None else limit, cursor=cursor, as_json=as_json))
 
 
 @jobs.command("show")
 def show_job(
-    job_id: Annotated[UUID, typer.Argument(metavar="ID", show_default=False)],
+    job_id: JobId,
     full: Annotated[bool, typer.Option("--full", help="Print whole tracebacks.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -169,22 +201,22 @@ def show_job(
     raise typer.Exit(work.show_job(job_id, full=full, as_json=as_json))
 
 
-Ids = Annotated[list[UUID], typer.Argument(metavar="ID", show_default=False)]
-
-
 Why = Annotated[str | None, typer.Option("--reason", help="The reason; stored in the audit.")]
 
 
 def _add_command(action: Action) -> None:
     """Add the command ``jobs NAME`` for an action. Its option --reason is required if the action needs a reason."""
     needed = typer.Option("--reason", help=f"Why; {action.reason_needed}.", show_default=False)
+    jobs_of_it = typer.Argument(metavar="ID", show_default=False, autocompletion=completing.jobs_in(action.states))
 
-    def act(ids: Ids, reason: Why = None, as_json: Json = False) -> None:
+    def act(ids: Annotated[list[UUID], jobs_of_it], reason: Why = None, as_json: Json = False) -> None:
         from carafe.cli import jobs as work
 
         raise typer.Exit(work.act(action.name, ids, reason=reason, as_json=as_json))
 
-    def act_for_a_reason(ids: Ids, reason: Annotated[str, needed], as_json: Json = False) -> None:
+    def act_for_a_reason(
+        ids: Annotated[list[UUID], jobs_of_it], reason: Annotated[str, needed], as_json: Json = False
+    ) -> None:
         act(ids, reason, as_json)
 
     command = jobs.command(action.name, help=f"{action.summary}. {action.description}")
@@ -197,7 +229,7 @@ for _action in ACTIONS.values():
 
 @jobs.command("edit")
 def edit_job(
-    job_id: Annotated[UUID, typer.Argument(metavar="ID", show_default=False)],
+    job_id: JobId,
     arguments: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Arguments to change; the others stay as stored.")
     ] = None,
@@ -214,7 +246,7 @@ def edit_job(
 
 @jobs.command("wait")
 def wait_for_job(
-    job_id: Annotated[UUID, typer.Argument(metavar="ID", show_default=False)],
+    job_id: JobId,
     timeout: Annotated[str | None, typer.Option(help="Maximum wait, such as 30 (seconds) or 5m.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -294,7 +326,7 @@ def start_bulk_action(
     raise typer.Exit(code)
 
 
-BulkId = Annotated[UUID, typer.Argument(metavar="ID", show_default=False)]
+BulkId = Annotated[UUID, typer.Argument(metavar="ID", show_default=False, autocompletion=completing.bulk_actions)]
 
 
 @bulk.command("show")
@@ -341,7 +373,12 @@ def show_workers(context: typer.Context, as_json: Json = False) -> None:
 
 @workers.command("drain")
 def drain_worker(
-    worker_id: Annotated[UUID, typer.Argument(metavar="ID", help="`carafe workers` lists them.", show_default=False)],
+    worker_id: Annotated[
+        UUID,
+        typer.Argument(
+            metavar="ID", help="`carafe workers` lists them.", show_default=False, autocompletion=completing.workers
+        ),
+    ],
     reason: Why = None,
     as_json: Json = False,
 ) -> None:

@@ -9,11 +9,15 @@ from uuid import UUID
 
 import typer
 
+from carafe.cli import completing
 from carafe.cli.arguments import past_of
 from carafe.cli.exits import Exit, Failure
 from carafe.jobs.states import State
 from carafe.store.filter_words import ARGUMENT, WORDS, Word
 from carafe.store.filters import JobFilter
+
+_OFFERED = {"kind": completing.kinds, "worker": completing.workers, "id": completing.jobs_in()}
+"""What the shell offers as values, by the name of the word. It offers states itself."""
 
 
 def filtered(command: Callable[..., None]) -> Callable[..., None]:
@@ -75,6 +79,7 @@ def _parameter(word: Word) -> inspect.Parameter:
         help=f"{said} May be repeated." if word.many else said,
         metavar="NAME=VALUE" if word.shape == "argument" else None,
         show_default=False,
+        autocompletion=_OFFERED.get(word.name),
     )
     default: Any = [] if word.many else None
     annotation = Annotated[_type_of(word), option]  # type: ignore[valid-type]

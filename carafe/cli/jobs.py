@@ -66,13 +66,13 @@ def list_jobs(wanted: JobFilter, *, limit: int, cursor: str | None, as_json: boo
     async def go() -> Exit:
         async with connected() as client:
             page = await client.find(wanted, limit=limit, cursor=cursor)
+        if not page.jobs:
+            say_none(wanted, so_far=page.searched_to is not None)
         if as_json:
             show_json(page)
             return Exit.OK
         if page.jobs:
             show_table(tuple(COLUMNS), [[cell(job) for cell in COLUMNS.values()] for job in page.jobs])
-        else:
-            say("no jobs" if page.searched_to is None else "no jobs so far")
         if page.searched_to is not None:
             say(f"searched back to {moment(page.searched_to)}")
         if page.next_cursor:
@@ -80,6 +80,14 @@ def list_jobs(wanted: JobFilter, *, limit: int, cursor: str | None, as_json: boo
         return Exit.OK
 
     return asyncio.run(go())
+
+
+def say_none(wanted: JobFilter, *, so_far: bool = False) -> None:
+    """Says on standard error that no job matches, as a warning if there is a filter, which may be misspelt."""
+    if wanted == JobFilter():
+        say("no jobs")
+    else:
+        say(f"warning: no job matches the filter{' so far' if so_far else ''}")
 
 
 def _gist(job: JobRecord) -> str:

@@ -45,5 +45,16 @@ def clean_lines(text: str) -> str:
 
 
 def moment(value: datetime | None) -> str:
-    """Returns a time as text for people, in UTC to the second; empty for None."""
-    return "" if value is None else value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    """Returns a time as text for people, to the second: the local time and, where it is another, UTC. Empty for None."""
+    if value is None:
+        return ""
+    utc = value.astimezone(UTC)
+    try:
+        local = value.astimezone()
+    except (OverflowError, ValueError, OSError):  # a time that the system cannot convert, such as one in the year 9999
+        local = utc
+    if not local.utcoffset():
+        return f"{utc:%Y-%m-%d %H:%M:%SZ}"
+    if local.date() == utc.date():
+        return f"{local:%Y-%m-%d %H:%M:%S} ({utc:%H:%M:%SZ})"
+    return f"{local:%Y-%m-%d %H:%M:%S} ({utc:%Y-%m-%d %H:%M:%SZ})"

@@ -2,9 +2,10 @@
 
 The process that starts a server is its owner.
 
-Guarantees: only the owner's account can use the servers (see below). Data outlives `stop()`. A data folder has at most one
-live owner; a second one is refused with an error that names the first. If an owner was killed, the next owner takes its
-servers over, or restarts them if they were started with other options.
+Guarantees: only the owner's account can use the servers (see below). Data outlives `stop()`. So does the port: it is chosen
+once for a data folder (file `port`), and another one only if a process has taken it meanwhile, which the log says. A data
+folder has at most one live owner; a second one is refused with an error that names the first. If an owner was killed, the
+next owner takes its servers over, or restarts them if they were started with other options.
 Must never: run in production, end a process that does not serve this very data folder, or put a password into a command
 line, which every account of the machine can read (/proc/PID/cmdline).
 
@@ -42,6 +43,9 @@ from typing import IO, Self
 import psutil
 
 from carafe.private import close_folder, new_password, read_closed, write_closed
+from carafe.telemetry.loggers import get_logger
+
+log = get_logger("carafe.dev.embedded")
 
 ADDRESS = "127.0.0.1"
 
@@ -61,7 +65,8 @@ class _EmbeddedServer:
     """One embedded server, from start to stop: locks its data folder, starts the server or takes over a running one, waits
     until it answers, and stops it.
 
-    `data_dir` contains `owner.lock`, `server.log`, `password` and the server's files. It is made if it does not exist.
+    `data_dir` contains `owner.lock`, `server.log`, `password`, `port` and the server's files. It is made if it does not
+    exist.
     """
 
     name = ""
@@ -148,6 +153,7 @@ class _EmbeddedServer:
             if not self._adopt():
                 self._protect()
                 self._launch()
+            self._keep_port()
         except BaseException:
             self.stop()
             raise
@@ -175,6 +181,31 @@ class _EmbeddedServer:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def runs_as(self, command: list[str]) -> bool:
+        """Whether this is the command line of this very server, on whichever port."""
+        port = self._port_in(command)
+        return port is not None and command == self._command(port)
+
+    def end_abandoned(self) -> bool:
+        """Ends this server if an owner that was killed has left it running. Returns whether it did.
+
+        An owner that lives holds the lock of the data folder; then nothing is done.
+        """
+        try:
+            self._own_folder()
+        except (EmbeddedServerError, OSError):
+            return False
+        try:
+            process = self._left_behind() if self._owner_died else None
+            if process is None or not self.runs_as(process.cmdline()):
+                return False
+            self._end(process)
+            return True
+        except psutil.Error:
+            return False  # it has ended
+        finally:
+            self.stop()
 
     # The details.
 
@@ -217,7 +248,7 @@ class _EmbeddedServer:
             port is not None
             and self._known_password is not None  # else nobody knows how to get in
             and self._wanted_port in (None, port)
-            and process.cmdline() == self._command(port)
+            and self.runs_as(process.cmdline())
             and self._answers(process, port)
         ):
             self._port = port
@@ -257,8 +288,9 @@ class _EmbeddedServer:
         return None
 
     def _launch(self) -> None:
+        kept = self._kept_port()
         for attempt in range(1, _PORT_TRIES + 1):
-            port = self._wanted_port or free_port()
+            port = self._wanted_port or (kept if attempt == 1 else None) or free_port()
             try:
                 self._spawn(port)
                 return
@@ -269,6 +301,28 @@ class _EmbeddedServer:
                         f"embedded {self.name} ended at start on port {port}; the last of "
                         f"{self.data_dir / 'server.log'}:\n{end.log}"
                     ) from None
+
+    def _port_path(self) -> Path:
+        return self.data_dir / "port"
+
+    def _kept_port(self) -> int | None:
+        """Returns the port that the server had before; None if it had none."""
+        try:
+            text = self._port_path().read_text().strip()
+        except OSError:
+            return None
+        return int(text) if text.isdecimal() and 0 < int(text) < 65_536 else None
+
+    def _keep_port(self) -> None:
+        """Writes down the port for the next start, unless the caller chose it."""
+        kept = self._kept_port()
+        if self._wanted_port is not None or kept == self._port:
+            return
+        if kept is not None and self._child is not None:  # not one that was taken over
+            log.warning(
+                "another process has taken the port: the server has a new one", server=self.name, taken=kept, new=self._port
+            )
+        write_closed(self._port_path(), f"{self._port}\n")
 
     def _spawn(self, port: int) -> None:
         log_path = self.data_dir / "server.log"

@@ -1,7 +1,7 @@
 """`carafe dev`: runs Postgres, Valkey, web, dashboard and worker from one process, for development.
 
-1. Servers. Where DATABASE_URL or REDIS_URL is not set, an embedded server is started, which keeps its data in DATA_DIR. Then
-   the schema is upgraded.
+1. Servers (`carafe.dev.servers`). Where DATABASE_URL or REDIS_URL is not set, an embedded server is started, which keeps its
+   data in DATA_DIR. Then the schema is upgraded.
 2. Web and dashboard run in the main thread's event loop, the worker in threads of its own.
 3. At Ctrl-C or SIGTERM the worker drains first, while the web process still answers, since handlers may be calling it. Then
    the web process finishes its requests, and the servers stop last. A second Ctrl-C stops at once what still runs.
@@ -12,20 +12,16 @@ Must never: run in production, or start without a clear error when a port is tak
 
 import asyncio
 import contextlib
-import os
-import signal
-import socket
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from types import FrameType
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from carafe import __version__, forks, tracing
-from carafe.process.signals import ending
-from carafe.settings.local_servers import Announcement, Servers, with_urls
-from carafe.settings.settings import Settings, SettingsError, redact_url
+from carafe import __version__, tracing
+from carafe.dev.ports import with_free_ports
+from carafe.dev.servers import require_development, servers_where_unset
+from carafe.dev.stopping import Stopping
+from carafe.settings.settings import Settings, redact_url
 from carafe.telemetry.loggers import get_logger
 
 if TYPE_CHECKING:
@@ -41,130 +37,34 @@ DRAIN_MARGIN = 10.0
 """A worker that drains is waited for during DRAIN_TIMEOUT and this many seconds more."""
 
 
-def run_dev(settings: Settings) -> int:
-    """Runs everything until Ctrl-C or SIGTERM. Returns the exit code.
+def run_dev(settings: Settings, *, pipe: int | None = None) -> int:
+    """Runs everything until Ctrl-C or SIGTERM, or until the process that has started this one says so (`pipe`: see
+    `carafe.dev.stopping`). Returns the exit code.
 
     Raises SettingsError in production and when a port is taken, EmbeddedServerError when an embedded server cannot be
     started, `ModuleNotUsable` when a module of the settings cannot be imported, and `Unavailable` when Postgres cannot be
     used.
     """
-    if settings.environment == "production":
-        raise SettingsError(["ENVIRONMENT: `carafe dev` is for development; production runs `carafe serve` and workers"])
+    require_development(settings)
     from carafe.telemetry.logging import configure_logging
 
     configure_logging(settings)
-    settings = _with_free_ports(settings)
-    with _Signals() as signals, contextlib.ExitStack() as stack:
-        settings = stack.enter_context(_servers(settings))
-        if signals.stop_asked():
+    settings = with_free_ports(settings)
+    with Stopping(pipe) as stopping, contextlib.ExitStack() as stack:
+        settings = stack.enter_context(servers_where_unset(settings, meanwhile=_import_ahead))
+        if stopping.asked():
             return 0
         _prepare(settings)
-        if signals.stop_asked():
+        if stopping.asked():
             return 0
-        return _run(settings, signals)
+        return _run(settings, stopping)
 
 
-# Signals.
-
-
-class _Signals:
-    """Handles the signals that end a process. For each signal, calls the function `on_ask` with the number of signals so
-    far."""
-
-    def __init__(self) -> None:
-        self._asked = 0
-        self.on_ask: Callable[[int], None] = lambda _: None
-        self._before: dict[int, object] = {}
-
-    def __enter__(self) -> "_Signals":
-        for number in ending():
-            self._before[number] = signal.signal(number, self._ask)
-        forks.leave_signals_behind()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, before in self._before.items():
-            signal.signal(number, before)  # type: ignore[arg-type]
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self._asked += 1
-        self.on_ask(self._asked)
-
-    def stop_asked(self) -> bool:
-        """Whether a signal has come."""
-        return self._asked > 0
-
-
-# Servers.
-
-
-def _with_free_ports(settings: Settings) -> Settings:
-    """Returns the settings with a web port that is free: if PORT is 0, a free port takes its place.
-
-    Raises SettingsError when PORT, DASHBOARD_PORT or PROBE_PORT is taken.
-    """
-    faults = []
-    free = {}
-    asked = [("PORT", settings.host), ("PROBE_PORT", settings.probe_host)]
-    if settings.dashboard:
-        asked.insert(1, ("DASHBOARD_PORT", settings.host))
-    for setting, host in asked:
-        number: int = getattr(settings, setting.lower())
-        try:
-            free[setting] = _free(host, number)
-        except OSError as error:
-            faults.append(_taken(setting, host, number, error))
-    if faults:
-        raise SettingsError(faults)
-    port = free["PORT"]
-    os.environ["PORT"] = str(port)  # for an application that reads its settings itself
-    return settings.model_copy(update={"port": port})
-
-
-def _free(host: str, port: int) -> int:
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    with socket.socket(family, kind, protocol) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(address)
-        number: int = probe.getsockname()[1]
-        return number
-
-
-def _taken(setting: str, host: str, port: int, error: OSError) -> str:
-    reason = error.strerror or str(error)
-    return f"{setting}: cannot listen on {host}:{port} ({reason}); set {setting} to another port, or to 0 for a free one"
-
-
-@contextlib.contextmanager
-def _servers(settings: Settings) -> Iterator[Settings]:
-    """Yields the settings with both server URLs set. If a URL was missing, an embedded server runs during the block."""
-    missing = [name for name in ("database_url", "redis_url") if getattr(settings, name) is None]
-    if not missing:
-        yield settings
-        return
-    from carafe.dev.embedded import EmbeddedPostgres, EmbeddedValkey
-
-    servers: dict[str, EmbeddedPostgres | EmbeddedValkey] = {}
-    if "database_url" in missing:
-        servers["database_url"] = EmbeddedPostgres(settings.data_dir / "postgres")
-    if "redis_url" in missing:
-        servers["redis_url"] = EmbeddedValkey(settings.data_dir / "valkey")
-    with contextlib.ExitStack() as stack, ThreadPoolExecutor(2) as threads:
-        # Started at the same time; Valkey, the last one here, stops first.
-        starts = [threads.submit(server.start) for server in servers.values()]
-        for server in servers.values():
-            stack.callback(server.stop)
-        for start in starts:
-            start.result()
-        settings = with_urls(settings, **{name: server.url for name, server in servers.items()})
-        assert settings.database_url is not None
-        assert settings.redis_url is not None
-        announcement = Announcement(
-            settings.data_dir,
-            Servers(settings.database_url.get_secret_value(), settings.redis_url.get_secret_value()),
-        )
-        stack.callback(announcement.withdraw)
-        yield settings
+def _import_ahead() -> None:
+    """Import what is needed later, a second or two of one processor, while the servers start on another."""
+    import carafe.engine.worker
+    import carafe.serving
+    import carafe.store.migrating  # noqa: F401
 
 
 def _prepare(settings: Settings) -> None:
@@ -178,18 +78,15 @@ def _prepare(settings: Settings) -> None:
         log.info("schema upgraded", step=step)
 
 
-# Web and worker.
-
-
-def _run(settings: Settings, signals: _Signals) -> int:
+def _run(settings: Settings, stopping: Stopping) -> int:
     tracing.start(settings, "carafe", __version__)
     try:
-        return _run_all(settings, signals)
+        return _run_all(settings, stopping)
     finally:
         tracing.stop()
 
 
-def _run_all(settings: Settings, signals: _Signals) -> int:
+def _run_all(settings: Settings, stopping: Stopping) -> int:
     from carafe.engine.worker import WorkerThread
     from carafe.serving import WebServers, load_application
 
@@ -202,22 +99,23 @@ def _run_all(settings: Settings, signals: _Signals) -> int:
 
         make_loop = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=make_loop) as runner:
-        return runner.run(_serve(web, worker, settings, signals))
+        return runner.run(_serve(web, worker, settings, stopping))
 
 
-async def _serve(web: "WebServers", worker: "WorkerThread", settings: Settings, signals: _Signals) -> int:
-    """Run web and worker. After a signal, drain the worker first, then stop the web. Returns the exit code."""
+async def _serve(web: "WebServers", worker: "WorkerThread", settings: Settings, requests: Stopping) -> int:
+    """Run web and worker. After a request to stop, drain the worker first, then stop the web. Returns the exit code."""
     loop = asyncio.get_running_loop()
     listening, stopping = asyncio.Event(), asyncio.Event()
 
-    def asked(times: int) -> None:
+    def on_ask(times: int) -> None:
         # From a signal handler, between any two instructions: everything else happens on the loop.
-        loop.call_soon_threadsafe(stopping.set)
-        if times > 1:
-            loop.call_soon_threadsafe(_hurry, web, worker)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: all has ended
+            loop.call_soon_threadsafe(stopping.set)
+            if times > 1:
+                loop.call_soon_threadsafe(_hurry, web, worker)
 
-    signals.on_ask = asked
-    if signals.stop_asked():
+    requests.on_ask = on_ask
+    if requests.asked():
         stopping.set()
     serving = asyncio.create_task(web.serve(ready=listening.set))
     serving.add_done_callback(lambda _: stopping.set())  # it never ends by itself, unless it failed

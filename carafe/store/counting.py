@@ -13,6 +13,7 @@ from carafe.jobs.records import Count
 from carafe.jobs.states import ENDED, LIVE, State
 from carafe.store.bounded_scan import fetched, windows
 from carafe.store.database import Connection
+from carafe.store.error_classes import whole_class
 from carafe.store.filters import JobFilter, Side
 from carafe.store.keyset import FEW, Walk, walk_of
 from carafe.store.statements import DEAD_SAMPLED, ENDED_IN_STATISTICS, LIVE_COUNTS
@@ -118,7 +119,8 @@ async def _ended(
         counts[State.CANCELLED] = await _direct(connection, cancelled)
         if not counts[State.CANCELLED].estimated:
             group -= {State.CANCELLED}
-    walk = walk_of(replace(filter, states=together), "ended", {})
+    wanted = replace(filter, states=together)
+    walk = walk_of(wanted, "ended", {}, whole_class=await whole_class(connection, wanted, "ended"))
     if not group or walk is None:
         return counts
     found: dict[State, int] = {}

@@ -58,7 +58,13 @@ class Word:
 WORDS = (
     Word("state", "states", "state", "state", "Any of these states.", many=True),
     Word("kind", "kind", "kind", "text", "Of this kind."),
-    Word("error_class", "error_class", "error class", "text", "Failed with this class of error, such as ConnectTimeout."),
+    Word(
+        "error_class",
+        "error_class",
+        "error class",
+        "text",
+        "Failed with this class of error, such as ConnectTimeout; its module may be left out.",
+    ),
     Word("fingerprint", "fingerprint", "error group", "text", "Of this group of dead jobs with the same kind of error."),
     Word("text", "text", "error says", "text", "With this text in the error, whatever its case."),
     Word(

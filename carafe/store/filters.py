@@ -59,6 +59,7 @@ class JobFilter:
     `states`: jobs in any of these states (empty: in any state). `since` (inclusive) and `until` (exclusive) limit the time
     at which an ended job ended, and at which a live job was created. `error_class` and `text` (a part of the error, in upper
     or lower case) are compared with the error that ended a job; for a live job, with the error of its last failed attempt.
+    A class may be given without its module, or with the end of it: ``ConnectError`` also matches ``httpx.ConnectError``.
     `worker`: jobs that ran or run on this worker. `argument`: the name of a top-level argument and its exact value as text;
     a secret argument never matches. `resolved`: True matches only dead jobs that were discarded, False leaves those out.
     `ids`: only jobs with these ids. An empty collection of ids raises `InvalidOption`. Otherwise a script that has found no
@@ -249,7 +250,7 @@ class JobFilter:
         if self.resolved is not None:
             found.append(f"j.resolved_at is {'not ' if self.resolved else ''}null")
         if self.error_class is not None:
-            found.append(f"j.error_class = {bind(self.error_class)}::text")
+            found.append(_class_condition("j", self.error_class, bind))
         if self.text is not None:
             part = bind(_like(self.text))
             found.append(f"(j.error ilike {part}::text or j.error_class ilike {part}::text)")
@@ -259,7 +260,7 @@ class JobFilter:
         # Only a job that has spent an attempt can have failed, so jobs that never ran cost no lookup.
         found = ["a.job_id = j.id", "a.attempt = j.attempt", f"a.cause <> '{INTERRUPTED}'"]
         if self.error_class is not None:
-            found.append(f"a.error_class = {bind(self.error_class)}::text")
+            found.append(_class_condition("a", self.error_class, bind))
         if self.text is not None:
             part = bind(_like(self.text))
             found.append(f"(a.error ilike {part}::text or a.error_class ilike {part}::text)")
@@ -348,5 +349,21 @@ def _raise(faults: Sequence[InvalidOption]) -> None:
         raise InvalidFilter(faults)
 
 
+def is_class(name: str, wanted: str) -> bool:
+    """Whether `wanted`, a class in a filter, means the class of this whole name. A module may be left out, or its
+    beginning."""
+    return name == wanted or name.endswith(f".{wanted}")
+
+
+def _class_condition(table: str, wanted: str, bind: Callable[[Any], str]) -> str:
+    """`is_class` in SQL."""
+    column = f"{table}.error_class"
+    return f"({column} = {bind(wanted)}::text or {column} like {bind(f'%.{_escaped(wanted)}')}::text)"
+
+
 def _like(text: str) -> str:
-    return "%" + text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+    return f"%{_escaped(text)}%"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

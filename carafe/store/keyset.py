@@ -169,17 +169,36 @@ def weighs(filter: JobFilter) -> bool:  # noqa: A002
     return bool(filter.states & LIVE) and not filter.states >= LIVE and filter.touches("live")
 
 
-def walk_of(filter: JobFilter, side: Side, live: Mapping[State, Count]) -> Walk | None:  # noqa: A002
+def led_by_class(filter: JobFilter, side: Side) -> bool:  # noqa: A002
+    """Whether the index that begins with the class of the error would serve this filter. `walk_of` takes it if it knows the
+    whole name of the class."""
+    if side == "live" or filter.error_class is None or filter.kind is not None or filter.ids:
+        return False
+    return _ended_states(filter) == {State.DEAD}
+
+
+def walk_of(
+    filter: JobFilter,  # noqa: A002
+    side: Side,
+    live: Mapping[State, Count],
+    *,
+    whole_class: str | None = None,
+) -> Walk | None:
     """The walk for the jobs in the table `side` that match `filter`, or None if no job in that table can match. `live` has
-    the numbers of live jobs by state."""
+    the numbers of live jobs by state. `whole_class` is the whole name of the only class among dead jobs that the filter's
+    error class means (`carafe.store.error_classes`)."""
     if not filter.touches(side):
         return None
-    states = filter.states & (LIVE if side == "live" else ENDED)
     if side == "live":
+        states = filter.states & LIVE
         return _over_live(replace(filter, states=frozenset() if states == LIVE else states, resolved=None), live)
-    if filter.fingerprint is not None or filter.resolved is True:
-        states = frozenset({State.DEAD})
-    return _over_ended(replace(filter, states=frozenset() if states == ENDED else states))
+    states = _ended_states(filter)
+    return _over_ended(replace(filter, states=frozenset() if states == ENDED else states), whole_class)
+
+
+def _ended_states(filter: JobFilter) -> frozenset[State]:  # noqa: A002
+    dead_only = filter.fingerprint is not None or filter.resolved is True
+    return frozenset({State.DEAD}) if dead_only else filter.states & ENDED
 
 
 def _over_live(filter: JobFilter, live: Mapping[State, Count]) -> Walk:  # noqa: A002
@@ -195,7 +214,7 @@ def _over_live(filter: JobFilter, live: Mapping[State, Count]) -> Walk:  # noqa:
     return Walk("live", filter, JobFilter())
 
 
-def _over_ended(filter: JobFilter) -> Walk:  # noqa: A002
+def _over_ended(filter: JobFilter, whole_class: str | None) -> Walk:  # noqa: A002
     if filter.states and filter.states <= _DONE:
         filter = replace(filter, resolved=None)  # noqa: A001  only dead jobs are ever resolved
     if filter.ids:
@@ -207,8 +226,9 @@ def _over_ended(filter: JobFilter) -> Walk:  # noqa: A002
             along = replace(along, kind=filter.kind)
             if filter.fingerprint is not None:
                 along = replace(along, fingerprint=filter.fingerprint, resolved=False if filter.resolved is False else None)
-        elif filter.error_class is not None:
-            along = replace(along, error_class=filter.error_class)
+        elif whole_class is not None:
+            filter = replace(filter, error_class=whole_class)  # noqa: A001
+            along = replace(along, error_class=whole_class)
         elif filter.resolved is False:
             along = replace(along, resolved=False)
     elif filter.states == {State.CANCELLED}:

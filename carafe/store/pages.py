@@ -18,6 +18,7 @@ from carafe.jobs.states import State
 from carafe.store.bounded_scan import fetched, windows
 from carafe.store.cursors import Position, no_cursor, read_cursor, read_position, write_cursor, write_position
 from carafe.store.database import Connection
+from carafe.store.error_classes import whole_class
 from carafe.store.filters import SIDES, JobFilter, Side
 from carafe.store.job_columns import FIRST_LINE
 from carafe.store.keyset import walk_of
@@ -94,7 +95,7 @@ async def _find(
     deadline: float,
     longest: int | None,
 ) -> _Found:
-    walk = walk_of(filter, side, live)
+    walk = walk_of(filter, side, live, whole_class=await whole_class(connection, filter, side))
     if walk is None:
         return _Found([], after, True)
     if walk.direct:

@@ -36,11 +36,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def carafe_servers(pytestconfig: pytest.Config) -> "Iterator[Servers]":
     """The servers of this test session. Each starts at its first use and stops at the end, when its data is deleted."""
+    from carafe.testing.abandoned import FOLDER
     from carafe.testing.servers import Servers
 
     # Not below pytest's own folder: every new pytest run closes that folder to other users, and a Postgres that root has
     # started runs as another user, which would lose access to its data during the test run.
-    with tempfile.TemporaryDirectory(prefix="carafe-tests-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix=FOLDER, ignore_cleanup_errors=True) as folder:
         servers = Servers(
             Path(folder),
             postgres_url=pytestconfig.getini("carafe_postgres_url"),

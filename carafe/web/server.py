@@ -37,6 +37,10 @@ QUIET = 1.0
 """A server that stops does not wait for the rest of `LINGER` once it has had no request for this many seconds."""
 
 
+HURRIED = 1.0
+"""Seconds that the application gets to end (its lifespan) when the server stops in a hurry."""
+
+
 class CannotServe(RuntimeError):
     """The web application cannot be loaded or started, or its port cannot be used. The text says why and, where it can,
     names the setting."""
@@ -139,6 +143,10 @@ class _Server(uvicorn.Server):
         self._stopping.begin()
         await self._say_goodbye()
         await super().shutdown(sockets)
+        if self.force_exit:
+            # uvicorn leaves the application's own shutdown out then. It would be cancelled, and its clients left open.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.lifespan.shutdown(), HURRIED)
 
     async def _say_goodbye(self) -> None:
         """Ask clients to close their kept-alive connections, and answer requests meanwhile.

@@ -11,6 +11,7 @@ import httpx
 import psutil
 import pytest
 
+from carafe.dev.embedded import free_port
 from carafe.settings.local_servers import announced
 from tests.cli.conftest import process
 from tests.cli.running import Running, running
@@ -111,6 +112,7 @@ def test_a_second_signal_hurries_and_hands_the_job_back(folder: Path) -> None:
         dev.send(signal.SIGINT)
         dev.says("draining")
         assert dev.end(signal.SIGINT) == 0
+        assert "Traceback" not in dev.output  # the application could end, too
     with running("dev", folder=folder, **SETTINGS, LOG_LEVEL="INFO") as again:
         again.says(f"job started .*{held} attempt=1")
         assert process("jobs", "cancel", held, folder=folder, **SETTINGS).code == 0
@@ -142,10 +144,65 @@ def test_servers_of_ones_own_are_used(folder: Path, database_url: str, redis_url
         assert dev.end() == 0
 
 
+def test_the_servers_run_alone_and_keep_their_urls(folder: Path) -> None:
+    urls = []
+    for _ in range(2):
+        with running("dev", "--servers", folder=folder) as servers:
+            servers.says("Ctrl-C stops them")
+            urls.append(servers.says(r"DATABASE_URL=(\S+)\s+REDIS_URL=(\S+)").groups())
+            found = announced(folder / ".carafe")
+            assert found is not None
+            assert (found.database_url, found.redis_url) == urls[-1]
+            assert process("migrate", folder=folder, **SETTINGS).code == 0
+            assert process("enqueue", "cli.greet", "name=Ada", folder=folder, **SETTINGS).code == 0
+            assert servers.end(signal.SIGINT) == 0
+        assert embedded(folder) == []
+    assert urls[0] == urls[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--servers", "--reload"], "--servers runs no web process"),
+        (["--servers", "--port", "9000"], "--servers runs no web process"),
+        (["--port", "99999"], "PORT"),
+        (["--dashboard-port", "-1"], "DASHBOARD_PORT"),
+    ],
+    ids=" ".join,
+)
+def test_options_that_cannot_be_are_code_2(folder: Path, options: list[str], said: str) -> None:
+    answer = process("dev", *options, folder=folder)
+    assert (answer.code, answer.out) == (2, "")
+    assert said in answer.err
+    assert embedded(folder) == []
+
+
+def test_there_is_no_server_to_start_where_both_urls_are_set(folder: Path, database_url: str, redis_url: str) -> None:
+    answer = process("dev", "--servers", folder=folder, DATABASE_URL=database_url, REDIS_URL=redis_url)
+    assert answer.code == 2
+    assert "DATABASE_URL and REDIS_URL are set" in answer.err
+
+
+def test_ports_are_options_too(folder: Path) -> None:
+    ports = [str(free_port()), str(free_port())]
+    with running("dev", "--port", ports[0], "--dashboard-port", ports[1], folder=folder, **SETTINGS) as dev:
+        dev.says(READY)
+        assert url_of(dev) == f"http://127.0.0.1:{ports[0]}"
+        dev.says(rf"dashboard\s+http://127\.0\.0\.1:{ports[1]}")
+        assert dev.end() == 0
+
+
 def test_it_is_not_for_production(folder: Path, database_url: str, redis_url: str) -> None:
     token = json.loads(process("token", "ci", "view", "--json", folder=folder).out)["entry"]
-    answer = process(
-        "dev", folder=folder, ENVIRONMENT="production", DATABASE_URL=database_url, REDIS_URL=redis_url, API_TOKENS=token
-    )
-    assert answer.code == 2
-    assert "`carafe dev` is for development" in answer.err
+    for option in ((), ("--reload",), ("--servers",)):
+        answer = process(
+            "dev",
+            *option,
+            folder=folder,
+            ENVIRONMENT="production",
+            DATABASE_URL=database_url,
+            REDIS_URL=redis_url,
+            API_TOKENS=token,
+        )
+        assert answer.code == 2
+        assert "`carafe dev` is for development" in answer.err

@@ -80,6 +80,7 @@ DOCKER = Elsewhere("it needs Docker; tests/cluster builds the image and runs doc
 FORMS: Sequence[tuple[str, Form]] = (
     # The Makefile.
     (r"make dev", Shell("true")),  # the very process that the other commands are run beside
+    (r"make dev ARGS=--reload", Recipe("tests/cli/test_reload.py runs it")),
     (r"make test", Recipe("it is what runs this")),
     (r"make servers", Recipe("tests/test_servers.py runs what it starts")),
     (r"\.venv/bin/python -m pytest (?P<arguments>.*)", Shell(f"cd {ROOT} && python -m pytest {{arguments}}", "1 passed")),
@@ -94,6 +95,7 @@ FORMS: Sequence[tuple[str, Form]] = (
     (r"python -m chaos\.scenarios", Parsed("minutes; tests/test_nothing_spilled.py runs its scenarios")),
     (r"python -m chaos\.day", Parsed("ten minutes, whatever is asked for; tests/metrics tries its alerts")),
     # The command line.
+    (r"carafe dev --servers", Elsewhere("it would find the servers of `make dev`; tests/cli/test_dev.py runs it")),
     (r"carafe serve", Serves("serve", r"serving")),
     (r"carafe serve --worker", Serves("serve --worker", r"worker starting")),
     (r"carafe bulk start discard --fingerprint \S+ (?P<rest>.*)", Shell("carafe bulk start discard --kind none {rest}")),

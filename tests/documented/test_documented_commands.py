@@ -27,6 +27,9 @@ from tests.forked import warm
 
 pytestmark = pytest.mark.process
 
+INSTALLED = ("--old-file", ".venv/dev-stamp", "--old-file", ".venv/stamp")
+"""What keeps `make` from installing anything."""
+
 COMMANDS = list({command.text: command for command in documented()}.values())
 
 PREREQUISITES = {
@@ -108,7 +111,7 @@ def stack() -> Iterator[Stack]:
             "JOB_RETRY_BASE": "0.01",
             "JOB_RETRY_CAP": "0.01",
         }
-        make = ["make", "--file", str(ROOT / "Makefile"), "--old-file", ".venv/stamp", f"BIN={bin_}", "dev"]
+        make = ["make", "--file", str(ROOT / "Makefile"), *INSTALLED, f"BIN={bin_}", "dev"]
         with started(make, folder=folder, environment=environment) as dev:
             try:
                 dev.says("Ctrl-C stops everything")
@@ -164,7 +167,7 @@ def test_it_runs(command: Command, stack: Stack, tmp_path: Path) -> None:
                 process.says(form.says)
                 assert process.end() == 0, process.output
         case Recipe():
-            make = ["make", "--file", str(ROOT / "Makefile"), "--old-file", ".venv/stamp", "--dry-run"]
+            make = ["make", "--file", str(ROOT / "Makefile"), *INSTALLED, "--dry-run"]
             done = subprocess.run([*make, *_words(command.text)[1:]], capture_output=True, text=True, cwd=ROOT, check=False)
             assert done.returncode == 0, done.stderr
         case Parsed():

@@ -34,8 +34,16 @@ class ByHand:
     async def succeed(self, claim: Claim, result: str | None = None) -> None:
         await self.ledger.write([Succeeded(claim, 0.1, result)])
 
-    async def fail(self, claim: Claim, *, delay: float = 60.0, final: bool = False, error: str = "it failed") -> None:
-        await self.ledger.write([Failed(claim, 0.1, "error", "ValueError", error, "trace", delay, final)])
+    async def fail(
+        self,
+        claim: Claim,
+        *,
+        delay: float = 60.0,
+        final: bool = False,
+        error: str = "it failed",
+        error_class: str = "ValueError",
+    ) -> None:
+        await self.ledger.write([Failed(claim, 0.1, "error", error_class, error, "trace", delay, final)])
 
     async def snooze(self, claim: Claim, delay: float = 60.0) -> None:
         await self.ledger.write([Snoozed(claim, 0.1, delay)])

@@ -6,6 +6,7 @@ import pytest
 
 from carafe import Client, InvalidOption, JobFilter, JobNotFound, State
 from carafe.jobs.identifiers import uuid7
+from carafe.readmodel.model import ReadModel
 from tests.jobs.by_hand import ByHand
 from tests.jobs.kinds import Add, Fail, Greet
 
@@ -125,3 +126,40 @@ async def test_queues_are_counted(carafe_client: Client, worker: ByHand) -> None
     assert queue.oldest_wait
     assert queue.oldest_wait > 0
     assert queue.paused_at is None
+
+
+CLASSES = (
+    "httpx.ConnectError",
+    "ConnectError",
+    "other.httpx.ConnectError",
+    "httpx.MyConnectError",
+    "a.Connect_rror",
+    "b.Connect%",
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("ConnectError", {"httpx.ConnectError", "ConnectError", "other.httpx.ConnectError"}),
+        ("httpx.ConnectError", {"httpx.ConnectError", "other.httpx.ConnectError"}),
+        ("MyConnectError", {"httpx.MyConnectError"}),
+        ("Connect_rror", {"a.Connect_rror"}),
+        ("Connect%", {"b.Connect%"}),
+        ("connecterror", set()),
+        ("Error", set()),
+    ],
+)
+@pytest.mark.parametrize("state", [State.DEAD, State.RETRYING, None], ids=str)
+async def test_an_errors_class_may_be_given_without_its_module(
+    carafe_client: Client, worker: ByHand, given: str, meant: set[str], state: State | None
+) -> None:
+    jobs = await carafe_client.enqueue_many([Greet(name=name) for name in CLASSES])
+    for claim, name in zip(await worker.claim(*(job.id for job in jobs)), CLASSES, strict=True):
+        await worker.fail(claim, final=state is State.DEAD, error_class=name)
+    wanted = JobFilter(error_class=given, states=frozenset() if state is None else frozenset({state}))
+
+    found = (await carafe_client.find(wanted)).jobs
+
+    assert {job.error_class for job in found} == meant
+    assert (await ReadModel(carafe_client.database).matching(wanted)).number == len(meant) == len(found)

@@ -21,11 +21,13 @@ from carafe.readmodel.model import ReadModel
 from carafe.store.bounded_scan import LARGEST
 from carafe.store.cursors import Position
 from carafe.store.database import Database
+from carafe.store.error_classes import MOST, whole_class
 from carafe.store.filters import JobFilter
 from carafe.store.keyset import Query, walk_of
 from carafe.store.statement import Statement
 from carafe.store.statements import (
     BEFORE_IT,
+    DEAD_ERROR_CLASSES,
     DEAD_SAMPLED,
     ENDED_IN_STATISTICS,
     FACTS,
@@ -73,6 +75,8 @@ FILTERS = [
     [("state", "dead"), ("error_class", "None")],
     [("error_class", "KeyError")],
     [("error_class", "None")],
+    [("state", "dead"), ("error_class", "KeyError"), ("resolved", "false")],
+    [("state", "dead"), ("error_class", "KeyError"), ("since", "{day}")],
     [("state", "retrying"), ("error_class", "ConnectTimeout")],
     [("state", "dead"), ("fingerprint", "none")],
     [("state", "dead"), ("kind", "none"), ("fingerprint", "none")],
@@ -256,6 +260,7 @@ STATEMENTS = {name: found for name, found in vars(statements).items() if isinsta
     "LIVE_COUNTS": LIVE_COUNTS,
     "ENDED_IN_STATISTICS": ENDED_IN_STATISTICS,
     "DEAD_SAMPLED": DEAD_SAMPLED,
+    "DEAD_ERROR_CLASSES": DEAD_ERROR_CLASSES,
     "LAST_ERRORS": LAST_ERRORS,
     "FACTS": FACTS,
     "GET": GET,
@@ -268,6 +273,7 @@ RARELY: dict[str, dict[str, Any]] = {
     "KEY_HOLDER": {"key": "none"},
     "OLDEST_WAIT": {"limit": 10_000},
     "DEAD_SAMPLED": {},
+    "DEAD_ERROR_CLASSES": {"most": MOST},
     "ENDED_IN_STATISTICS": {
         "kind": "kind.000",
         "since": datetime(2020, 1, 1, tzinfo=UTC),
@@ -337,7 +343,7 @@ async def test_the_newest_of_a_kind_are_found_behind_a_flood_of_others(
         )
         await connection.execute(FLOOD)
         wanted = JobFilter.from_query([(name, value.format(fingerprint=fingerprint)) for name, value in pairs])
-        walk = walk_of(wanted, "ended", {})
+        walk = walk_of(wanted, "ended", {}, whole_class=await whole_class(connection, wanted, "ended"))
         assert walk is not None
         found = await connection.fetch(*_sent(walk.rows(None, None, 51)))
         assert len(found) == 51
@@ -349,6 +355,39 @@ async def test_the_newest_of_a_kind_are_found_behind_a_flood_of_others(
         for query in (walk.rows(None, None, 51), walk.rows(half, None, 51), walk.boundary(half, 30), walk.number(100)):
             read = sum(scan.rows for scan in scans(await explained(connection, query.text, tuple(query.values))))
             assert read < FEW, query.text
+        await transaction.rollback()
+    await database.close()
+
+
+WORST = (
+    "select",
+    "delete from pg_statistic where starelid::regclass::text like 'carafe.jobs_dead%'",
+    *(
+        f"update pg_class set reltuples = {rows}, relpages = {pages} where relname like 'jobs_dead%'"
+        for rows, pages in ((-1, 0), (0, 0), (1e9, 1))
+    ),
+)
+"""Statements that leave the planner with statistics as they are, none, or wrong ones, one after the other."""
+
+
+async def test_a_class_without_its_module_is_found_by_the_index_on_whole_names(populated_url: str) -> None:
+    database = Database(populated_url, pool_size=1)
+    async with database.connection() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute(FLOOD.replace("'Flood' end, case", "'some.module.Rare' end, case").replace("20000", "60"))
+        await connection.execute(FLOOD)
+        wanted = JobFilter.from_query([("state", "dead"), ("error_class", "Rare")])
+        walk = walk_of(wanted, "ended", {}, whole_class=await whole_class(connection, wanted, "ended"))
+        assert walk is not None
+        assert walk.direct
+        assert len(await connection.fetch(*_sent(walk.rows(None, None, 51)))) == 51
+        classes = (DEAD_ERROR_CLASSES.numbered, *DEAD_ERROR_CLASSES.arguments({"most": MOST}))
+        for statistics in WORST:
+            await connection.execute(statistics)
+            for query, *values in (_sent(walk.rows(None, None, 51)), _sent(walk.number(100)), classes):
+                read = sum(scan.rows for scan in scans(await explained(connection, query, tuple(values))))
+                assert read < FEW, (statistics, query)
         await transaction.rollback()
     await database.close()
 

@@ -1,0 +1,90 @@
+"""The servers of `carafe dev`: embedded ones for the URLs that are not set, with everything else or alone
+(`carafe dev --servers`).
+
+Guarantees: while they run, other commands on the same DATA_DIR find them. Their ports and passwords stay the same from one
+start to the next.
+Must never: run in production.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from carafe import __version__
+from carafe.dev.stopping import Stopping
+from carafe.settings.local_servers import Announcement, Servers, with_urls
+from carafe.settings.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    pass
+
+
+def require_development(settings: Settings) -> None:
+    """Raises SettingsError in production."""
+    if settings.environment == "production":
+        raise SettingsError(["ENVIRONMENT: `carafe dev` is for development; production runs `carafe serve` and workers"])
+
+
+@contextlib.contextmanager
+def servers_where_unset(settings: Settings, *, meanwhile: Callable[[], None] = lambda: None) -> Iterator[Settings]:
+    """Yields the settings with both server URLs set. If a URL was missing, an embedded server runs during the block.
+    `meanwhile` is called while the servers start.
+
+    Raises EmbeddedServerError when a server cannot be started.
+    """
+    missing = [name for name in ("database_url", "redis_url") if getattr(settings, name) is None]
+    if not missing:
+        yield settings
+        return
+    from carafe.dev.embedded import EmbeddedPostgres, EmbeddedValkey
+
+    servers: dict[str, EmbeddedPostgres | EmbeddedValkey] = {}
+    if "database_url" in missing:
+        servers["database_url"] = EmbeddedPostgres(settings.data_dir / "postgres")
+    if "redis_url" in missing:
+        servers["redis_url"] = EmbeddedValkey(settings.data_dir / "valkey")
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(2) as threads:
+        # Started at the same time; Valkey, the last one here, stops first.
+        starts = [threads.submit(server.start) for server in servers.values()]
+        for server in servers.values():
+            stack.callback(server.stop)
+        meanwhile()
+        for start in starts:
+            start.result()
+        settings = with_urls(settings, **{name: server.url for name, server in servers.items()})
+        assert settings.database_url is not None
+        assert settings.redis_url is not None
+        announcement = Announcement(
+            settings.data_dir,
+            Servers(settings.database_url.get_secret_value(), settings.redis_url.get_secret_value()),
+        )
+        stack.callback(announcement.withdraw)
+        yield settings
+
+
+def run_servers(settings: Settings) -> int:
+    """Runs the embedded servers alone until Ctrl-C or SIGTERM, and prints their URLs with their passwords. Returns the exit
+    code.
+
+    Raises SettingsError in production and when both URLs are set, and EmbeddedServerError when a server cannot be started.
+    """
+    require_development(settings)
+    if settings.database_url is not None and settings.redis_url is not None:
+        raise SettingsError(["DATABASE_URL and REDIS_URL are set: there is no server to start; leave one unset"])
+    from carafe.telemetry.logging import configure_logging
+
+    configure_logging(settings)
+    with Stopping() as stopping, servers_where_unset(settings) as served:
+        assert served.database_url is not None
+        assert served.redis_url is not None
+        lines = [
+            f"DATABASE_URL={served.database_url.get_secret_value()}",
+            f"REDIS_URL={served.redis_url.get_secret_value()}",
+        ]
+        listed = "\n".join(f"    {line}" for line in lines)
+        print(f"\n  carafe {__version__}, servers for development\n\n{listed}\n", flush=True)  # noqa: T201
+        print("  `carafe` finds them here without these URLs. Ctrl-C stops them.\n", flush=True)  # noqa: T201
+        if not stopping.asked():
+            stopping.wait()
+    return 0

@@ -1,0 +1,58 @@
+"""The files whose change makes `carafe dev --reload` start the application again.
+
+These are sources and templates in the folders of the current folder, in the packages that the settings name, wherever they
+are, and in the current folder itself, where `env.local` counts too. Left out are folders whose name begins with a dot,
+virtual environments, `node_modules` and tests.
+"""
+
+import importlib.util
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from carafe.settings.settings import ENV_FILE, Settings
+
+SUFFIXES = frozenset({".py", ".sql", ".html", ".jinja", ".jinja2", ".j2"})
+"""How the names of sources and templates end. Data files are not among them: an application may write them as it runs."""
+
+
+class Sources:
+    """The files that count for an application. Imports nothing, but finds the packages of the settings."""
+
+    def __init__(self, settings: Settings, here: Path) -> None:
+        """`here` is the current folder, without links in its path."""
+        self.here = here
+        found = {path for path in here.iterdir() if path.is_dir() and not _left_out(path)}
+        found.update(_packages(_named(settings)))
+        self.folders = sorted(path for path in found if not any(path.is_relative_to(other) for other in found - {path}))
+        """The folders to watch with everything in them."""
+
+    def count(self, path: Path) -> bool:
+        """Whether a change of this file counts."""
+        if path.parent == self.here:
+            return path.suffix in SUFFIXES or path.name == ENV_FILE
+        below = next((path.relative_to(folder) for folder in self.folders if path.is_relative_to(folder)), None)
+        return below is not None and path.suffix in SUFFIXES and not any(map(_hidden, below.parts))
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name in ("__pycache__", "node_modules")
+
+
+def _left_out(folder: Path) -> bool:
+    return _hidden(folder.name) or folder.name == "tests" or (folder / "pyvenv.cfg").exists()
+
+
+def _named(settings: Settings) -> Iterator[str]:
+    yield from (*settings.job_modules, *settings.handler_modules, *settings.migrations)
+    yield from (settings.web_application, settings.worker_application)
+
+
+def _packages(names: Iterable[str]) -> Iterator[Path]:
+    for name in {name.partition(":")[0].partition(".")[0] for name in names}:
+        try:
+            spec = importlib.util.find_spec(name)
+        except (ImportError, ValueError):
+            continue  # the start says what is wrong with it
+        for location in spec.submodule_search_locations or () if spec else ():
+            if "site-packages" not in Path(location).parts:  # nobody edits what is installed
+                yield Path(location).resolve()

@@ -1,0 +1,47 @@
+"""Ends the servers of test runs that were killed, and deletes their data.
+
+Guarantees: ends only servers that this installation started for tests: by the same program, under the same account, with
+exactly the options of such a server. Their owner must have ended: while it lives, it holds the lock of the data folder.
+Must never: end the servers of `carafe dev`, which the next one on their folder takes over.
+"""
+
+import shutil
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import psutil
+
+from carafe.dev.embedded import EmbeddedPostgres, EmbeddedServerError, EmbeddedValkey
+
+FOLDER = "carafe-tests-"
+"""How the name of the temporary folder of a test run's servers begins."""
+
+
+def end_abandoned() -> None:
+    """Ends all of them. Takes some hundredths of a second where there are none."""
+    folders = {server.data_dir.parent for server in _servers() if server.end_abandoned()}
+    for folder in folders:
+        if folder.name.startswith(FOLDER):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _servers() -> Iterator[EmbeddedPostgres | EmbeddedValkey]:
+    """The servers for tests of this installation that run on this machine, of any owner."""
+    for process in psutil.process_iter(["cmdline"]):
+        command = process.info["cmdline"] or []
+        try:
+            server = _of(command)
+            if server is not None and server.runs_as(command):
+                yield server
+        except EmbeddedServerError:
+            continue  # the wheel is not installed here: it is another installation's
+
+
+def _of(command: list[str]) -> EmbeddedPostgres | EmbeddedValkey | None:
+    for option, value in pairwise(command):
+        if option == "-D":
+            return EmbeddedPostgres(Path(value).parent, durable=False)
+        if option == "--dir":
+            return EmbeddedValkey(Path(value), persist=False)
+    return None
