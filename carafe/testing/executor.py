@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from carafe import Client
 from carafe.engine.children import Children
 from carafe.engine.claim import Claim
 from carafe.engine.completions import Completed, End, Failed, Released
@@ -110,6 +111,11 @@ class Executor:
             await runner.stop()
             await asyncio.to_thread(children.close)
             job_log.flush()
+
+
+def executor_of(client: Client) -> Executor:
+    """An executor for the jobs of this client."""
+    return Executor(client.database, result_limit=client.limits.result_bytes)
 
 
 def _default(setting: str) -> float:

@@ -12,14 +12,14 @@ from typing import Any, overload
 from uuid import UUID
 
 from carafe import Client, Job, JobRecord, State, SyncClient
+from carafe.client.driving import in_thread
 from carafe.jobs.actions import ACTIONS
 from carafe.steward.promoter import Promoter
 from carafe.store.actions import act
 from carafe.store.statement import with_columns
-from carafe.testing.databases import in_thread
 from carafe.testing.enqueued import EnqueuedJob, check, expected, read
-from carafe.testing.executor import Executor, attempt_all
-from carafe.testing.queues import InlineQueue, ManualQueue
+from carafe.testing.executor import attempt_all, executor_of
+from carafe.testing.queues import BlockingInlineQueue, InlineQueue, ManualQueue, asynchronous
 from carafe.texts import shown
 
 MAX_ATTEMPTS = 10_000
@@ -105,17 +105,21 @@ class SyncManual(_Assertions):
 
     def __init__(self, client: SyncClient, since: datetime) -> None:
         super().__init__(client._client, since)
-        self._portal = client._portal
 
     def drain(self, *, with_retries: bool = False, with_scheduled: bool = False) -> list[JobRecord]:
         """See `Manual.drain`."""
-        return self._portal.call(partial(_drain, self._client, with_retries=with_retries, with_scheduled=with_scheduled))
+
+        async def work() -> list[JobRecord]:
+            async with asynchronous(self._client) as client:
+                return await _drain(client, with_retries=with_retries, with_scheduled=with_scheduled)
+
+        return in_thread(work)
 
 
 @asynccontextmanager
 async def _inline(client: Client) -> AsyncIterator[None]:
     original = client.queue
-    client.queue = InlineQueue(original, _executor(client))
+    client.queue = InlineQueue(original, executor_of(client))
     try:
         yield
     finally:
@@ -126,7 +130,7 @@ async def _inline(client: Client) -> AsyncIterator[None]:
 def _inline_sync(client: SyncClient) -> Iterator[None]:
     inner = client._client
     original = inner.queue
-    inner.queue = InlineQueue(original, _executor(inner))
+    inner.queue = BlockingInlineQueue(original, inner)
     try:
         yield
     finally:
@@ -154,12 +158,8 @@ def _manual_sync(client: SyncClient) -> Iterator[SyncManual]:
         inner.queue = original
 
 
-def _executor(client: Client) -> Executor:
-    return Executor(client.database, result_limit=client.limits.result_bytes)
-
-
 async def _drain(client: Client, *, with_retries: bool, with_scheduled: bool) -> list[JobRecord]:
-    executor = _executor(client)
+    executor = executor_of(client)
     promoter = Promoter(client.database, ManualQueue(client.queue))
     early = [state for state, wanted in ((State.RETRYING, with_retries), (State.SCHEDULED, with_scheduled)) if wanted]
     ran: dict[UUID, None] = {}
