@@ -377,7 +377,8 @@ def as_asyncpg(error: psycopg.Error) -> Exception:
 
 
 def _of_server(sqlstate: str, message: str, constraint: str | None) -> Exception:
-    return cast(Exception, asyncpg.PostgresError.new({"C": sqlstate, "M": message, "n": constraint}))
+    made: Any = asyncpg.PostgresError
+    return cast(Exception, made.new({"C": sqlstate, "M": message, "n": constraint}))
 
 
 def close_copies(connections: Sequence[BlockingConnection]) -> None:

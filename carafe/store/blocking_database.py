@@ -27,7 +27,7 @@ CLOSED_FOR = 0.5
 """Seconds after a connection could not be made in which no other call tries it."""
 
 IDLE = 300.0
-"""Seconds after which a connection that nobody has used is closed instead of used again."""
+"""Seconds after which a connection that nobody has used is closed instead of used again, unless another time is given."""
 
 
 class _Pool:
@@ -46,9 +46,11 @@ class BlockingDatabase(Database):
     """Access to Postgres as this module describes. Threads may share it. Its coroutines never suspend, except those of
     sessions and hooks, which need `asynchronous`."""
 
-    def __init__(self, url: str, *, pool_size: int = 10, name: str = "carafe", **options: Any) -> None:
-        """Opens no connection yet. `options` are those of `Database`. Raises `UrlFault` for a bad URL."""
+    def __init__(self, url: str, *, pool_size: int = 10, name: str = "carafe", idle: float = IDLE, **options: Any) -> None:
+        """Opens no connection yet. A connection that nobody has used for `idle` seconds is not used again; with 0 it is
+        closed at once. `options` are those of `Database`. Raises `UrlFault` for a bad URL."""
         super().__init__(url, pool_size=pool_size, name=name, **options)
+        self._idle = idle
         self._own = {"name": name, **options}
         self._pools: dict[int, _Pool] = {}
         self._limits = threading.local()
@@ -78,7 +80,7 @@ class BlockingDatabase(Database):
                     self._lost(error)
                 raise
             finally:
-                if connection.usable() and generation == pool.generation and not self._closed:
+                if self._idle > 0 and connection.usable() and generation == pool.generation and not self._closed:
                     connection.used_at = time.monotonic()
                     pool.idle.append(connection)
                 else:
@@ -130,7 +132,7 @@ class BlockingDatabase(Database):
                 connection = pool.idle.pop()
             except IndexError:  # another thread was faster
                 break
-            if time.monotonic() - connection.used_at < IDLE and connection.still_there():
+            if time.monotonic() - connection.used_at < self._idle and connection.still_there():
                 return connection
             connection.terminate()
         if pool.fault is not None:

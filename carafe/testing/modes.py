@@ -16,8 +16,7 @@ from carafe.client.driving import in_thread
 from carafe.jobs.actions import ACTIONS
 from carafe.steward.promoter import Promoter
 from carafe.store.actions import act
-from carafe.store.statement import with_columns
-from carafe.testing.enqueued import EnqueuedJob, check, expected, read
+from carafe.testing.enqueued import EnqueuedJob, check, expected, query, read
 from carafe.testing.executor import attempt_all, executor_of
 from carafe.testing.queues import BlockingInlineQueue, InlineQueue, ManualQueue, asynchronous
 from carafe.texts import shown
@@ -84,7 +83,8 @@ class _Assertions:
         """Returns all jobs that were enqueued and committed since the block began, oldest first, whatever their state is by
         now."""
         # In a thread with a connection of its own, so that tests with and without an event loop can call it alike.
-        return [read(row) for row in in_thread(partial(_fetch, self._client.database.url, ENQUEUED, self._since))]
+        since = query("created_at >= $1")
+        return [read(row) for row in in_thread(partial(_fetch, self._client.database.url, since, self._since))]
 
 
 class Manual(_Assertions):
@@ -194,17 +194,6 @@ async def _queued(client: Client) -> list[tuple[UUID, str]]:
     return [(row["id"], row["kind"]) for row in rows]
 
 
-ENQUEUED = with_columns(
-    """
-    select id, kind, state, cast(args as text) as args, version, {options} from carafe.jobs where created_at >= $1
-    union all
-    select id, kind, state, cast(args as text), version, {options} from carafe.jobs_ended where created_at >= $1
-    order by id
-    """,
-    __name__,
-)
-
-
 def _now(client: Client) -> datetime:
     """The time by Postgres's clock, which also sets the jobs' `created_at`."""
     [row] = in_thread(partial(_fetch, client.database.url, "select clock_timestamp() as now"))
@@ -212,11 +201,11 @@ def _now(client: Client) -> datetime:
     return now
 
 
-async def _fetch(url: str, query: str, *values: Any) -> Any:
+async def _fetch(url: str, text: str, *values: Any) -> Any:
     from carafe.postgres_url import connect
 
     connection = await connect(url)
     try:
-        return await connection.fetch(query, *values)
+        return await connection.fetch(text, *values)
     finally:
         await connection.close()

@@ -1,0 +1,87 @@
+"""The client of a Django project. It is made from the project's settings at its first use.
+
+Guarantees: within ``transaction.atomic()`` a job is stored on Django's own connection, in that transaction. Elsewhere it is
+committed when `enqueue` returns, on a connection of the client's own, which is kept as long as Django keeps its own
+(``CONN_MAX_AGE``).
+"""
+
+import threading
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+
+from carafe.client.client import COMMAND_TIMEOUT, LOCK_TIMEOUT
+from carafe.client.sync_client import SyncClient
+from carafe.django.configuration import database_alias, database_url, load
+from carafe.django.transactions import DjangoTransaction, is_open
+from carafe.jobs.definition import Job
+from carafe.jobs.new_job import Limits, NewJob
+from carafe.jobs.records import Enqueued
+from carafe.queue.blocking_queue import BlockingQueue
+from carafe.store.blocking_database import IDLE, BlockingDatabase
+
+R = TypeVar("R")
+
+_making = threading.Lock()
+_clients: dict[str, "DjangoClient"] = {}
+"""The process's clients by the URLs of their databases: in a test run the test database's comes after the project's."""
+
+
+class DjangoClient(SyncClient):
+    """A `SyncClient` whose `enqueue` and `enqueue_many` use the transaction that Django has open, if there is one."""
+
+    def _transaction_of(self, session: Any, connection: Any) -> Any:
+        alias = database_alias()
+        if session is None and connection is None and alias is not None and is_open(alias):
+            return DjangoTransaction(alias)
+        return super()._transaction_of(session, connection)
+
+
+def client() -> DjangoClient:
+    """The client of this process. Raises ``ImproperlyConfigured`` with every fault of the settings."""
+    url = database_url()
+    found = _clients.get(url)
+    if found is None:
+        with _making:
+            found = _clients.get(url) or _clients.setdefault(url, _made(url))
+    return found
+
+
+def _made(url: str) -> DjangoClient:
+    settings = load()
+    if settings.redis_url is None:
+        raise ImproperlyConfigured("CARAFE: REDIS_URL must be in it, or in the environment")
+    alias = database_alias()
+    age: float | None = 0 if alias is None else connections[alias].settings_dict.get("CONN_MAX_AGE", 0)
+    database = BlockingDatabase(
+        url,
+        pool_size=settings.database_pool_size,
+        name="carafe",
+        command_timeout=COMMAND_TIMEOUT,
+        by_index=True,
+        lock_timeout=LOCK_TIMEOUT,
+        idle=IDLE if age is None else min(IDLE, age),
+    )
+    return DjangoClient(
+        database,
+        BlockingQueue(settings.redis_url.get_secret_value(), timeout=settings.redis_timeout),
+        limits=Limits.of(settings),
+        max_replicas=settings.worker_max_replicas,
+    )
+
+
+def enqueue(job: Job[R], **options: Any) -> Enqueued[R]:
+    """Store a job, to be run by a worker; see `SyncClient.enqueue` for the options.
+
+    Within ``transaction.atomic()`` the job is part of that transaction, and the workers are notified after its commit. After
+    a rollback there is neither. Elsewhere the job is committed when this returns.
+    """
+    return client().enqueue(job, **options)
+
+
+def enqueue_many(jobs: Iterable[Job | NewJob], **options: Any) -> list[Enqueued]:
+    """Store thousands of jobs in one statement, all or none; see `SyncClient.enqueue_many`, and `enqueue` for
+    transactions."""
+    return client().enqueue_many(jobs, **options)
