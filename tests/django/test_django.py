@@ -10,15 +10,14 @@ import psycopg
 import pytest
 
 from carafe import State, SyncClient
-from carafe.testing.databases import Databases
-from tests.django.project import Project
+from tests.django.project import DjangoProject, project_on
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.process
 
 
 @pytest.fixture(scope="module")
-def empty_database(carafe_databases: Databases, carafe_postgres: str) -> Iterator[str]:
+def empty_database(carafe_postgres: str) -> Iterator[str]:
     """A database in which nothing was migrated."""
     name = "carafe_django"
     with psycopg.connect(carafe_postgres, autocommit=True) as connection:
@@ -30,21 +29,21 @@ def empty_database(carafe_databases: Databases, carafe_postgres: str) -> Iterato
 
 
 @pytest.fixture(scope="module")
-def project(empty_database: str, redis_url: str) -> Project:
+def project(empty_database: str, redis_url: str) -> DjangoProject:
     """The project, migrated by Django's own command."""
-    project = Project(empty_database, redis_url)
+    project = project_on(empty_database, redis_url)
     assert "Applied Carafe's migrations" in project.manage("migrate")
     return project
 
 
 @pytest.fixture
-def client(project: Project) -> Iterator[SyncClient]:
+def client(project: DjangoProject) -> Iterator[SyncClient]:
     """Looks at the project's jobs from outside."""
     with SyncClient.connect(database_url=project.database_url, redis_url=project.redis_url) as client:
         yield client
 
 
-def test_djangos_commands_end_and_find_nothing_to_do(project: Project) -> None:
+def test_djangos_commands_end_and_find_nothing_to_do(project: DjangoProject) -> None:
     assert "no issues" in project.manage("check")
     assert "No changes detected" in project.manage("makemigrations", "--check", "--dry-run")
     assert "Applied Carafe's migrations" not in project.manage("migrate")
@@ -52,11 +51,11 @@ def test_djangos_commands_end_and_find_nothing_to_do(project: Project) -> None:
     assert "--worker" in project.manage("carafe", "serve", "--help")
 
 
-def test_every_fault_of_the_settings_is_said_at_once(project: Project, tmp_path: Path) -> None:
+def test_every_fault_of_the_settings_is_said_at_once(project: DjangoProject, tmp_path: Path) -> None:
     (tmp_path / "faulty.py").write_text(
         "from shop.settings import *\nCARAFE = {'JOB_RETRY_BASE': 'x', 'WORKER_CONCURRENCY': -1, 'NO_SUCH': 1}\n"
     )
-    path = f"{project.environment()['PYTHONPATH']}:{tmp_path}"
+    path = f"{project.folder}:{tmp_path}"
     said = project.manage("check", code=1, DJANGO_SETTINGS_MODULE="faulty", PYTHONPATH=path)
 
     for fault in ("JOB_RETRY_BASE: must", "WORKER_CONCURRENCY: must", "unknown setting NO_SUCH"):
@@ -99,7 +98,7 @@ print(json.dumps(seen))
 """
 
 
-def test_an_order_and_its_job_are_one_commit_and_the_hint_follows_it(project: Project, client: SyncClient) -> None:
+def test_an_order_and_its_job_are_one_commit_and_the_hint_follows_it(project: DjangoProject, client: SyncClient) -> None:
     client._client.queue.redis._of.flushdb()
     seen = json.loads(project.script(ATOMIC))
     for job in client.find().jobs:
@@ -121,7 +120,7 @@ def age(request: pytest.FixtureRequest) -> str:
 
 
 async def test_no_handler_is_given_a_connection_that_was_cut(
-    project: Project, client: SyncClient, tmp_path: Path, age: str
+    project: DjangoProject, client: SyncClient, tmp_path: Path, age: str
 ) -> None:
     program = (
         "from carafe.django import enqueue\nfrom shop.jobs import *\n"
@@ -154,7 +153,7 @@ async def test_no_handler_is_given_a_connection_that_was_cut(
 
 
 async def test_handlers_in_threads_processes_and_on_the_loop_know_the_models(
-    project: Project, client: SyncClient, tmp_path: Path
+    project: DjangoProject, client: SyncClient, tmp_path: Path
 ) -> None:
     program = (
         "from carafe.django import enqueue\nfrom shop.jobs import *\nfrom shop.models import Order\n"
@@ -173,5 +172,5 @@ async def test_handlers_in_threads_processes_and_on_the_loop_know_the_models(
     assert project.script("from shop.models import Order; print(Order.objects.last().receipt_sent)").strip() == "True"
 
 
-def test_the_projects_own_tests_run_without_redis(project: Project) -> None:
+def test_the_projects_own_tests_run_without_redis(project: DjangoProject) -> None:
     project.manage("test", REDIS_URL="redis://127.0.0.1:1/0")
