@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 from uuid import UUID
 
-from carafe.client.client import COMMAND_TIMEOUT, LOCK_TIMEOUT, Client, accepted
+from carafe.client.client import Client, accepted
 from carafe.client.driving import finished, in_thread
 from carafe.client.sessions import count_accepted, own_plain_session, push_committed
 from carafe.client.transactions import CallersTransaction, OnConnection, Push, checked
@@ -35,7 +35,7 @@ from carafe.queue.blocking_queue import BlockingQueue
 from carafe.queue.hints import Hint
 from carafe.queue.queue import Queue
 from carafe.store.audit import Actor
-from carafe.store.blocking_database import BlockingDatabase
+from carafe.store.blocking_database import IDLE, BlockingDatabase
 from carafe.store.bulk import BulkActionRecord
 from carafe.store.enqueueing import Batch
 from carafe.store.filters import JobFilter
@@ -56,44 +56,28 @@ class SyncClient:
     """A `Client` for synchronous code. Threads may share it. It connects at first use and need not be closed. Use it as a
     context manager, or `close` it, to close its connections earlier than at the end of the process."""
 
-    def __init__(
-        self,
-        database: BlockingDatabase,
-        queue: BlockingQueue,
-        *,
-        limits: Limits | None = None,
-        max_replicas: int | None = None,
-    ) -> None:
-        """`max_replicas` is the greatest number of workers that the autoscaler starts, or None if it is not known."""
-        self._client = _Driven(database, queue, limits=limits, max_replicas=max_replicas)
+    def __init__(self, client: Client, *, idle: float = IDLE) -> None:
+        """A client with the servers, limits and options of `client`, which is not used itself. A connection that was not
+        used for `idle` seconds is closed instead of used again; with 0, each call connects."""
+        self._client = _Driven(
+            BlockingDatabase(client.database, idle=idle),
+            BlockingQueue(client.queue),
+            limits=client.limits,
+            max_replicas=client.max_replicas,
+        )
         self._closed = False
         self._kept: dict[int, list[tuple[Sequence[Hint], Push, Mapping[str, int]]]] = {}
 
     @classmethod
     def connect(cls, *, database_url: str, redis_url: str, limits: Limits | None = None, pool_size: int = 10) -> Self:
         """A client for these servers. It connects at first use. `pool_size` is the most connections of each process."""
-        database = BlockingDatabase(database_url, pool_size=pool_size, name="carafe client", by_index=True)
-        return cls(database, BlockingQueue(redis_url), limits=limits)
+        return cls(Client.connect(database_url=database_url, redis_url=redis_url, limits=limits, pool_size=pool_size))
 
     @classmethod
     def from_settings(cls, settings: "Settings") -> Self:
         """A client for the servers and limits in the settings. Raises `InvalidOption` unless DATABASE_URL and REDIS_URL are
         set."""
-        if settings.database_url is None or settings.redis_url is None:
-            raise InvalidOption("settings", "DATABASE_URL and REDIS_URL must be set")
-        return cls(
-            BlockingDatabase(
-                settings.database_url.get_secret_value(),
-                pool_size=settings.database_pool_size,
-                name="carafe",
-                command_timeout=COMMAND_TIMEOUT,
-                by_index=True,
-                lock_timeout=LOCK_TIMEOUT,
-            ),
-            BlockingQueue(settings.redis_url.get_secret_value(), timeout=settings.redis_timeout),
-            limits=Limits.of(settings),
-            max_replicas=settings.worker_max_replicas,
-        )
+        return cls(Client.from_settings(settings))
 
     def __enter__(self) -> Self:
         return self

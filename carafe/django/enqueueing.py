@@ -12,15 +12,14 @@ from typing import Any, TypeVar
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
-from carafe.client.client import COMMAND_TIMEOUT, LOCK_TIMEOUT
+from carafe.client.client import Client
 from carafe.client.sync_client import SyncClient
 from carafe.django.configuration import database_alias, database_url, load
 from carafe.django.transactions import DjangoTransaction, is_open
 from carafe.jobs.definition import Job
-from carafe.jobs.new_job import Limits, NewJob
+from carafe.jobs.new_job import NewJob
 from carafe.jobs.records import Enqueued
-from carafe.queue.blocking_queue import BlockingQueue
-from carafe.store.blocking_database import IDLE, BlockingDatabase
+from carafe.store.blocking_database import IDLE
 
 R = TypeVar("R")
 
@@ -45,31 +44,17 @@ def client() -> DjangoClient:
     found = _clients.get(url)
     if found is None:
         with _making:
-            found = _clients.get(url) or _clients.setdefault(url, _made(url))
+            found = _clients.get(url) or _clients.setdefault(url, _made())
     return found
 
 
-def _made(url: str) -> DjangoClient:
+def _made() -> DjangoClient:
     settings = load()
     if settings.redis_url is None:
         raise ImproperlyConfigured("CARAFE: REDIS_URL must be in it, or in the environment")
     alias = database_alias()
     age: float | None = 0 if alias is None else connections[alias].settings_dict.get("CONN_MAX_AGE", 0)
-    database = BlockingDatabase(
-        url,
-        pool_size=settings.database_pool_size,
-        name="carafe",
-        command_timeout=COMMAND_TIMEOUT,
-        by_index=True,
-        lock_timeout=LOCK_TIMEOUT,
-        idle=IDLE if age is None else min(IDLE, age),
-    )
-    return DjangoClient(
-        database,
-        BlockingQueue(settings.redis_url.get_secret_value(), timeout=settings.redis_timeout),
-        limits=Limits.of(settings),
-        max_replicas=settings.worker_max_replicas,
-    )
+    return DjangoClient(Client.from_settings(settings), idle=IDLE if age is None else min(IDLE, age))
 
 
 def enqueue(job: Job[R], **options: Any) -> Enqueued[R]:

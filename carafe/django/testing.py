@@ -17,6 +17,8 @@ from carafe.jobs.definition import Job
 from carafe.jobs.records import as_uuid
 from carafe.testing.enqueued import EnqueuedJob, check, expected, query, read
 
+__all__ = ["EnqueuedJobs", "enqueued"]
+
 
 class EnqueuedJobs:
     """The jobs that were enqueued since a block of `enqueued` began, by this thread or committed by others."""

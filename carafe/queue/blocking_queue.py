@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 class BlockingQueue(Queue):
     """Access to the queue as this module describes."""
 
-    _blocking: "Blocking | None" = None
+    def __init__(self, like: Queue) -> None:
+        """Access to the Redis of `like`, with its options; `like` itself is not used."""
+        super().__init__(like._url, timeout=like._timeout, name=like._name)
+        self._blocking: Blocking | None = None
 
     @property
     def redis(self) -> Any:

@@ -46,12 +46,11 @@ class BlockingDatabase(Database):
     """Access to Postgres as this module describes. Threads may share it. Its coroutines never suspend, except those of
     sessions and hooks, which need `asynchronous`."""
 
-    def __init__(self, url: str, *, pool_size: int = 10, name: str = "carafe", idle: float = IDLE, **options: Any) -> None:
-        """Opens no connection yet. A connection that nobody has used for `idle` seconds is not used again; with 0 it is
-        closed at once. `options` are those of `Database`. Raises `UrlFault` for a bad URL."""
-        super().__init__(url, pool_size=pool_size, name=name, **options)
+    def __init__(self, like: Database, *, idle: float = IDLE) -> None:
+        """Access to the Postgres of `like`, with its options; `like` itself is not used. Opens no connection yet. A
+        connection that nobody has used for `idle` seconds is not used again; with 0 it is closed at once."""
+        super().__init__(like.url, **like.made_with)
         self._idle = idle
-        self._own = {"name": name, **options}
         self._pools: dict[int, _Pool] = {}
         self._limits = threading.local()
         self._finalizer = weakref.finalize(self, _close_idle, self._pools)
@@ -59,7 +58,7 @@ class BlockingDatabase(Database):
 
     def asynchronous(self) -> Database:
         """Access to the same Postgres for an event loop, which needs sessions or runs hooks. Close it on that loop."""
-        return Database(self.url, pool_size=2, **self._own)
+        return Database(self.url, **{**self.made_with, "pool_size": 2})
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:

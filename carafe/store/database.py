@@ -239,6 +239,17 @@ class Database:
           Postgres itself reports that a lock was in the way and that nothing was done.
         """
         self.url = url
+        self.made_with: Mapping[str, Any] = {
+            "pool_size": pool_size,
+            "name": name,
+            "command_timeout": command_timeout,
+            "server_settings": server_settings,
+            "read_only": read_only,
+            "any_timestamp": any_timestamp,
+            "by_index": by_index,
+            "lock_timeout": lock_timeout,
+        }
+        """The options of this object, for another that is to be like it."""
         self.read_only = read_only
         self._connect_timeout = read(url).connect_timeout
         self._pool_size = pool_size

@@ -8,12 +8,13 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from carafe import OutcomeUnknown, SyncClient, Unavailable
+from carafe import Client, OutcomeUnknown, SyncClient, Unavailable
 from carafe.errors import Busy
 from carafe.postgres_away import words
-from carafe.queue.blocking_queue import BlockingQueue
+from carafe.queue.queue import Queue
 from carafe.settings.settings import Settings
 from carafe.store.blocking_database import BlockingDatabase
+from carafe.store.database import Database
 from carafe.telemetry import metrics
 from tests.jobs.kinds import Greet
 from tests.proxy import Proxy, proxy_to
@@ -128,8 +129,8 @@ async def test_connections_that_the_server_has_ended_are_given_to_nobody(
 
 
 async def test_a_server_that_falls_silent_costs_a_caller_its_timeout(postgres: Proxy, carafe_redis_url: str) -> None:
-    database = BlockingDatabase(postgres.url, command_timeout=0.2, by_index=True)
-    with SyncClient(database, BlockingQueue(carafe_redis_url)) as client:
+    patient = Client(Database(postgres.url, command_timeout=0.2, by_index=True), Queue(carafe_redis_url))
+    with SyncClient(patient) as client:
         await apart(client.enqueue, Greet(name="before"))
         postgres.fall_silent()
         with pytest.raises(OutcomeUnknown, match="the database has not answered in time"):
@@ -141,7 +142,7 @@ async def test_a_server_that_falls_silent_costs_a_caller_its_timeout(postgres: P
 def test_an_enqueue_behind_a_lock_is_told_so_and_its_outcome_is_known(
     carafe_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("carafe.client.sync_client.LOCK_TIMEOUT", 0.1)
+    monkeypatch.setattr("carafe.client.client.LOCK_TIMEOUT", 0.1)
     given = {"database_url": carafe_database_url, "redis_url": "redis://127.0.0.1:1/0"}
     with SyncClient.from_settings(Settings.model_validate(given)) as client, psycopg.connect(carafe_database_url) as other:
         other.execute("lock table carafe.jobs in access exclusive mode")
@@ -153,7 +154,7 @@ def test_an_enqueue_behind_a_lock_is_told_so_and_its_outcome_is_known(
 
 
 async def test_a_statement_that_takes_too_long_is_cancelled_and_its_connection_goes_on(carafe_database_url: str) -> None:
-    database = BlockingDatabase(carafe_database_url)
+    database = BlockingDatabase(Database(carafe_database_url))
     async with database.connection() as connection:
         with pytest.raises(TimeoutError):
             await connection.fetch("select pg_sleep(60)", timeout=0.05)

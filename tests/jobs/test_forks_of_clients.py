@@ -100,7 +100,7 @@ def test_a_child_closes_its_copies_of_the_parents_connections(carafe_sync_client
 
 
 def test_a_fork_while_another_thread_uses_the_client(carafe_sync_client: SyncClient) -> None:
-    client = SyncClient(carafe_sync_client._client.database, carafe_sync_client._client.queue)  # type: ignore[arg-type]
+    client = carafe_sync_client
     pool = client._client.database._pool_here()  # type: ignore[attr-defined]
     while pool.room.acquire(blocking=False):  # as if threads of the parent had all connections
         pass

@@ -1,4 +1,4 @@
-"""Flask: an order and its job are one commit of ``db.session``, also behind servers that load the application and then fork."""
+"""Flask: an order and its job are one commit of ``db.session``, behind servers that fork with the application too."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
