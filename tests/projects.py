@@ -44,7 +44,7 @@ class Project:
 
     def script(self, text: str, **more: str) -> str:
         """What a program prints that runs within the project."""
-        return self.run(sys.executable, "-c", text, **more)
+        return self.run(sys.executable, "-c", text, code=0, **more)
 
     @contextmanager
     def running(self, *command: str, output: Path, **more: str) -> Iterator["subprocess.Popen[bytes]"]:

@@ -11,9 +11,11 @@ from carafe.store.statement import Row, Statement
 
 
 def is_open(alias: str) -> bool:
-    """Whether this thread is within ``atomic()`` of this database, or manages its transactions by hand."""
+    """Whether this thread is within ``atomic()`` of this database, or manages its transactions by hand. Does not connect."""
     connection = connections[alias]
-    return bool(connection.in_atomic_block or not connection.get_autocommit())
+    if connection.connection is None:
+        return not connection.settings_dict["AUTOCOMMIT"]
+    return bool(connection.in_atomic_block or not connection.autocommit)
 
 
 class DjangoTransaction(CallersTransaction):

@@ -212,6 +212,8 @@ def _forked() -> None:
     for database in list(_databases):
         for pool in database._pools.values():
             close_copies(list(pool.all))
+            # What is forked from here has other files under these numbers.
+            pool.all.clear()
 
 
 if hasattr(os, "register_at_fork"):

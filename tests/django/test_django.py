@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from carafe import State, SyncClient
+from carafe.testing.servers import wipe
 from tests.django.project import DjangoProject, project_on
 from tests.waiting import eventually
 
@@ -99,7 +100,7 @@ print(json.dumps(seen))
 
 
 def test_an_order_and_its_job_are_one_commit_and_the_hint_follows_it(project: DjangoProject, client: SyncClient) -> None:
-    client._client.queue.redis._of.flushdb()
+    wipe(project.redis_url)
     seen = json.loads(project.script(ATOMIC))
     for job in client.find().jobs:
         client.cancel(job.id)

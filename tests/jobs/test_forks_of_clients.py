@@ -99,6 +99,19 @@ def test_a_child_closes_its_copies_of_the_parents_connections(carafe_sync_client
     assert in_child(closed) == 0
 
 
+def test_a_grandchild_keeps_the_files_that_now_have_the_numbers_of_closed_connections(
+    carafe_sync_client: SyncClient, tmp_path: Path
+) -> None:
+    client = carafe_sync_client
+    client.enqueue(Greet(name="before"))
+
+    def child() -> None:
+        files = [os.open(tmp_path / str(number), os.O_CREAT) for number in range(20)]
+        assert in_child(lambda: [os.fstat(file) for file in files]) == 0
+
+    assert in_child(child) == 0
+
+
 def test_a_fork_while_another_thread_uses_the_client(carafe_sync_client: SyncClient) -> None:
     client = carafe_sync_client
     pool = client._client.database._pool_here()  # type: ignore[attr-defined]

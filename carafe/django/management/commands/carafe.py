@@ -19,7 +19,7 @@ class Command(BaseCommand):
     """Passes its arguments on to the command `carafe`."""
 
     help = "Runs the command `carafe` with the settings of this project."
-    requires_system_checks: Sequence[str] = ()
+    requires_system_checks = ()
 
     def run_from_argv(self, argv: list[str]) -> None:
         """Run ``manage.py carafe …`` and exit with its code. No option is Django's, not even ``--help``."""
