@@ -370,7 +370,7 @@ def as_asyncpg(error: psycopg.Error) -> Exception:
                     return _of_server(sqlstate, text, None)
         return ConnectionError(text)
     if isinstance(error, psycopg.InterfaceError):
-        return asyncpg.InterfaceError(text)
+        return cast(Exception, asyncpg.InterfaceError(text))
     if isinstance(error, psycopg.DataError):
         return ValueError(text)
     return error

@@ -49,6 +49,7 @@ def test_djangos_commands_end_and_find_nothing_to_do(project: DjangoProject) -> 
     assert "No changes detected" in project.manage("makemigrations", "--check", "--dry-run")
     assert "Applied Carafe's migrations" not in project.manage("migrate")
     assert json.loads(project.manage("carafe", "version", "--json"))["version"]
+    assert json.loads(project.manage("carafe", "jobs", "list", "--json")) is not None
     assert "--worker" in project.manage("carafe", "serve", "--help")
 
 
