@@ -25,8 +25,13 @@ ALIAS = "DATABASE_ALIAS"
 PRELUDE = "carafe.django.setup"
 """The module that every process of Carafe imports before any other of JOB_MODULES."""
 
-DEFAULTS: Mapping[str, Any] = {"MIGRATIONS": (), "WORKER_APPLICATION": "carafe.engine.application:app"}
-"""Settings that have other defaults in a Django project: Django migrates the project's own tables."""
+DEFAULTS: Mapping[str, Any] = {
+    "JOB_MODULES": (),
+    "HANDLER_MODULES": (),
+    "MIGRATIONS": (),
+    "WORKER_APPLICATION": "carafe.engine.application:app",
+}
+"""Settings that have other defaults in a Django project. Its own tables are migrated by Django."""
 
 _PARAMETERS = (
     "application_name",
@@ -72,11 +77,9 @@ def faults() -> list[str]:
 def export() -> None:
     """Put the settings into this process's environment, where the command `carafe` and the processes that it starts read
     them. Raises ``ImproperlyConfigured`` with every fault."""
-    load()
-    for name, value in _overrides().items():
+    modules = [name for name in load().job_modules if name != PRELUDE]
+    for name, value in {**_overrides(), "job_modules": [PRELUDE, *modules]}.items():
         os.environ[name.upper()] = _as_text(value)
-    modules = [name.strip() for name in os.environ.get("JOB_MODULES", "").split(",") if name.strip()]
-    os.environ["JOB_MODULES"] = ",".join([PRELUDE, *(name for name in modules if name != PRELUDE)])
 
 
 def database_url() -> str:
@@ -114,7 +117,7 @@ def url_of(alias: str) -> str:
 def _overrides() -> dict[str, Any]:
     """What Django's settings say and the environment does not, by the names of Carafe's fields."""
     given = {**DEFAULTS, **{name: value for name, value in _given().items() if name != ALIAS}}
-    found = {name.lower(): value for name, value in given.items() if name not in os.environ}
+    found = {name.lower(): value for name, value in given.items() if not os.environ.get(name, "").strip()}
     return {**found, "database_url": database_url()}
 
 

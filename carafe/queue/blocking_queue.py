@@ -32,8 +32,8 @@ class BlockingQueue(Queue):
         return _Awaitable(self._blocking)
 
     async def trouble(self, *, within: float) -> str | None:
-        """The reason why hints could not be pushed now, in words, or None if they could. Each reply of Redis may take
-        `within` seconds or the queue's timeout, whichever is less. Never raises."""
+        """The reason why hints could not be pushed now, in words, or None if they could. Not `within` bounds the wait, but
+        the queue's timeout for each reply. Never raises."""
         for last in (False, True):
             try:
                 await self.require()

@@ -233,12 +233,13 @@ def connect(
             continue
         _adapt(driver)
         connection = BlockingConnection(driver, timeout)
+        driver.begin(found.connect_timeout)
         try:
             if _may_write(connection):
                 return connection
             read_only = True
-        except (psycopg.Error, asyncpg.PostgresError, OSError) as error:
-            fault = fault or error
+        except psycopg.Error as error:
+            fault = fault or as_asyncpg(error)
         connection.terminate()
     if read_only:
         raise NotWritable

@@ -164,7 +164,8 @@ class BlockingDatabase(Database):
                 raise
             raise Refused(f"{type(error).__name__}: {error}") from error
         try:
-            connection.keep_set(self._set)
+            if self._set:
+                connection.keep_set(self._set)
         except BaseException:
             connection.terminate()
             raise
