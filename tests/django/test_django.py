@@ -154,8 +154,9 @@ async def test_no_handler_is_given_a_connection_that_was_cut(
         assert (job.state, job.attempt, job.attempts) == (State.SUCCEEDED, 1, ()), (job.error, job.attempts)
 
 
+@pytest.mark.parametrize("command", ["manage.py carafe", "carafe"])
 async def test_handlers_in_threads_processes_and_on_the_loop_know_the_models(
-    project: DjangoProject, client: SyncClient, tmp_path: Path
+    project: DjangoProject, client: SyncClient, tmp_path: Path, command: str
 ) -> None:
     program = (
         "from carafe.django import enqueue\nfrom shop.jobs import *\nfrom shop.models import Order\n"
@@ -163,9 +164,17 @@ async def test_handlers_in_threads_processes_and_on_the_loop_know_the_models(
         "print(*[enqueue(job).id for job in (SendReceipt(order=order), CountOrders(), CountInProcess())])"
     )
     ids = [UUID(word) for word in project.script(program).split()]
-    with project.running(
-        sys.executable, "manage.py", "carafe", "serve", "--worker", output=tmp_path / "worker.txt", LOG_FORMAT="json"
-    ):
+    # The command itself gets from the environment what manage.py would tell it.
+    own = {
+        "DATABASE_URL": project.database_url,
+        "JOB_MODULES": "carafe.django.setup,shop.jobs",
+        "HANDLER_MODULES": "shop.handlers",
+        "MIGRATIONS": "",
+        "WORKER_APPLICATION": "carafe.engine.application:app",
+    }
+    words, more = (("-m", "carafe"), own) if command == "carafe" else (("manage.py", "carafe"), {})
+    worker = (sys.executable, *words, "serve", "--worker")
+    with project.running(*worker, output=tmp_path / "worker.txt", **more):
         await eventually(lambda: all(client.get(job_id).state.ended for job_id in ids), within=60)
 
     sent, counted, apart = (client.get(job_id) for job_id in ids)
