@@ -1,5 +1,5 @@
-"""Reads DATABASE_URL, in all the forms that providers use, and makes all connections to Postgres. Every driver and every
-command uses this module for both.
+"""Reads DATABASE_URL, in all the forms that providers use, and makes connections to Postgres. Every driver and every command
+uses this module to read it. (`carafe.store.blocking_connection` makes the connections of a `SyncClient`.)
 
 Guarantees: a parameter is either understood, or refused in a message that names it and says what to do instead. All faults
 are reported together, before anything connects. A message never repeats a value, since the value may be secret. With several
@@ -409,7 +409,7 @@ async def connect(
     writable: bool = True,
     **options: Any,
 ) -> "asyncpg.Connection[asyncpg.Record]":
-    """A connection to that host in `url` which accepts writes. Every connection of Carafe to Postgres is made here.
+    """A connection to that host in `url` which accepts writes. Every connection for an event loop is made here.
 
     ``pg_stat_activity`` shows `name`. With ``writable=False`` the connection is for reading: a host that accepts writes is
     preferred, but any host that answers will do. Raises `NotWritable` when a host answers but none accepts writes,

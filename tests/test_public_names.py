@@ -14,7 +14,16 @@ import carafe
 
 ROOT = Path(__file__).parent.parent
 
-PUBLIC = {"carafe", "carafe.testing", "carafe.web", "carafe.web.openapi", "carafe.dashboard", "carafe.tracing"}
+PUBLIC = {
+    "carafe",
+    "carafe.testing",
+    "carafe.web",
+    "carafe.web.openapi",
+    "carafe.dashboard",
+    "carafe.tracing",
+    "carafe.django",
+    "carafe.django.testing",
+}
 """Modules that applications import from. A Celery application is `carafe.engine.application:app`, by name."""
 
 SOURCES = sorted(path for folder in ("app", "briefings", "worker") for path in (ROOT / folder).rglob("*.py"))

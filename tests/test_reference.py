@@ -12,7 +12,7 @@ import pytest
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
 
-PUBLIC = ("carafe", "carafe.web", "carafe.dashboard", "carafe.testing")
+PUBLIC = ("carafe", "carafe.web", "carafe.dashboard", "carafe.testing", "carafe.django", "carafe.django.testing")
 """The packages whose names are public (`__all__`)."""
 
 

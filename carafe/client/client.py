@@ -231,25 +231,22 @@ class Client:
         written: Mapping[str, Any] | None = None,
     ) -> list[Enqueued]:
         """Store a batch of jobs. If at least one of them is new, also write the audit rows `written`, if any are given."""
-        self._loop = asyncio.get_running_loop()
-
-        def plan() -> Plan:
-            made = store(batch, scope=scope, idempotency_key=idempotency_key, ttl=self.limits.idempotency_ttl)
-            return made if written is None else audited(made, written)
-
         if session is not None:
-            answers, hints, owner = await _store_in_session(plan(), own_session(session))
+            answers, hints, owner = await _store_in_session(
+                self._plan(batch, scope, idempotency_key, written), self._own_session(session)
+            )
             push_after_commit(owner, hints, self._push_from_commit, accepted(answers))
             return answers
         simple = idempotency_key is None and written is None and not any(batch.unique_keys)
 
         async def once() -> tuple[list[Enqueued], list[Hint]]:
             async with self.database.connection() as connection:
-                return await (_in_one_statement if simple else _in_transaction)(connection, plan())
+                plan = self._plan(batch, scope, idempotency_key, written)
+                return await (_in_one_statement if simple else _in_transaction)(connection, plan)
 
         with _timed(len(batch.ids)):
             try:
-                answers, hints = await retried(once)
+                answers, hints = await retried(once, self.database.pause)
             except Unavailable as error:
                 self.acceptance.refused(error)
                 raise
@@ -257,6 +254,15 @@ class Client:
         count_accepted(Counter(batch.kinds) if simple else accepted(answers))
         await self._afterwards(self.queue.push(hints))
         return answers
+
+    def _plan(self, batch: Batch, scope: str, idempotency_key: str | None, written: Mapping[str, Any] | None) -> Plan:
+        plan = store(batch, scope=scope, idempotency_key=idempotency_key, ttl=self.limits.idempotency_ttl)
+        return plan if written is None else audited(plan, written)
+
+    def _own_session(self, session: Any) -> "AsyncSession | Session":
+        """The caller's session. Notes the event loop on which its hints can be pushed."""
+        self._loop = asyncio.get_running_loop()
+        return own_session(session)
 
     async def _afterwards(self, work: Awaitable[Any]) -> None:
         """Do `work` that remains after a commit. An error in it is only logged, since the steward does the work later: only
@@ -372,7 +378,7 @@ class Client:
         if given is not None and math.isnan(given):
             raise InvalidOption("timeout", f"must be seconds: a number or a timedelta (got {shown(timeout)})")
         pause = 0.02
-        async with asyncio.timeout(given):
+        async with self.database.within(given):
             while True:
                 async with self._connected() as connection:
                     row = await GET.fetchrow(connection, id=wanted)
@@ -380,7 +386,7 @@ class Client:
                     raise JobNotFound(wanted)
                 if State.stored(row["state"]).ended:
                     return await self.get(job_id)
-                await asyncio.sleep(pause)
+                await self.database.pause(pause)
                 pause = min(pause * 1.5, 0.5)
 
     # -- acting
@@ -505,7 +511,7 @@ class Client:
 
     async def _hint_resumed(self, queue: str) -> None:
         try:
-            async with asyncio.timeout(AFTERWARDS), self._connected() as connection:
+            async with self.database.within(AFTERWARDS), self._connected() as connection:
                 rows = await RESUME_HINTS.fetch(connection, queue=queue, limit=RESUMED_AT_ONCE)
         except (Unavailable, TimeoutError, *CONFLICTS) as error:
             log.warning("hints of a resumed queue are late; the steward pushes them", error=type(error).__name__)
@@ -607,7 +613,7 @@ class Client:
 
         changed = await self._in_transaction(change)
         try:
-            async with asyncio.timeout(AFTERWARDS):
+            async with self.database.within(AFTERWARDS):
                 found = next(record for record in await self.queues() if record.name == queue)
                 return replace(found, unchanged=changed["unchanged"])
         except (Unavailable, TimeoutError, StopIteration, *CONFLICTS) as error:
@@ -632,7 +638,7 @@ class Client:
             async with self.database.connection() as connection, committed(connection):
                 return await work(connection)
 
-        return await retried(once)
+        return await retried(once, self.database.pause)
 
 
 def audited(plan: Plan, written: Mapping[str, Any]) -> Plan:

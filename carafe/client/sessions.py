@@ -99,11 +99,15 @@ def _committed(session: "Session") -> None:
     for entry in pending:
         by_push.setdefault(entry.push, []).extend(entry.hints)
     for push, hints in by_push.items():
-        try:
-            push(hints)
-        except Exception:
-            # The jobs are committed, so the caller must not see an error.
-            log.exception("hints not pushed; the steward will push them", count=len(hints))
+        push_committed(push, hints)
+
+
+def push_committed(push: Callable[[Sequence[Hint]], Any], hints: Sequence[Hint]) -> None:
+    """Call `push` with the hints. Their jobs are committed, so the caller never sees an error."""
+    try:
+        push(hints)
+    except Exception:
+        log.exception("hints not pushed; the steward will push them", count=len(hints))
 
 
 def _around(savepoint: "SessionTransaction") -> "SessionTransaction | None":

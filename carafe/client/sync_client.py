@@ -1,37 +1,48 @@
 """The client for code without an event loop: Django, Flask, scripts. It has the same methods as `Client`, with the same
 answers.
 
-Its own connections belong to an event loop in a background thread. With ``session=`` a job is stored through the caller's
-own SQLAlchemy ``Session``, in the caller's thread and transaction, and the hint is pushed after that transaction's commit.
+Guarantees: no thread and no event loop runs for it, so it neither holds up the end of a script nor a forked process. Each
+process has connections of its own: a client may be made and used before a fork (``gunicorn --preload``), and then by parent
+and children alike. With ``session=`` or ``connection=`` a job is stored in the caller's own transaction.
+
+It is a `Client` on blocking connections (`carafe.store.blocking_database`), so one implementation serves both. The
+application's hooks are coroutine functions: an action on a job whose kind has hooks runs on an event loop, in a thread that
+ends with the call.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 from uuid import UUID
 
-from carafe.client.client import Client, accepted, audited, store_in_session
-from carafe.client.sessions import own_plain_session, push_after_commit
-from carafe.jobs.actions import ActionName
+from carafe.client.client import Client, accepted
+from carafe.client.driving import finished, in_thread
+from carafe.client.sessions import count_accepted, own_plain_session, push_committed
+from carafe.client.transactions import CallersTransaction, OnConnection, Push, checked
+from carafe.jobs.actions import Action, ActionName
 from carafe.jobs.definition import Job
+from carafe.jobs.errors import InvalidOption
 from carafe.jobs.new_job import Limits, NewJob
 from carafe.jobs.options import EnqueueOptions
 from carafe.jobs.outcomes import Seconds
 from carafe.jobs.queue_name import QUEUE
 from carafe.jobs.records import Enqueued, JobRecord, Page, QueueRecord
 from carafe.jobs.states import State, StateName
+from carafe.queue.blocking_queue import BlockingQueue
 from carafe.queue.hints import Hint
-from carafe.store.audit import Actor, entry
+from carafe.queue.queue import Queue
+from carafe.store.audit import Actor
+from carafe.store.blocking_database import IDLE, BlockingDatabase
 from carafe.store.bulk import BulkActionRecord
-from carafe.store.enqueueing import Batch, prepare, prepare_one, store
+from carafe.store.enqueueing import Batch
 from carafe.store.filters import JobFilter
-from carafe.tracing import sending
+from carafe.store.statement import Row
+from carafe.store.transitions import hooked
 
 if TYPE_CHECKING:
-    from anyio.from_thread import BlockingPortal
     from sqlalchemy.orm import Session, scoped_session
 
     from carafe.settings.settings import Settings
@@ -42,20 +53,24 @@ T = TypeVar("T")
 
 
 class SyncClient:
-    """A `Client` for synchronous code. Threads may share it. Use it as a context manager, or `close` it."""
+    """A `Client` for synchronous code. Threads may share it. It connects at first use and need not be closed. Use it as a
+    context manager, or `close` it, to close its connections earlier than at the end of the process."""
 
-    def __init__(self, client: Client) -> None:
-        """Takes over `client`, which must not be used elsewhere."""
-        from anyio.from_thread import start_blocking_portal  # slow to import, and workers have no use for it
-
-        self._client = client
-        self._entered: AbstractContextManager[BlockingPortal] = start_blocking_portal("asyncio", name="carafe client")
-        self._portal = self._entered.__enter__()
+    def __init__(self, client: Client, *, idle: float = IDLE) -> None:
+        """A client with the servers, limits and options of `client`, which is not used itself. A connection that was not
+        used for `idle` seconds is closed instead of used again; with 0, each call connects."""
+        self._client = _Driven(
+            BlockingDatabase(client.database, idle=idle),
+            BlockingQueue(client.queue),
+            limits=client.limits,
+            max_replicas=client.max_replicas,
+        )
         self._closed = False
+        self._kept: dict[int, list[tuple[Sequence[Hint], Push, Mapping[str, int]]]] = {}
 
     @classmethod
     def connect(cls, *, database_url: str, redis_url: str, limits: Limits | None = None, pool_size: int = 10) -> Self:
-        """A client for these servers. It connects at first use."""
+        """A client for these servers. It connects at first use. `pool_size` is the most connections of each process."""
         return cls(Client.connect(database_url=database_url, redis_url=redis_url, limits=limits, pool_size=pool_size))
 
     @classmethod
@@ -73,25 +88,24 @@ class SyncClient:
         self.close()
 
     def close(self) -> None:
-        """Close all connections and end the background thread. A closed client cannot be used again; closing it twice does
-        nothing."""
+        """Close all connections of this process. A closed client cannot be used again; closing it twice does nothing."""
         if self._closed:
             return
         self._call(self._client.close)
         self._closed = True
-        self._entered.__exit__(None, None, None)
 
-    def _call(self, function: Callable[..., Awaitable[T]], *values: Any) -> T:
-        """Call a method of the `Client` on its event loop, and return its result."""
+    def _call(self, function: Callable[..., Coroutine[Any, Any, T]], *values: Any) -> T:
+        """Call a method of the `Client`, and return its result."""
         if self._closed:
             raise RuntimeError("this SyncClient is closed: make another one, or call it within its `with` block")
-        return self._portal.call(function, *values)
+        return finished(function(*values))
 
     def enqueue(
         self,
         job: Job[R],
         *,
         session: "Session | scoped_session[Any] | None" = None,
+        connection: Any = None,
         idempotency_key: str | None = None,
         scope: str = "",
         trace: str | None = None,
@@ -99,57 +113,69 @@ class SyncClient:
         by: Actor | None = None,
         **options: Unpack[EnqueueOptions],
     ) -> Enqueued[R]:
-        """See `Client.enqueue`."""
-        new = NewJob(job, **options)
-        limits = self._client.limits
-        with sending(trace) as span:
-            batch = prepare_one(new, limits, idempotency_key=idempotency_key, trace=span.trace, created_by=created_by)
-            written = None if by is None else entry(by, "enqueue", {str(batch.ids[0]): {"kind": batch.kinds[0]}})
-            return span.sent(self._store(batch, session, scope, idempotency_key, written))[0]
+        """See `Client.enqueue`.
+
+        `connection` is a DB-API connection of psycopg or psycopg2, as an alternative to `session`: the job is stored in its
+        transaction, and is accepted when the caller commits that. Within a block of `transaction` the workers are notified
+        after the commit. Elsewhere nobody learns of the commit, and the steward notifies them within seconds. Errors on a
+        caller's session or connection are those of its driver.
+        """
+        given: Any = {"idempotency_key": idempotency_key, "scope": scope, "trace": trace, "created_by": created_by, "by": by}
+        where = self._transaction_of(session, connection)
+        answer: Enqueued[R] = self._call(partial(self._client.enqueue, job, session=where, **given, **options))
+        return answer
 
     def enqueue_many(
         self,
         jobs: Iterable[Job | NewJob],
         *,
         session: "Session | scoped_session[Any] | None" = None,
+        connection: Any = None,
         idempotency_key: str | None = None,
         scope: str = "",
         trace: str | None = None,
         created_by: str | None = None,
     ) -> list[Enqueued]:
-        """See `Client.enqueue_many`."""
-        items = list(jobs)
-        with sending(trace, len(items)) as span:
-            batch = prepare(
-                items,
-                self._client.limits,
-                idempotency_key=idempotency_key,
-                trace=span.trace,
-                trace_of_rest=span.rest,
-                created_by=created_by,
-            )
-            return span.sent(self._store(batch, session, scope, idempotency_key)) if items else []
+        """See `Client.enqueue_many`, and `enqueue` for `connection`."""
+        given: Any = {"idempotency_key": idempotency_key, "scope": scope, "trace": trace, "created_by": created_by}
+        where = self._transaction_of(session, connection)
+        return self._call(partial(self._client.enqueue_many, jobs, session=where, **given))
 
-    def _store(
-        self,
-        batch: Batch,
-        session: "Session | scoped_session[Any] | None",
-        scope: str,
-        idempotency_key: str | None,
-        written: Mapping[str, Any] | None = None,
-    ) -> list[Enqueued]:
-        if session is None:
-            return self._call(self._client._store, batch, None, scope, idempotency_key, written)
-        own = own_plain_session(session)
-        plan = store(batch, scope=scope, idempotency_key=idempotency_key, ttl=self._client.limits.idempotency_ttl)
-        if written is not None:
-            plan = audited(plan, written)
-        answers, hints = store_in_session(plan, own)
-        push_after_commit(own, hints, self._push, accepted(answers))
-        return answers
+    def _transaction_of(self, session: Any, connection: Any) -> Any:
+        """The caller's session or transaction in which to store jobs, or None."""
+        if connection is None:
+            return session
+        if session is not None:
+            raise InvalidOption("connection", "give session or connection, not both")
+        return OnConnection(connection, partial(self._keep, connection))
 
-    def _push(self, hints: Sequence[Hint]) -> None:
-        self._call(self._client.queue.push, hints)
+    def _keep(self, connection: Any, hints: Sequence[Hint], push: Push, accepted: Mapping[str, int]) -> None:
+        if id(connection) in self._kept:
+            self._kept[id(connection)].append((hints, push, accepted))
+
+    @contextmanager
+    def transaction(self, connection: Any) -> Iterator[None]:
+        """A block at whose end the transaction of `connection`, a DB-API connection, is committed, and workers are then
+        notified of the jobs that were enqueued in the block with ``connection=connection``.
+
+        An error in the block rolls the transaction back. Raises `InvalidOption` if jobs cannot be stored on the connection,
+        or if it is in autocommit mode, and otherwise the driver's errors.
+        """
+        checked(connection)
+        if id(connection) in self._kept:
+            raise InvalidOption("connection", "is already in a block of transaction()")
+        kept = self._kept[id(connection)] = []
+        try:
+            yield
+        except BaseException:
+            del self._kept[id(connection)]
+            connection.rollback()
+            raise
+        del self._kept[id(connection)]
+        connection.commit()
+        for hints, push, numbers in kept:
+            count_accepted(numbers)
+            push_committed(push, hints)
 
     @overload
     def get(self, job_id: Enqueued[R]) -> JobRecord[R | None]: ...
@@ -252,3 +278,42 @@ class SyncClient:
     def cancel_bulk(self, bulk_id: UUID, *, by: Actor) -> BulkActionRecord:
         """See `Client.cancel_bulk`."""
         return self._call(partial(self._client.cancel_bulk, bulk_id, by=by))
+
+
+class _Driven(Client):
+    """The `Client` of a `SyncClient`. Its coroutines never suspend."""
+
+    def _own_session(self, session: Any) -> "Session":
+        return own_plain_session(session)
+
+    async def _store(
+        self,
+        batch: Batch,
+        session: Any,
+        scope: str,
+        idempotency_key: str | None,
+        written: Mapping[str, Any] | None = None,
+    ) -> list[Enqueued]:
+        if not isinstance(session, CallersTransaction):
+            return await super()._store(batch, session, scope, idempotency_key, written)
+        answers, hints = session.run(self._plan(batch, scope, idempotency_key, written))
+        session.after_commit(hints, self._push_from_commit, accepted(answers))
+        return answers
+
+    def _push_from_commit(self, hints: Sequence[Hint]) -> None:
+        finished(self.queue.push(hints))
+
+    async def _done(
+        self, action: Action, job_id: UUID, reason: str | None, by: Actor | None
+    ) -> tuple[Row, JobRecord] | None:
+        """Do the action; where a kind has hooks for its outcome, on an event loop of its own."""
+        if not hooked(action.enters):
+            return await super()._done(action, job_id, reason, by)
+        assert isinstance(self.database, BlockingDatabase)
+        database = self.database.asynchronous()
+
+        async def work() -> tuple[Row, JobRecord] | None:
+            async with Client(database, Queue(""), limits=self.limits) as client:
+                return await client._done(action, job_id, reason, by)
+
+        return in_thread(work)

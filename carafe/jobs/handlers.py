@@ -8,7 +8,7 @@ attempt its own child process, which can be killed (hard timeout, memory limit).
 import inspect
 import sys
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
 
 from carafe.jobs.context import Context, SyncContext
@@ -66,9 +66,15 @@ class Registers(Generic[J_co]):
             raise TypeError(f"kind {kind!r} already has the handler {name_of(known.function)}{_line_of(known.function)}")
         _registered_by[kind] = _spec_of(function)
         mode: Mode = "process" if self._isolation else "async" if asynchronous else "thread"
-        _handlers[kind] = Handler(self._job, function, mode, self._memory_limit)
+        run = function
+        for wrap in _wraps:
+            run = wrap(run)
+        _handlers[kind] = Handler(self._job, run, mode, self._memory_limit)
         return function
 
+
+_wraps: list[Callable[[Callable[..., Any]], Callable[..., Any]]] = []
+"""What `around` has put around every handler, the innermost first."""
 
 _registered_by: dict[str, Any] = {}
 """For each kind, the spec of the module that registered its handler. Each import and each reload makes a new spec."""
@@ -131,6 +137,19 @@ def handler(job: type[J], *, isolation: Literal["process"] | None = None, memory
     if memory_limit is not None and not (is_whole(memory_limit) and 0 < memory_limit <= MOST_MEMORY):
         raise TypeError(f"@handler: memory_limit is a whole number of bytes, from 1 to 2**62 (got {shown(memory_limit)})")
     return Registers(job, isolation, None if memory_limit is None else int(memory_limit))
+
+
+def around(wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Put something around each attempt of every handler, in the thread, task or process in which the handler runs.
+
+    `wrap` is called with each handler's function, and returns the function to run instead: a coroutine function for a
+    coroutine function, made with ``functools.wraps``. Doing this again with the same `wrap` changes nothing.
+    """
+    if wrap in _wraps:
+        return
+    _wraps.append(wrap)
+    for kind, found in _handlers.items():
+        _handlers[kind] = replace(found, function=wrap(found.function))
 
 
 def handlers() -> Mapping[str, Handler]:

@@ -81,7 +81,7 @@ async def act(
         with told():
             return await move(database, [_Target(job_id) for job_id in ids], run, action.enters, then=REFUSED)
 
-    rows, failed = await retried(once)
+    rows, failed = await retried(once, database.pause)
     count_cancelled(rows)
     if failed:
         raise failed[0][1]

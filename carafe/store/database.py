@@ -10,7 +10,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from contextvars import Context
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -165,16 +165,16 @@ def told(*, commits: bool = False, action: bool = True) -> Iterator[None]:
         raise Busy(error) from error
 
 
-async def retried(work: Callable[[], Awaitable[T]]) -> T:
+async def retried(work: Callable[[], Awaitable[T]], pause: Callable[[float], Awaitable[None]] = asyncio.sleep) -> T:
     """Runs `work`, which is a whole transaction, and runs it again if it conflicts with another transaction. Returns its
-    result. Raises `Busy` after `CONFLICT_TRIES` conflicts."""
+    result. `pause` waits for some seconds between two tries. Raises `Busy` after `CONFLICT_TRIES` conflicts."""
     for tries in range(1, CONFLICT_TRIES + 1):
         try:
             return await work()
         except CONFLICTS as error:
             if tries == CONFLICT_TRIES:
                 raise Busy(error) from error
-            await asyncio.sleep(random.uniform(0.005, 0.02) * 2**tries)
+            await pause(random.uniform(0.005, 0.02) * 2**tries)
     raise AssertionError("not reached")
 
 
@@ -240,6 +240,17 @@ class Database:
           Postgres itself reports that a lock was in the way and that nothing was done.
         """
         self.url = url
+        self.made_with: Mapping[str, Any] = {
+            "pool_size": pool_size,
+            "name": name,
+            "command_timeout": command_timeout,
+            "server_settings": server_settings,
+            "read_only": read_only,
+            "any_timestamp": any_timestamp,
+            "by_index": by_index,
+            "lock_timeout": lock_timeout,
+        }
+        """The options of this object, for another that is to be like it."""
         self.read_only = read_only
         self._connect_timeout = read(url).connect_timeout
         self._pool_size = pool_size
@@ -362,6 +373,14 @@ class Database:
             self._loop = loop
         elif loop is not self._loop:
             raise AnotherLoop
+
+    def within(self, seconds: float | None) -> AbstractAsyncContextManager[object]:
+        """Bounds the time that the block takes. Raises ``TimeoutError`` after this many seconds (None: unbounded)."""
+        return asyncio.timeout(seconds)
+
+    async def pause(self, seconds: float) -> None:
+        """Wait for some seconds."""
+        await asyncio.sleep(seconds)
 
     def require(self) -> None:
         """Raises `Unavailable` at once while Postgres is known to be away; otherwise does nothing."""

@@ -1,13 +1,14 @@
 """SQL statements. Each is a file in a folder's ``sql/``; it has a name, and begins with a line about what it guarantees.
 
-The files use named parameters (``:ids``). So the same text runs on asyncpg, which the hot path uses, and through SQLAlchemy
-on a caller's own session, whatever its driver. A list of columns that several files need has a name too: ``{carried}`` or,
-for the columns of the table ``e``, ``{e.carried}`` (`carafe.store.columns`).
+The files use named parameters (``:ids``). So the same text runs on asyncpg, which the hot path uses, through SQLAlchemy on a
+caller's own session, whatever its driver, and on a caller's own DB-API connection. A list of columns that several files need
+has a name too: ``{carried}`` or, for the columns of the table ``e``, ``{e.carried}`` (`carafe.store.columns`).
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -54,6 +55,11 @@ class Statement:
         """Run the statement, and ignore the rows that it returns."""
         await connection.execute(self.numbered, *self.arguments(values), timeout=timeout)
 
+    @property
+    def pyformat(self) -> str:
+        """The text for a DB-API driver with the parameter style ``pyformat``."""
+        return _pyformat(self.text)
+
     def arguments(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
         """The values of the mapping `values`, in the order of `parameters`. Raises ``TypeError`` for a value that is missing
         or unknown."""
@@ -77,6 +83,11 @@ def made(name: str, text: str) -> Statement:
     parameters = tuple(dict.fromkeys(_PARAMETER.findall(text)))
     numbered = _PARAMETER.sub(lambda match: f"${parameters.index(match[1]) + 1}", text)
     return Statement(name, text, numbered, parameters)
+
+
+@lru_cache
+def _pyformat(text: str) -> str:
+    return _PARAMETER.sub(r"%(\1)s", text.replace("%", "%%"))
 
 
 def with_columns(text: str, place: str, lists: Mapping[str, Sequence[str]] = LISTS) -> str:

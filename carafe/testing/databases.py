@@ -15,6 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
+from carafe.client.driving import in_thread
 from carafe.store.database import migrate, plain_dsn
 
 T = TypeVar("T")
@@ -95,14 +96,3 @@ class Databases:
         if self._connection is not None and not self._connection.is_closed():
             await self._connection.close()
         self._connection = None
-
-
-def in_thread(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run the coroutine function `work` on a new event loop in a new thread, and return its result."""
-
-    def run() -> T:
-        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-            return runner.run(work())
-
-    with ThreadPoolExecutor(1) as threads:
-        return threads.submit(run).result()

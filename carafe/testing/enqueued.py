@@ -16,6 +16,7 @@ from carafe.jobs.declaring import check_job_class, no_kind
 from carafe.jobs.definition import Job, job_class, load
 from carafe.jobs.errors import CarafeError
 from carafe.jobs.options import OF_ONE_JOB
+from carafe.store.statement import with_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,13 @@ class EnqueuedJob:
     def differing(self, wanted: Mapping[str, Any]) -> list[str]:
         """The names of the arguments whose values are not those in `wanted`."""
         return [name for name, value in wanted.items() if not _same(getattr(self.job, name), value)]
+
+
+def query(condition: str) -> str:
+    """The SQL query for the rows of all stored jobs that meet an SQL condition, oldest first."""
+    columns = "select id, kind, state, cast(args as text) as args, version, {options} from"
+    both = " union all ".join(f"{columns} {table} where {condition}" for table in ("carafe.jobs", "carafe.jobs_ended"))
+    return with_columns(f"{both} order by id", __name__)
 
 
 def read(row: Mapping[str, Any]) -> EnqueuedJob:

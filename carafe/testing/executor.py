@@ -8,10 +8,12 @@ claim.
 import asyncio
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
+from carafe import Client
 from carafe.engine.children import Children
 from carafe.engine.claim import Claim
 from carafe.engine.completions import Completed, End, Released, failed_by_hook
@@ -30,7 +32,6 @@ from carafe.telemetry.job_log import JobLog
 
 TICK = 0.02
 """Seconds between two checks of a running attempt's deadline."""
-
 
 LEAVING = 10.0
 """Seconds that the worker lifespans may take to end."""
@@ -138,6 +139,17 @@ class Executor:
         finally:
             await runner.stop()
             await asyncio.to_thread(children.close)
+
+
+@asynccontextmanager
+async def executor_of(client: Client) -> AsyncIterator[Executor]:
+    """An executor for the jobs of this client. It is closed at the end of the block: the worker lifespans that its jobs
+    entered are left."""
+    executor = Executor(client.database, result_limit=client.limits.result_bytes)
+    try:
+        yield executor
+    finally:
+        await executor.close()
 
 
 def _default(setting: str) -> float:

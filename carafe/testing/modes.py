@@ -12,14 +12,13 @@ from typing import Any, overload
 from uuid import UUID
 
 from carafe import Client, Job, JobRecord, State, SyncClient
+from carafe.client.driving import in_thread
 from carafe.jobs.actions import ACTIONS
 from carafe.steward.promoter import Promoter
 from carafe.store.actions import act
-from carafe.store.statement import with_columns
-from carafe.testing.databases import in_thread
-from carafe.testing.enqueued import EnqueuedJob, check, expected, read
-from carafe.testing.executor import Executor, attempt_all
-from carafe.testing.queues import InlineQueue, ManualQueue
+from carafe.testing.enqueued import EnqueuedJob, check, expected, query, read
+from carafe.testing.executor import Executor, attempt_all, executor_of
+from carafe.testing.queues import BlockingInlineQueue, InlineQueue, ManualQueue, asynchronous
 from carafe.texts import shown
 
 MAX_ATTEMPTS = 10_000
@@ -84,7 +83,8 @@ class _Assertions:
         """Returns all jobs that were enqueued and committed since the block began, oldest first, in whatever state they are
         now."""
         # In a thread with a connection of its own, so that tests with and without an event loop can call it alike.
-        return [read(row) for row in in_thread(partial(_fetch, self._client.database.url, ENQUEUED, self._since))]
+        since = query("created_at >= $1")
+        return [read(row) for row in in_thread(partial(_fetch, self._client.database.url, since, self._since))]
 
 
 class Manual(_Assertions):
@@ -105,34 +105,37 @@ class SyncManual(_Assertions):
 
     def __init__(self, client: SyncClient, since: datetime) -> None:
         super().__init__(client._client, since)
-        self._portal = client._portal
 
     def drain(self, *, with_retries: bool = False, with_scheduled: bool = False) -> list[JobRecord]:
         """See `Manual.drain`."""
-        return self._portal.call(partial(_drain, self._client, with_retries=with_retries, with_scheduled=with_scheduled))
+
+        async def work() -> list[JobRecord]:
+            async with asynchronous(self._client) as client:
+                return await _drain(client, with_retries=with_retries, with_scheduled=with_scheduled)
+
+        return in_thread(work)
 
 
 @asynccontextmanager
 async def _inline(client: Client) -> AsyncIterator[None]:
-    original, executor = client.queue, _executor(client)
-    client.queue = InlineQueue(original, executor)
-    try:
-        yield
-    finally:
-        client.queue = original
-        await executor.close()
+    original = client.queue
+    async with executor_of(client) as executor:
+        client.queue = InlineQueue(original, executor)
+        try:
+            yield
+        finally:
+            client.queue = original
 
 
 @contextmanager
 def _inline_sync(client: SyncClient) -> Iterator[None]:
     inner = client._client
-    original, executor = inner.queue, _executor(inner)
-    inner.queue = InlineQueue(original, executor)
+    original = inner.queue
+    inner.queue = BlockingInlineQueue(original, inner)
     try:
         yield
     finally:
         inner.queue = original
-        client._portal.call(executor.close)
 
 
 @asynccontextmanager
@@ -156,16 +159,9 @@ def _manual_sync(client: SyncClient) -> Iterator[SyncManual]:
         inner.queue = original
 
 
-def _executor(client: Client) -> Executor:
-    return Executor(client.database, result_limit=client.limits.result_bytes)
-
-
 async def _drain(client: Client, *, with_retries: bool, with_scheduled: bool) -> list[JobRecord]:
-    executor = _executor(client)
-    try:
+    async with executor_of(client) as executor:
         return await _drain_by(executor, client, with_retries=with_retries, with_scheduled=with_scheduled)
-    finally:
-        await executor.close()
 
 
 async def _drain_by(executor: Executor, client: Client, *, with_retries: bool, with_scheduled: bool) -> list[JobRecord]:
@@ -203,17 +199,6 @@ async def _queued(client: Client) -> list[tuple[UUID, str]]:
     return [(row["id"], row["kind"]) for row in rows]
 
 
-ENQUEUED = with_columns(
-    """
-    select id, kind, state, cast(args as text) as args, version, {options} from carafe.jobs where created_at >= $1
-    union all
-    select id, kind, state, cast(args as text), version, {options} from carafe.jobs_ended where created_at >= $1
-    order by id
-    """,
-    __name__,
-)
-
-
 def _now(client: Client) -> datetime:
     """The time by Postgres's clock, which also sets the jobs' `created_at`."""
     [row] = in_thread(partial(_fetch, client.database.url, "select clock_timestamp() as now"))
@@ -221,11 +206,11 @@ def _now(client: Client) -> datetime:
     return now
 
 
-async def _fetch(url: str, query: str, *values: Any) -> Any:
+async def _fetch(url: str, text: str, *values: Any) -> Any:
     from carafe.postgres_url import connect
 
     connection = await connect(url)
     try:
-        return await connection.fetch(query, *values)
+        return await connection.fetch(text, *values)
     finally:
         await connection.close()

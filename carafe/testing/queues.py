@@ -8,10 +8,13 @@ begins at the moment at which a worker could begin it.
 from collections.abc import Sequence
 from typing import Any
 
+from carafe import Client
+from carafe.client.driving import in_thread
 from carafe.queue.hints import Hint
 from carafe.queue.queue import Queue
+from carafe.store.blocking_database import BlockingDatabase
 from carafe.telemetry.loggers import get_logger
-from carafe.testing.executor import Executor, NoHandler
+from carafe.testing.executor import Executor, NoHandler, executor_of
 
 log = get_logger("carafe.testing")
 
@@ -46,9 +49,39 @@ class InlineQueue(ManualQueue):
 
     async def push(self, hints: Sequence[Hint]) -> bool:
         """Run one attempt of each hint's job. Errors are not raised; the job's record has them."""
-        for hint in hints:
-            try:
-                await self._executor.attempt(hint.id, hint.kind)
-            except NoHandler as error:
-                log.warning("job not run; it stays queued", job_id=str(hint.id), reason=str(error))
+        await _attempt(self._executor, hints)
         return True
+
+
+class BlockingInlineQueue(ManualQueue):
+    """An `InlineQueue` for a `SyncClient`. Handlers run on an event loop in a thread that ends before `push` returns."""
+
+    def __init__(self, original: Queue, client: Client) -> None:
+        """`client` is the client within the `SyncClient`."""
+        super().__init__(original)
+        self._client = client
+
+    async def push(self, hints: Sequence[Hint]) -> bool:
+        """Run one attempt of each hint's job. Errors are not raised; the job's record has them."""
+
+        async def work() -> None:
+            async with asynchronous(self._client) as client, executor_of(client) as executor:
+                await _attempt(executor, hints)
+
+        if hints:
+            in_thread(work)
+        return True
+
+
+def asynchronous(client: Client) -> Client:
+    """A client for an event loop, on the same Postgres as `client`, which belongs to a `SyncClient`. It pushes no hints."""
+    assert isinstance(client.database, BlockingDatabase)
+    return Client(client.database.asynchronous(), ManualQueue(Queue("")), limits=client.limits)
+
+
+async def _attempt(executor: Executor, hints: Sequence[Hint]) -> None:
+    for hint in hints:
+        try:
+            await executor.attempt(hint.id, hint.kind)
+        except NoHandler as error:
+            log.warning("job not run; it stays queued", job_id=str(hint.id), reason=str(error))

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from tests.cluster.deployment import REDIS, SCALED
 from tests.cluster.kubectl import Kubectl

@@ -13,8 +13,8 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from carafe.client.driving import in_thread
 from carafe.store.database import migrate, plain_dsn
-from carafe.testing.databases import in_thread
 from carafe.testing.servers import Servers
 from tests.cluster.schema_changes import Schema, breaks, schema
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from tests.deploy.manifests import DEPLOY, OVERLAYS, ROOT, containers, manifests, rendered
 

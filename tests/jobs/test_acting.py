@@ -69,7 +69,7 @@ class Versioned(Job, kind="tests.versioned", version=2):
 async def audited(client: Client) -> list[tuple[Any, ...]]:
     async with client.database.connection() as connection:
         rows = await connection.fetch("select actor, via, action, target, reason from carafe.audit order by at, id")
-    return [tuple(row) for row in rows]
+    return [tuple(row.values()) for row in rows]
 
 
 async def details(client: Client, target: UUID) -> Any:

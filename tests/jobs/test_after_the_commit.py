@@ -133,7 +133,7 @@ async def test_a_conflict_is_tried_again(
 ) -> None:
     conflicts: list[BaseException] = []
 
-    async def watched(work: Callable[[], Awaitable[Any]]) -> Any:
+    async def watched(work: Callable[[], Awaitable[Any]], *pause: Any) -> Any:
         async def once() -> Any:
             try:
                 return await work()
@@ -141,7 +141,7 @@ async def test_a_conflict_is_tried_again(
                 conflicts.append(error)
                 raise
 
-        return await retried(once)
+        return await retried(once, *pause)
 
     for module in ("client.client", "store.actions"):
         monkeypatch.setattr(f"carafe.{module}.retried", watched)

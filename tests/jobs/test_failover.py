@@ -11,10 +11,11 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from carafe import Client, State, Unavailable
+from carafe import Client, State, SyncClient, Unavailable
 from carafe.dev.embedded import EmbeddedPostgres
 from carafe.postgres_url import NotWritable, connect
 from carafe.settings.settings import Settings
+from carafe.store import blocking_connection
 from carafe.store.database import Database, migrate
 from carafe.web.application import create_web_application
 from carafe.web.transactions import transaction
@@ -97,6 +98,28 @@ async def test_every_action_on_a_demoted_server_is_unavailable_and_the_client_fi
         await client.enqueue(Greet(name="after"))
     assert {found.args["name"] for found in (await client.find()).jobs} <= {"before", "again", "after"}
     await client.cancel(job.id)
+
+
+async def test_a_synchronous_client_finds_the_new_server_too(url: str, carafe_redis_url: str) -> None:
+    with SyncClient.connect(database_url=url, redis_url=carafe_redis_url) as client:
+        job = client.enqueue(Greet(name="before"))
+        await demote(url)
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="does not accept writes"):
+                client.enqueue(Greet(name="during"))
+            with pytest.raises(Unavailable):
+                client.cancel(job.id)
+        await promote(url)
+
+        def goes_on() -> bool:
+            try:
+                client.enqueue(Greet(name="after"))
+            except Unavailable:
+                return False
+            return True
+
+        await eventually(goes_on)
+        assert client.get(job.id).state is State.QUEUED
 
 
 async def test_old_connections_cost_one_refusal_when_the_new_server_is_there_at_once(client: Client, url: str) -> None:
@@ -196,13 +219,24 @@ async def test_of_several_hosts_the_writable_one_is_taken(url: str, tmp_path: Pa
             finally:
                 await connection.close()
 
+        async def port_of_blocking() -> int:
+            connection = blocking_connection.connect(both, name="test")
+            try:
+                return int(await connection.fetchval("select inet_server_port()"))
+            finally:
+                connection.terminate()
+
         first = await port()
         assert first != other.port
+        assert await port_of_blocking() == first
         await demote(url)
         assert await port() == other.port
+        assert await port_of_blocking() == other.port
         await demote(second)
         with pytest.raises(NotWritable, match="does not accept writes"):
             await port()
+        with pytest.raises(NotWritable, match="does not accept writes"):
+            await port_of_blocking()
         assert await port(writable=False, server_settings={"default_transaction_read_only": "on"})
         await recover(url)
         assert await port() == first

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from chaos.prometheus import ROOT, Server
 from chaos.prometheus import configuration as of_compose

@@ -6,7 +6,7 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from tests.deploy.manifests import KUSTOMIZE, ROOT, Object, manifests, rendered, the
 

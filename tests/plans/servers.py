@@ -7,9 +7,10 @@ from pathlib import Path
 
 import asyncpg
 
+from carafe.client.driving import in_thread
 from carafe.dev.embedded import EmbeddedPostgres
 from carafe.store.database import plain_dsn
-from carafe.testing.databases import Databases, in_thread
+from carafe.testing.databases import Databases
 
 OLDEST = Path("/usr/lib/postgresql/15/bin")
 """Where Debian and Ubuntu install it."""

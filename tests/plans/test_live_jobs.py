@@ -14,6 +14,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from carafe.client.driving import in_thread
 from carafe.engine import statements as engine
 from carafe.steward import statements as steward
 from carafe.store import statements as store
@@ -21,7 +22,7 @@ from carafe.store.actions import STATEMENTS
 from carafe.store.database import plain_dsn, plan_by_index
 from carafe.store.statement import Statement
 from carafe.store.statements import CLAIM
-from carafe.testing.databases import Databases, in_thread
+from carafe.testing.databases import Databases
 from tests.plans.explaining import Cost, Prepared, cost
 from tests.plans.population import BATCH, LOST, WORKER, WORKERS, fill, ids, questions
 

@@ -10,9 +10,10 @@ import pytest
 
 from benchmarks.population import Population, populate
 from carafe import Client
+from carafe.client.driving import in_thread
 from carafe.readmodel.model import ReadModel
 from carafe.store.database import Database, plain_dsn
-from carafe.testing.databases import Databases, in_thread
+from carafe.testing.databases import Databases
 from tests.jobs.conftest import worker
 
 __all__ = ["worker"]
