@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from carafe.jobs.records import AttemptRecord, Enqueued, JobRecord, Page, QueueRecord
     from carafe.jobs.states import State
     from carafe.settings.settings import Settings, load_settings
+    from carafe.settings.types import SecretUrl
     from carafe.store.audit import Actor
     from carafe.store.bulk import BulkActionRecord
     from carafe.store.filters import JobFilter
@@ -97,6 +98,7 @@ _HOME = {
     "State": "carafe.jobs.states",
     "Settings": "carafe.settings.settings",
     "load_settings": "carafe.settings.settings",
+    "SecretUrl": "carafe.settings.types",
     "Actor": "carafe.store.audit",
     "BulkActionRecord": "carafe.store.bulk",
     "JobFilter": "carafe.store.filters",
@@ -136,6 +138,7 @@ __all__ = [
     "QueueNotFound",
     "QueueRecord",
     "Retry",
+    "SecretUrl",
     "Settings",
     "Snooze",
     "StaleClaim",

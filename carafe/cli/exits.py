@@ -124,7 +124,10 @@ def _of_postgres(error: BaseException) -> tuple[Exit, str] | None:
 
     from carafe.postgres_url import NotWritable, UrlFault
     from carafe.store.database import Refused
+    from carafe.store.revisions import MigrationFailed
 
+    if isinstance(error, MigrationFailed):
+        return None  # it says itself what Postgres has refused, and to which revision
     cause: BaseException | None = error
     while cause is not None:  # SQLAlchemy wraps the driver's error in others
         match cause:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declares the plugin's ini options. An option that is not given gets its value from Carafe's own settings (the
-    environment, `env.local`)."""
+    environment, `env.local`, pyproject.toml)."""
     parser.addini("carafe_job_modules", "modules that declare jobs and hooks (default: JOB_MODULES)", "args", None)
     parser.addini("carafe_handler_modules", "modules with handlers (default: HANDLER_MODULES)", "args", None)
     parser.addini("carafe_migrations", "packages with alembic migrations (default: MIGRATIONS)", "args", None)

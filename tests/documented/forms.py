@@ -102,6 +102,10 @@ FORMS: Sequence[tuple[str, Form]] = (
         Shell("echo correct-horse | carafe dashboard hash-password {who}", r"\$argon2id"),
     ),
     (r"id=\$\(carafe enqueue .* && carafe jobs wait .*", Shell(f"{WEBHOOK_WORKS}; briefing={{briefing}}; {{0}}")),
+    (
+        r"carafe migrate --new .*",
+        Elsewhere("it writes into the service's package; tests/cli/test_own_migrations.py runs it"),
+    ),
     (r"(\.venv/bin/)?carafe .*", Shell()),
     # The API.
     (r"curl .*/api/v1/bulk-actions .*", Shell("{0}", "201 Created")),

@@ -101,6 +101,8 @@ def stack() -> Iterator[Stack]:
     with tempfile.TemporaryDirectory(prefix="carafe-documented-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         bin_ = programs(folder)
+        # The folder is a copy of the repository to a command: it reads what the service's parts are.
+        (folder / "pyproject.toml").symlink_to(ROOT / "pyproject.toml")
         environment = bare_environment() | {
             "PATH": f"{bin_}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
