@@ -14,7 +14,6 @@ from carafe.store.filters import JobFilter
 
 app = typer.Typer(
     name="carafe",
-    help="Background jobs: enqueue, follow and act on them; run the web process and the workers.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -56,6 +55,33 @@ def run(arguments: Sequence[str]) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(Exit.OK if end.code is None else Exit.FAILED)
     return int(code or 0)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from carafe.cli.configuring import show_version
+
+        raise typer.Exit(show_version(as_json=False))
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Background jobs: enqueue, follow and act on them; run the web process and the workers."""
+
+
+@app.command()
+def init(
+    name: Annotated[str, typer.Argument(help="The application's name, that of its folder and package.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Write a new application into the folder NAME: a job, its handler, a route that enqueues it, and a test."""
+    from carafe.cli.init import init as work
+
+    raise typer.Exit(work(name, as_json=as_json))
 
 
 @app.command()

@@ -61,6 +61,8 @@ def _explained(error: BaseException) -> tuple[Exit | None, str]:
     if isinstance(error, SettingsError):
         faults = error.faults
         return Exit.USAGE, faults[0] if len(faults) == 1 else "\n".join([f"{len(faults)} faulty settings", *faults])
+    if isinstance(error, ModuleNotFoundError) and error.name == "psutil":
+        return Exit.USAGE, str(error)  # raised by carafe.dev.embedded
     if "carafe.dev.embedded" in sys.modules:
         from carafe.dev.embedded import EmbeddedServerError
 

@@ -120,7 +120,34 @@ def test_a_token_that_api_tokens_could_not_hold_is_refused(bare: Command, argume
     assert (answer.code, answer.out) == (2, "")
 
 
+def test_without_the_embedded_servers_it_says_how_to_get_them(bare: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "carafe.dev.embedded", raising=False)
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    answer = bare("dev", PORT="0", DASHBOARD_PORT="0", PROBE_PORT="0")
+    assert (answer.code, answer.out) == (2, "")
+    assert "the embedded servers are not installed: pip install 'carafe-jobs[embedded]', or set DATABASE_URL" in answer.err
+    assert "Traceback" not in answer.err
+
+
+def test_without_any_module_commands_work(bare: Command, database_url: str, redis_url: str) -> None:
+    servers = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
+    for command in (
+        ["jobs", "list"],
+        ["queues"],
+        ["kinds"],
+        ["config"],
+        ["migrate"],
+        ["queues", "pause"],
+        ["queues", "resume"],
+    ):
+        answer = bare(*command, **servers)
+        assert answer.code == 0, (command, answer.err)
+    found = bare("doctor", **servers).out
+    assert not [line for line in found.splitlines() if line.startswith("broken") and "_MODULES" in line]
+
+
 def test_version(bare: Command) -> None:
+    assert bare("--version").out.strip() == library.__version__
     assert bare("version").out.strip() == library.__version__
     assert bare("version", "--json").json == {"version": library.__version__}
 
