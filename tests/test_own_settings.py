@@ -171,7 +171,7 @@ def test_a_fault_of_the_table_is_told(text: str, says: str) -> None:
 
 
 def test_a_pyproject_toml_without_our_table_changes_nothing_whatever_is_in_it() -> None:
-    Path("pyproject.toml").write_text("this is no TOML")
+    Path("pyproject.toml").write_text("not TOML at all")
     assert load_settings().job_modules == ()
 
 

@@ -55,5 +55,5 @@ def _check(name: str) -> None:
 
 def _is_installed(name: str) -> bool:
     spec = find_spec(name)
-    # A folder of this name in the current folder is no package that is installed: it is refused as a folder.
+    # A folder of this name in the current folder is not installed: it is refused as a folder.
     return spec is not None and not any(Path(place).parent == Path.cwd() for place in spec.submodule_search_locations or ())

@@ -149,7 +149,7 @@ def broken_env(shop: Shop) -> None:
     ("spoil", "says"),
     [
         (lambda shop: None, 'has no folder `versions`; `carafe migrate --new "first tables"` makes it'),
-        (lambda shop: shop.has("this is no Python"), "versions/0001.py, line 11: SyntaxError: "),
+        (lambda shop: shop.has("not Python at all"), "versions/0001.py, line 11: SyntaxError: "),
         (lambda shop: shop.has("op.explode()"), "versions/0001.py, line 11: AttributeError: "),
         (lambda shop: shop.has("open('no such file')"), "versions/0001.py, line 11: FileNotFoundError: "),
         (lambda shop: shop.has("op.execute('drop table nowhere')"), "versions/0001.py, line 11: "),
