@@ -188,7 +188,8 @@ class Worker(CeleryWorker):
             raise ImproperlyConfigured(
                 f"HANDLER_MODULES ({named}) register no handler: nothing could ever run"
                 if named
-                else "HANDLER_MODULES is empty: name the modules with your jobs' handlers, which a worker runs"
+                else "HANDLER_MODULES is empty: name the modules with your handlers, in [tool.carafe] of pyproject.toml for "
+                "instance; `carafe init NAME` writes an application that has them"
             )
         assert settings.redis_url is not None
         self.settings = settings

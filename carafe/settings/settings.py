@@ -582,7 +582,7 @@ def settings_markdown(made: type[Settings] = Settings) -> str:
     lines = [
         "# Settings",
         "",
-        "<!-- Made by `python -m carafe.settings.settings` from its fields; a test compares the two. -->",
+        "<!-- Made from the fields of the settings: do not edit it. -->",
         "",
         "A value is looked for in the environment; then, in development, in `env.local` in the current folder; then, if it",
         "names a part of the application, in `[tool.carafe]` of `pyproject.toml` in the current folder. The first one found",

@@ -73,6 +73,11 @@ class Stack:
         )
 
 
+def as_the_repository(folder: Path) -> None:
+    """Let commands in this folder find what the repository's `[tool.carafe]` says: the briefing service's parts."""
+    (folder / "pyproject.toml").symlink_to(ROOT / "pyproject.toml")
+
+
 CARAFE = """
 case "$1" in
     dev|serve) exec {python} -m carafe "$@" ;;
@@ -101,8 +106,7 @@ def stack() -> Iterator[Stack]:
     with tempfile.TemporaryDirectory(prefix="carafe-documented-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         bin_ = programs(folder)
-        # The folder is a copy of the repository to a command: it reads what the service's parts are.
-        (folder / "pyproject.toml").symlink_to(ROOT / "pyproject.toml")
+        as_the_repository(folder)
         environment = bare_environment() | {
             "PATH": f"{bin_}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
@@ -162,6 +166,7 @@ def test_it_runs(command: Command, stack: Stack, tmp_path: Path) -> None:
             assert re.search(form.answers, done.stdout), f"{command}\n{done.stdout}"
             assert "Traceback" not in done.stdout
         case Serves():
+            as_the_repository(tmp_path)
             with running(*form.arguments.split(), folder=tmp_path, **_own(stack)) as process:
                 process.says(form.says)
                 assert process.end() == 0, process.output

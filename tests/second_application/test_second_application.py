@@ -64,8 +64,8 @@ def own_database(carafe_postgres: str) -> Iterator[str]:
 def test_the_wheel_holds_the_library_and_nothing_of_the_service(wheel: Path) -> None:
     names = installation.names_in(wheel)
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"carafe", "carafe_jobs"}
-    for needed in ("carafe/py.typed", "carafe/store/sql/claim.sql", "carafe/migrations/versions/0001_job_core.py"):
-        assert needed in names
+    for needed in ("py.typed", "store/sql/claim.sql", "migrations/versions/0001_job_core.py", "migrations/script.py.mako"):
+        assert f"carafe/{needed}" in names
     for needed in ("templates/base.html", "static/dashboard.css", "static/dashboard.js"):
         assert f"carafe/dashboard/{needed}" in names
     assert not [name for name in names if "__pycache__" in name or "/tests/" in name]
