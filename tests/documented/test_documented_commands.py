@@ -19,7 +19,7 @@ import pytest
 from carafe.settings.local_servers import announced
 from carafe.settings.settings import Settings
 from tests import test_smallest_rounds
-from tests.cli.conftest import bare_environment
+from tests.cli.conftest import as_the_repository, bare_environment
 from tests.cli.running import Running, running, started
 from tests.documented.commands import ROOT, Command, documented, unmarked
 from tests.documented.forms import FORMS, Assignment, Elsewhere, Parsed, Recipe, RunBy, Serves, Shell, form_of
@@ -71,11 +71,6 @@ class Stack:
             timeout=120,
             check=False,
         )
-
-
-def as_the_repository(folder: Path) -> None:
-    """Let commands in this folder find what the repository's `[tool.carafe]` says: the briefing service's parts."""
-    (folder / "pyproject.toml").symlink_to(ROOT / "pyproject.toml")
 
 
 CARAFE = """
