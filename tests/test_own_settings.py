@@ -75,6 +75,11 @@ def test_the_class_may_be_given_and_then_nothing_names_it(set_all: SetAll) -> No
     assert type(load_settings()) is Settings
 
 
+def test_a_misspelt_one_is_told(set_all: SetAll) -> None:
+    set_all(STRIPE_KYE="sk_live_1", STRIPE_KEY="sk_live_2")
+    assert ("STRIPE_KYE", "STRIPE_KEY") in load_settings(ShopSettings).misspelled
+
+
 def test_its_faults_are_told_with_ours_all_at_once(set_all: SetAll) -> None:
     set_all(SETTINGS_CLASS=THIS, DISCOUNT="0.9", RATES="1.1", PORT="http", ENVIRONMENT="production", REDIS_URL="redis://r")
     assert refused() == [

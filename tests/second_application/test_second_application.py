@@ -149,7 +149,7 @@ async def test_a_new_application_runs_as_its_readme_says_with_settings_of_its_ow
     shop = tmp_path / "shop"
     assert {path.relative_to(shop).as_posix() for path in shop.rglob("*") if path.is_file()} == set(FILES)
     urls = ("-o", f"carafe_postgres_url={carafe_postgres}", "-o", f"carafe_redis_url={carafe_redis}")
-    assert "1 passed" in environment.run("python", "-m", "pytest", "-q", *urls, folder=shop, settings={})
+    assert "1 passed" in environment.run("python", "-m", "pytest", "-q", *urls, folder=shop / "tests", settings={})
 
     # Settings of its own beside ours: named in pyproject.toml, required, and used by its handler.
     project, handlers = shop / "pyproject.toml", shop / "shop" / "handlers.py"
