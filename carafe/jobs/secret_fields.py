@@ -52,8 +52,9 @@ def may_be_secret(model: type[BaseModel], field: str) -> bool:
     each call."""
     if not may_hold_secrets(model):
         return False
+    annotation: Any = model.model_fields[field].annotation
     try:
-        return _mentions_secret(TypeAdapter(model.model_fields[field].annotation).core_schema)
+        return _mentions_secret(TypeAdapter(annotation).core_schema)
     except PydanticUserError:
         return True  # an annotation that cannot be resolved
 

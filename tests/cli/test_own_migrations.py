@@ -5,7 +5,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import NullPool, create_engine
 
+from briefings.migrations import target_metadata
 from tests.cli.conftest import Answer, Command
 
 pytestmark = pytest.mark.process
@@ -195,3 +199,10 @@ def test_the_table_of_the_version_is_that_of_before(bare: Command, database_url:
     assert bare("migrate", MIGRATIONS="briefings.migrations", DATABASE_URL=database_url).code == 0
     with psycopg.connect(database_url) as connection:
         assert connection.execute("select version_num from briefings_version").fetchall() == [("0001",)]
+
+
+def test_the_briefing_service_s_tables_are_what_its_model_says(carafe_database_url: str) -> None:
+    engine = create_engine(carafe_database_url.replace("postgresql:", "postgresql+psycopg:"), poolclass=NullPool)
+    with engine.connect() as connection:
+        stands = MigrationContext.configure(connection, opts={"version_table": "briefings_version"})
+        assert compare_metadata(stands, target_metadata) == []
