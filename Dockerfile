@@ -30,6 +30,8 @@ COPY carafe carafe
 COPY briefings briefings
 COPY app app
 COPY worker worker
+# Its [tool.carafe] names the service's modules.
+COPY pyproject.toml ./
 RUN python -m compileall -q --invalidation-mode unchecked-hash .
 
 FROM ${PYTHON_IMAGE} AS base
@@ -47,6 +49,7 @@ COPY --chown=10001:10001 carafe carafe
 COPY --chown=10001:10001 briefings briefings
 COPY --chown=10001:10001 app app
 COPY --chown=10001:10001 worker worker
+COPY --chown=10001:10001 pyproject.toml ./
 ENTRYPOINT ["python", "/opt/restart.py", "carafe"]
 
 FROM base AS image

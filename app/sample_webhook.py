@@ -9,11 +9,10 @@ from hmac import compare_digest
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from briefings.webhook import SECRET_HEADER, WebhookRequest, WebhookResponse
-from carafe import Settings
-from carafe.web import Operator, ProblemError, SettingsOf, Viewer, reads
+from carafe.web import Operator, ProblemError, Viewer, reads
 from carafe.web.openapi import problems, request_body
 
 DELAYS = {"ok": 1.0, "fail": 0.2, "stall": 120.0}
@@ -33,8 +32,15 @@ class Behaviour(BaseModel):
     )
 
 
-def create_router() -> APIRouter:
-    """Returns the router with the webhook, and with the routes that show and change its behaviour."""
+def create_router(secret: SecretStr | None) -> APIRouter:
+    """Returns the router with the webhook, and with the routes that show and change its behaviour. The webhook answers only
+    those that know the secret, if there is one."""
+
+    def check_secret(request: Request) -> None:
+        expected = secret.get_secret_value() if secret else ""
+        if expected and not compare_digest(request.headers.get(SECRET_HEADER, "").encode(), expected.encode()):
+            raise ProblemError(401, "unauthorized", f"the header {SECRET_HEADER} does not carry the secret")
+
     router = APIRouter(tags=["sample webhook"])
     behaviour = Behaviour(mode="ok")
 
@@ -63,7 +69,7 @@ def create_router() -> APIRouter:
             **problems(400, 401, 413, 415, 422, 503),
         },
         openapi_extra=request_body(WebhookRequest),
-        dependencies=[Depends(_check_secret)],
+        dependencies=[Depends(check_secret)],
     )
     async def write(
         request: Request, question: Annotated[WebhookRequest, Depends(reads(WebhookRequest))]
@@ -78,17 +84,6 @@ def create_router() -> APIRouter:
         return WebhookResponse(content=_briefing(question.topic))
 
     return router
-
-
-def _check_secret(request: Request, settings: SettingsOf) -> None:
-    secret = _secret(settings)
-    if secret and not compare_digest(request.headers.get(SECRET_HEADER, "").encode(), secret.encode()):
-        raise ProblemError(401, "unauthorized", f"the header {SECRET_HEADER} does not carry the secret")
-
-
-def _secret(settings: Settings) -> str | None:
-    secret = settings.briefing_webhook_secret
-    return None if secret is None else secret.get_secret_value()
 
 
 async def _pause(request: Request, seconds: float) -> None:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from carafe.jobs.states import State
     from carafe.jobs.worker_lifespan import WorkerLifespan, worker_lifespan
     from carafe.settings.settings import Settings, load_settings
+    from carafe.settings.types import SecretUrl
     from carafe.store.audit import Actor
     from carafe.store.bulk import BulkActionRecord
     from carafe.store.filters import JobFilter
@@ -101,6 +102,7 @@ _HOME = {
     "worker_lifespan": "carafe.jobs.worker_lifespan",
     "Settings": "carafe.settings.settings",
     "load_settings": "carafe.settings.settings",
+    "SecretUrl": "carafe.settings.types",
     "Actor": "carafe.store.audit",
     "BulkActionRecord": "carafe.store.bulk",
     "JobFilter": "carafe.store.filters",
@@ -140,6 +142,7 @@ __all__ = [
     "QueueNotFound",
     "QueueRecord",
     "Retry",
+    "SecretUrl",
     "Settings",
     "Snooze",
     "StaleClaim",

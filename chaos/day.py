@@ -35,6 +35,7 @@ FLOOD = 5_500
 """Briefings of the flood: at ten a second (two workers of five slots, a webhook that takes a second) nine minutes' work."""
 
 SETTINGS = {
+    "SETTINGS_CLASS": "briefings.settings:BriefingSettings",
     "MIGRATIONS": "briefings.migrations",
     "JOB_MODULES": "briefings.jobs",
     "HANDLER_MODULES": "worker.handlers",

@@ -78,4 +78,4 @@ def test_the_command_needs_no_redis(carafe_database_url: str) -> None:
         text=True,
         timeout=60,
     )
-    assert (done.returncode, done.stdout.strip()) == (0, "nothing to do: the schema is current"), done.stderr
+    assert (done.returncode, done.stdout.strip()) == (0, "nothing to apply: the schema is current"), done.stderr

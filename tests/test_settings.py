@@ -9,13 +9,14 @@ import httpx
 import pytest
 
 from app.main import create_app
+from briefings.settings import BriefingSettings
 from carafe import Client
 from carafe.dashboard import create_dashboard
+from carafe.settings.describing import is_secret
 from carafe.settings.settings import (
     ApiToken,
     Settings,
     SettingsError,
-    _is_secret,
     hash_token,
     load_api_settings,
     load_dashboard_settings,
@@ -35,7 +36,7 @@ REDIS = f"redis://:{PASSWORD}@redis.example:6379/0"
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No setting comes from the shell that runs the tests, nor from the repository's env.local."""
-    for name in Settings.model_fields:
+    for name in BriefingSettings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.chdir(tmp_path)
 
@@ -55,8 +56,8 @@ def test_the_defaults_are_the_missions() -> None:
     assert settings.worker_concurrency == 5
     assert settings.job_max_retries == 3
     assert settings.job_timeout == 300
-    assert settings.job_modules == ("briefings.jobs",)
-    assert settings.handler_modules == ("worker.handlers",)
+    assert type(settings) is Settings
+    assert settings.job_modules == settings.handler_modules == settings.migrations == ()
     assert (settings.host, settings.log_format, settings.database_url) == ("127.0.0.1", "text", None)
 
 
@@ -78,7 +79,7 @@ def test_every_fault_is_told_at_once() -> None:
         ),
         "REDIS_URL: is required in production, such as redis://:password@host:6379/0",
         "LOG_LEVEL: must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL (got 'loud')",
-        "JOB_MODULES: must be module names such as 'briefings.jobs', separated by commas (got 'a-b')",
+        "JOB_MODULES: must be module names such as 'shop.jobs', separated by commas (got 'a-b')",
         "WORKER_CONCURRENCY: must be a whole number from 1 to 10000 (got 'abc')",
         "JOB_TIMEOUT: must be a number of seconds above 0 and up to 604800 (got '0')",
         "STEWARD: must be true or false (got 'maybe')",
@@ -205,7 +206,8 @@ def test_a_process_is_asked_only_for_what_it_serves() -> None:
         assert [fault.partition(":")[0] for fault in refused.value.faults] == asked
     assert faults(PORT="8081", DASHBOARD="false", METRICS_PORT="8081") == ["METRICS_PORT: must differ from PORT (both 8081)"]
     # The dashboard alone is of the same application, and serves no API.
-    alone = load_dashboard_settings(**production, port="8081")
+    load_dashboard_settings(**production, port="8081")
+    alone = load_settings(BriefingSettings, **production, port="8081")
     assert create_app(alone).state.carafe.settings is alone
 
 
@@ -236,6 +238,7 @@ def test_a_faulty_secret_is_not_repeated(name: str, value: str) -> None:
 
 def test_a_password_shows_nowhere() -> None:
     settings = load_settings(
+        BriefingSettings,
         database_url=DATABASE,
         redis_url=f"rediss://h/0?password={PASSWORD}",
         briefing_webhook_secret=PASSWORD,
@@ -296,22 +299,23 @@ def test_what_helps_and_is_no_secret_still_shows() -> None:
 
 
 def test_every_setting_that_is_a_url_or_names_a_secret_is_one_by_its_class() -> None:
-    names = {name for name, info in Settings.model_fields.items() if _is_secret(info)}
-    urls = {name for name in Settings.model_fields if name.endswith(("_url", "_endpoint", "_url_template"))}
+    fields = BriefingSettings.model_fields
+    names = {name for name, info in fields.items() if is_secret(info)}
+    urls = {name for name in fields if name.endswith(("_url", "_endpoint", "_url_template"))}
     words = ("password", "secret", "token", "key", "credential", "users", "otlp_headers")
-    assert urls | {name for name in Settings.model_fields if any(word in name for word in words)} <= names
+    assert urls | {name for name in fields if any(word in name for word in words)} <= names
     assert {"database_url", "otel_exporter_otlp_endpoint", "briefing_webhook_url", "trace_url_template"} <= urls
 
 
 def test_no_secret_shows_wherever_it_was_put() -> None:
     """Each setting in turn holds a URL with a secret: right or wrong, neither the settings nor the fault repeat it."""
-    for name, info in Settings.model_fields.items():
-        if not _is_secret(info):
+    for name, info in BriefingSettings.model_fields.items():
+        if not is_secret(info):
             continue
         https = f"https://u:{SECRET}@h/{{trace_id}}/{SECRET}"
         for value in (https, f"postgresql://u:{SECRET}@h/d", f"redis://{SECRET}@h", SECRET):
             try:
-                settings = load_settings(**{name: value})
+                settings = load_settings(BriefingSettings, **{name: value})
                 shown = f"{settings!r} {settings.effective()} {settings.model_dump()} {settings.model_dump_json()}"
             except SettingsError as refused:
                 shown = str(refused)
@@ -351,12 +355,18 @@ def test_the_environment_wins_over_env_local_which_only_development_reads(monkey
     assert production.worker_concurrency == 5
 
 
-def test_a_name_in_env_local_that_is_no_setting_is_a_fault() -> None:
-    Path("env.local").write_text("WORKER_CONCURENCY=7\nENVIRONMENT=production\n")
+def test_env_local_takes_variables_that_are_not_ours_and_a_misspelt_one_is_told() -> None:
+    Path("env.local").write_text("WORKER_CONCURENCY=7\nSTRIPE_KEY=sk_1\n")
+    settings = load_settings()
+    assert settings.worker_concurrency == 5
+    assert settings.misspelled == [("WORKER_CONCURENCY", "WORKER_CONCURRENCY")]
+
+
+def test_faults_of_env_local_are_told_with_the_others() -> None:
+    Path("env.local").write_text("ENVIRONMENT=production\nPORT=http\n")
     told = faults(JOB_TIMEOUT="never", SOMETHING_ELSE="is ignored")
-    assert "unknown setting WORKER_CONCURENCY: did you mean WORKER_CONCURRENCY?" in told
-    assert any(fault.startswith("ENVIRONMENT: must be set in the environment") for fault in told)
-    assert any(fault.startswith("JOB_TIMEOUT: ") for fault in told)
+    assert [fault.partition(":")[0] for fault in told] == ["ENVIRONMENT", "JOB_TIMEOUT", "PORT"]
+    assert told[0].startswith("ENVIRONMENT: must be set in the environment")
 
 
 def test_a_value_in_env_local_is_taken_as_it_is_written() -> None:
@@ -398,7 +408,7 @@ def test_env_local_names_every_setting_and_sets_none() -> None:
     lines = (ROOT / "env.local").read_text().splitlines()
     assert [line for line in lines if line.strip() and not line.startswith("#")] == []
     named = [line.removeprefix("# ").partition("=")[0] for line in lines if re.match(r"# [A-Z_]+=", line)]
-    assert set(named) == {name.upper() for name in Settings.model_fields} - {"ENVIRONMENT"}
+    assert set(named) == {name.upper() for name in BriefingSettings.model_fields} - {"ENVIRONMENT"}
 
 
 @pytest.mark.parametrize("name", ["JOB_RETRY_BSE", "JOB_RETRY_BASEE", "JOB_RETRY_BASA", "JOB_RETRY_BAES", "job_retry_bse"])
@@ -411,7 +421,7 @@ def test_a_misspelled_variable_is_told_and_stops_nothing(monkeypatch: pytest.Mon
     monkeypatch.setattr(root, "handlers", root.handlers[:])
     monkeypatch.setattr(root, "level", root.level)
     configure_logging(settings, shown)
-    assert f"{name} in the environment is not a setting, and is ignored: did you mean JOB_RETRY_BASE?" in shown.getvalue()
+    assert f"{name} is not a setting, and is ignored: did you mean JOB_RETRY_BASE?" in shown.getvalue()
 
 
 @pytest.mark.parametrize("name", ["HOSTS", "POST", "JOB_RETRY", "JOB_RETRY_SAVE", "CELERY_BROKER_URL", "JOB_RETRY_BASE"])

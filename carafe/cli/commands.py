@@ -15,7 +15,6 @@ from carafe.store.filters import JobFilter
 
 app = typer.Typer(
     name="carafe",
-    help="Background jobs: enqueue, follow and act on them; run the web process and the workers.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -63,6 +62,33 @@ def run(arguments: Sequence[str]) -> int:
     return int(code or 0)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from carafe.cli.configuring import show_version
+
+        raise typer.Exit(show_version(as_json=False))
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Background jobs: enqueue, follow and act on them; run the web process and the workers."""
+
+
+@app.command()
+def init(
+    name: Annotated[str, typer.Argument(help="The application's name, that of its folder and package.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Write a new application into the folder NAME: a job, its handler, a route that enqueues it, and a test."""
+    from carafe.cli.init import init as work
+
+    raise typer.Exit(work(name, as_json=as_json))
+
+
 @app.command()
 def serve(
     worker: Annotated[bool, typer.Option("--worker", help="Run a worker instead of the web process.")] = False,
@@ -104,23 +130,27 @@ def dev(
 
 
 @app.command()
-def migrate(as_json: Json = False) -> None:
-    """Upgrade the schema to what this version needs.
+def migrate(
+    new: Annotated[
+        str | None,
+        typer.Option("--new", metavar="MESSAGE", help="Write a revision for a package of MIGRATIONS instead of upgrading."),
+    ] = None,
+    package: Annotated[
+        str | None, typer.Option(help="With --new: the package that gets the revision, if MIGRATIONS names several.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Upgrade the schema to what this version needs, and print the revisions that were applied.
 
     Does nothing when the schema is current. May run several times at once. Needs only Postgres. Waits for locks a second
-    at a time, and says who holds them.
+    at a time, and says who holds them. With --new, the revision contains what the database lacks of the package's
+    `target_metadata`; if the package names none, the revision is empty.
     """
-    from carafe.cli.exits import say
-    from carafe.cli.output import show_json
-    from carafe.settings.local_servers import with_servers
-    from carafe.settings.settings import load_schema_settings
-    from carafe.store.migrating import migrate as upgrade
+    from carafe.cli import migrating as work
 
-    done = upgrade(with_servers(load_schema_settings(), needed=("database_url",)), tell=say)
-    if as_json:
-        show_json({"applied": done})
-    else:
-        print("\n".join(f"applied {step}" for step in done) or "nothing to do: the schema is current")
+    if package is not None and new is None:
+        raise typer.BadParameter("goes with --new", param_hint="--package")
+    raise typer.Exit(work.migrate(as_json=as_json) if new is None else work.write(new, package, as_json=as_json))
 
 
 @app.command()
@@ -429,11 +459,16 @@ def kinds(as_json: Json = False) -> None:
 
 
 @app.command()
-def config(as_json: Json = False) -> None:
+def config(
+    as_json: Json = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the documentation of every setting instead, the application's too.")
+    ] = False,
+) -> None:
     """Print each setting's value (secrets redacted), and where the value comes from."""
-    from carafe.cli.configuring import show_config
+    from carafe.cli.configuring import show_config, show_settings_table
 
-    raise typer.Exit(show_config(as_json=as_json))
+    raise typer.Exit(show_settings_table() if markdown else show_config(as_json=as_json))
 
 
 @app.command()

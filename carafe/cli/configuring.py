@@ -5,7 +5,7 @@ from typing import get_args
 
 from carafe.cli.exits import Exit, Failure, say
 from carafe.cli.output import clean, show_json, show_table
-from carafe.settings.settings import hash_token, load_settings
+from carafe.settings.settings import hash_token, load_settings, settings_markdown
 from carafe.settings.types import Role
 
 
@@ -16,6 +16,12 @@ def show_config(*, as_json: bool) -> Exit:
         show_json([{"name": name, "value": value, "source": source} for name, value, source in effective])
     else:
         show_table(("SETTING", "SOURCE", "VALUE"), [(name, source, value) for name, value, source in effective])
+    return Exit.OK
+
+
+def show_settings_table() -> Exit:
+    """Prints the documentation of every setting as Markdown, with those of the application's class."""
+    print(settings_markdown(type(load_settings())), end="")
     return Exit.OK
 
 

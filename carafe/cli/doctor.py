@@ -67,7 +67,7 @@ def examine(*, worker: bool = False) -> list[Finding]:
         return [Finding(Level.BROKEN, "settings", fault, "docs/settings.md lists every setting") for fault in error.faults]
     findings = [Finding(Level.OK, "settings", f"every setting is valid (ENVIRONMENT is {settings.environment})")]
     for name, meant in settings.misspelled:
-        text = f"{name} in the environment is not a setting, and is ignored"
+        text = f"{name} is not a setting, and is ignored"
         findings.append(Finding(Level.WARNING, "settings", text, f"did you mean {meant}?"))
     try:
         settings = with_servers(settings)
@@ -453,6 +453,7 @@ async def _schema(url: str, migrations: Sequence[str], findings: list[Finding]) 
     from sqlalchemy.ext.asyncio import create_async_engine
 
     from carafe.postgres_url import connect
+    from carafe.store.revisions import LIBRARY, Revisions
 
     engine = create_async_engine(
         "postgresql+asyncpg://",
@@ -463,16 +464,16 @@ async def _schema(url: str, migrations: Sequence[str], findings: list[Finding]) 
     ahead: list[str] = []
     try:
         async with engine.connect() as connection:
-            for package in ("carafe.migrations", *migrations):
+            for package in (LIBRARY, *migrations):
                 try:
-                    stands, head, known = await connection.run_sync(_revisions, package)
+                    stands, head, known = await connection.run_sync(lambda sync, of: Revisions(of).state(sync), package)
                 except Exception as error:
                     await connection.rollback()
                     if "permission denied" in str(error):
                         text = f"{package}: this user has no right to read the schema's version"
                         findings.append(Finding(Level.WARNING, "schema", text, "grant it select on the version's table"))
                         continue
-                    findings.append(Finding(Level.BROKEN, "schema", f"{package}: {_reason(error)}", "correct MIGRATIONS"))
+                    findings.append(_of_revisions(package, error))
                     continue
                 if stands and stands not in known:
                     ahead.append(f"{package} is at {stands} (this version knows up to {head})")
@@ -490,34 +491,14 @@ async def _schema(url: str, migrations: Sequence[str], findings: list[Finding]) 
         findings.append(Finding(Level.OK, "schema", "current"))
 
 
-def _revisions(connection: Any, package: str) -> tuple[str, str, frozenset[str]]:
-    """Returns the database's current revision, the newest revision of a migration package, and all revisions of the package.
+def _of_revisions(package: str, error: Exception) -> Finding:
+    from carafe.jobs.modules import ModuleNotUsable
+    from carafe.store.revisions import MigrationFailed
 
-    They are read in the same way as `alembic current` reads them.
-    """
-    from alembic.config import Config
-    from alembic.runtime.environment import EnvironmentContext
-    from alembic.script import ScriptDirectory
-
-    spec = find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError(f"{package!r} is not a package that can be imported")
-    config = Config()
-    config.set_main_option("script_location", str(next(iter(spec.submodule_search_locations))).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    config.attributes["on_version_apply"] = lambda **_: None
-    script = ScriptDirectory.from_config(config)
-    stands: list[str] = []
-
-    def look(revisions: Any, context: Any) -> list[Any]:
-        stands.extend(revisions)
-        return []
-
-    with EnvironmentContext(config, script, fn=look, dont_mutate=True):
-        script.run_env()
-    connection.rollback()
-    known = frozenset(revision.revision for revision in script.walk_revisions())
-    return ", ".join(sorted(stands)), ", ".join(sorted(script.get_heads())), known
+    if isinstance(error, MigrationFailed):
+        return Finding(Level.BROKEN, "schema", str(error), "correct the package's revisions")
+    text = str(error) if isinstance(error, ModuleNotUsable) else f"{package}: {_reason(error)}"
+    return Finding(Level.BROKEN, "schema", text, "correct MIGRATIONS")
 
 
 async def _redis(url: str, findings: list[Finding]) -> None:

@@ -61,6 +61,8 @@ def _explained(error: BaseException) -> tuple[Exit | None, str]:
     if isinstance(error, SettingsError):
         faults = error.faults
         return Exit.USAGE, faults[0] if len(faults) == 1 else "\n".join([f"{len(faults)} faulty settings", *faults])
+    if isinstance(error, ModuleNotFoundError) and error.name == "psutil":
+        return Exit.USAGE, str(error)  # raised by carafe.dev.embedded
     if "carafe.dev.embedded" in sys.modules:
         from carafe.dev.embedded import EmbeddedServerError
 
@@ -124,7 +126,10 @@ def _of_postgres(error: BaseException) -> tuple[Exit, str] | None:
 
     from carafe.postgres_url import NotWritable, UrlFault
     from carafe.store.database import Refused
+    from carafe.store.revisions import MigrationFailed
 
+    if isinstance(error, MigrationFailed):
+        return None  # it says itself what Postgres has refused, and to which revision
     cause: BaseException | None = error
     while cause is not None:  # SQLAlchemy wraps the driver's error in others
         match cause:

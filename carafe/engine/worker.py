@@ -186,8 +186,12 @@ class Worker(CeleryWorker):
         load_handlers(settings.handler_modules)
         import_for_transactions()
         if not handlers():
+            named = ", ".join(settings.handler_modules)
             raise ImproperlyConfigured(
-                f"HANDLER_MODULES ({', '.join(settings.handler_modules)}) register no handler: nothing could ever run"
+                f"HANDLER_MODULES ({named}) register no handler: nothing could ever run"
+                if named
+                else "HANDLER_MODULES is empty: name the modules with your handlers, in [tool.carafe] of pyproject.toml for "
+                "instance; `carafe init NAME` writes an application that has them"
             )
         assert settings.redis_url is not None
         self.settings = settings

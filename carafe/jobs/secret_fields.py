@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import BaseModel, RootModel, Secret, SecretBytes, SecretStr
+from pydantic import BaseModel, PydanticUserError, RootModel, Secret, SecretBytes, SecretStr, TypeAdapter
 from pydantic_core import to_json
 
 from carafe.json_pointer import below
@@ -45,6 +45,18 @@ def may_hold_secrets(model: type[BaseModel]) -> bool:
             return True
         known = _kinds[model] = _mentions_secret(model.__pydantic_core_schema__)
     return known
+
+
+def may_be_secret(model: type[BaseModel], field: str) -> bool:
+    """Whether this field of a model may hold a secret, at any depth. Not for the hot path: the field's schema is built for
+    each call."""
+    if not may_hold_secrets(model):
+        return False
+    annotation: Any = model.model_fields[field].annotation
+    try:
+        return _mentions_secret(TypeAdapter(annotation).core_schema)
+    except PydanticUserError:
+        return True  # an annotation that cannot be resolved
 
 
 def _mentions_secret(schema: Any) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-from carafe.settings.settings import Settings, SettingsError
+from carafe.settings.settings import SERVERS, Settings, SettingsError
 from carafe.settings.types import SecretUrl
 
 SERVERS_FILE = "servers.json"
@@ -73,7 +73,7 @@ def announced(data_dir: Path) -> Servers | None:
         return None
 
 
-def with_servers(settings: Settings, needed: Sequence[str] = ("database_url", "redis_url")) -> Settings:
+def with_servers(settings: Settings, needed: Sequence[str] = SERVERS) -> Settings:
     """Returns `settings` with the URLs that are `needed`. A URL that is unset, which is possible in development only,
     becomes that of the running `carafe dev`.
 
@@ -87,8 +87,7 @@ def with_servers(settings: Settings, needed: Sequence[str] = ("database_url", "r
     if servers is None:
         names = " and ".join(name.upper() for name in missing)
         fault = (
-            f"{names}: not set, and no `carafe dev` is running on {settings.data_dir.absolute()}; "
-            f"start it (`make dev`), or set {names}"
+            f"{names}: not set, and no `carafe dev` is running on {settings.data_dir.absolute()}; start it, or set {names}"
         )
         raise NoServers([fault])
     return with_urls(settings, **{name: getattr(servers, name) for name in missing})

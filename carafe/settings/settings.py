@@ -1,47 +1,37 @@
-"""What an operator can set, read from the environment and, in development, from `env.local`.
+"""What an operator can set, read from the environment, `env.local` (in development) and `[tool.carafe]` of pyproject.toml.
 
-Guarantees: a value that does not fit prevents the start. All faults are then listed together, and each says what the setting
-accepts. Passwords, tokens and secrets never show in a repr, a log line or an error.
-Must never: connect to anything or import a module that a setting names. `carafe doctor` finds out what can be reached, and
-the start of a process finds out what can be imported.
+An application adds settings of its own: a subclass of `Settings`, which SETTINGS_CLASS names.
+Guarantees: a value that does not fit prevents the start. All faults are then listed together, those of an application's
+settings too, and each says what the setting accepts. Passwords, tokens and secrets never show in a repr, a log line or an
+error.
+Must never: connect to anything, or import a module that a setting names, except the one with the class of the settings.
+`carafe doctor` finds out what can be reached, and the start of a process finds out what can be imported.
 
-`load_settings()` reads the environment. `Settings(...)` itself only holds the values that it is given, so that a test does
-not depend on the shell in which it runs.
+`load_settings()` reads all of these. `Settings(...)` itself only holds the values that it is given, so that a test does not
+depend on the shell in which it runs.
 """
 
 import difflib
+import importlib
+import json
 import os
-from collections.abc import Callable, Container, Iterable, Mapping
-from ipaddress import IPv4Network, ip_address
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextvars import ContextVar
+from ipaddress import ip_address
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, TypeVar, overload
 
-from dotenv import dotenv_values
-from pydantic import (
-    BeforeValidator,
-    Field,
-    PrivateAttr,
-    Secret,
-    SecretStr,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails, PydanticUndefined
-from pydantic_settings import (
-    BaseSettings,
-    DotEnvSettingsSource,
-    EnvSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from carafe.settings import job_defaults
+from carafe.settings.describing import default_shown, is_json, is_list, is_secret, shown, wants
 from carafe.settings.job_defaults import DAY
+from carafe.settings.sources import Faults, Source, misspelled, of_env_file, of_the_environment, of_the_project
 from carafe.settings.types import (
     ApiToken,
-    DashboardUser,
     DashboardUsers,
     DatabaseUrl,
     HeaderName,
@@ -61,6 +51,8 @@ from carafe.settings.types import (
     Tokens,
     TraceUrl,
     hash_token,
+    is_target,
+    listed,
     lower_case,
     open_to,
     redact_url,
@@ -82,10 +74,6 @@ __all__ = [
     "settings_markdown",
 ]
 
-ENV_FILE = "env.local"
-
-Source = Literal["default", "environment", "env.local", "argument"]
-
 Served = Literal["api", "dashboard"]
 """What a process may serve. Only a process that serves the API or the dashboard must have the settings for it: other
 processes do not have its secrets."""
@@ -103,10 +91,27 @@ def _by_environment(development: str, production: str) -> Callable[[dict[str, An
     return lambda earlier: production if earlier.get("environment") == "production" else development
 
 
-class _Values(BaseSettings):
-    """Every setting, with a check of each single value. `Settings` also checks that the values fit together."""
+_listing_faults: ContextVar[bool] = ContextVar("listing faults", default=False)
+"""Whether `_load` is making settings: it lists all faults itself, so `Settings` must not stop at the first."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, enable_decoding=False)
+
+class Settings(BaseSettings):
+    """Every setting, checked and frozen. A field's name in upper case is its name in the environment.
+
+    An application's own settings are the fields of a subclass, which SETTINGS_CLASS names, such as
+    ``shop.settings:ShopSettings``:
+
+        class ShopSettings(Settings):
+            stripe_key: SecretStr = Field(description="Key of the payment service.")
+
+    They are read, checked, shown and documented as Carafe's own. A field without a default is required. In the environment,
+    a list is entries separated by commas or a JSON list, an object is JSON. Raises pydantic's `ValidationError` on bad
+    values; `load_settings` turns that into one readable `SettingsError`.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, enable_decoding=False, validate_by_name=True
+    )
 
     environment: Annotated[Literal["development", "production"], BeforeValidator(lower_case)] = Field(
         "development",
@@ -177,21 +182,26 @@ class _Values(BaseSettings):
         "https://tempo.example.org/trace/{trace_id}. Unset: no link.",
     )
 
-    # The application.
-    job_modules: ModuleNames = Field(
-        ("briefings.jobs",), description="Modules that declare jobs and hooks, separated by commas."
+    # The application. `[tool.carafe]` of pyproject.toml may have these (carafe.settings.sources.OF_THE_PROJECT).
+    settings_class: Target | None = Field(
+        None,
+        description="The application's settings, as module:name: a subclass of carafe.Settings with fields of its own. "
+        "Unset: Carafe's settings alone.",
     )
+    job_modules: ModuleNames = Field((), description="Modules that declare jobs and hooks, separated by commas.")
     handler_modules: ModuleNames = Field(
-        ("worker.handlers",),
-        description="Modules that hold the jobs' handlers, separated by commas; workers import them.",
+        (), description="Modules that hold the jobs' handlers, separated by commas; workers import them."
     )
     web_application: Target = Field(
-        "app.main:create_app",
-        description="The web application, as module:name: an ASGI application, or a function that returns one.",
+        "carafe.web.default:create_app",
+        description="The web application, as module:name: an ASGI application, or a function that returns one (it may take "
+        "the settings). Default: the job API and health checks alone.",
     )
-    worker_application: Target = Field("worker:app", description="The Celery application, as module:name.")
+    worker_application: Target = Field(
+        "carafe.engine.application:app", description="The Celery application, as module:name."
+    )
     migrations: ModuleNames = Field(
-        ("briefings.migrations",),
+        (),
         description="Packages with the application's alembic migrations, run after the library's own; separated by commas.",
     )
 
@@ -361,12 +371,6 @@ class _Values(BaseSettings):
         4, ge=1, le=100, description="Read-only connections to Postgres that one process opens for the dashboard."
     )
 
-    # The briefing service.
-    briefing_webhook_url: HttpUrl | None = Field(
-        None, description="Webhook that writes briefings. Unset in development: the sample one of the web process."
-    )
-    briefing_webhook_secret: SecretStr | None = Field(None, description="Secret sent to the webhook in a header.")
-
     @classmethod
     def settings_customise_sources(
         cls,
@@ -378,23 +382,13 @@ class _Values(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)  # load_settings reads the others, so that it can tell where a value came from
 
-
-class Settings(_Values):
-    """Every setting, checked and frozen. A field's name in upper case is its name in the environment.
-
-    Raises pydantic's `ValidationError` on bad values; `load_settings` turns that into one readable `SettingsError`.
-    """
-
     _sources: dict[str, Source] = PrivateAttr(default_factory=dict)
     _misspelled: list[tuple[str, str]] = PrivateAttr(default_factory=list)
-    required: ClassVar[frozenset[str]] = frozenset({"database_url", "redis_url"})
-    """The fields that must be set in production."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        faults = [f"{name.upper()}: {text}" for name, text in _faults_between(self, self.required)]
-        if faults:
-            raise ValueError("\n".join(faults))
+        if not _listing_faults.get() and (faults := _faults_between(self, SERVERS)):
+            raise ValueError("\n".join(f"{name.upper()}: {text}" for name, text in faults))
         return self
 
     @property
@@ -411,39 +405,45 @@ class Settings(_Values):
 
     @property
     def misspelled(self) -> list[tuple[str, str]]:
-        """Environment variables that are not settings but look like a misspelt setting, as (variable's name, setting's
-        name)."""
+        """Variables of the environment and of `env.local` that are not settings but look like a misspelt setting, as
+        (variable's name, setting's name)."""
         return list(self._misspelled)
 
     def effective(self) -> list[tuple[str, str, Source]]:
         """Every setting as (NAME, value with secrets hidden, where the value came from), in the order of the docs."""
-        shown = []
+        lines = []
         for name in type(self).model_fields:
             source = self._sources.get(name, "argument" if name in self.model_fields_set else "default")
-            shown.append((name.upper(), _shown(getattr(self, name)), source))
-        return shown
+            lines.append((name.upper(), shown(getattr(self, name)), source))
+        return lines
 
 
-class SchemaSettings(Settings):
-    """The settings of a command that only changes the database schema: it needs Postgres but not Redis."""
+SERVERS = ("database_url", "redis_url")
+"""The settings that production requires of every process."""
 
-    required: ClassVar[frozenset[str]] = frozenset({"database_url"})
+OwnSettings = TypeVar("OwnSettings", bound=Settings)
+
+
+@overload
+def load_settings(settings_class: type[OwnSettings], /, **overrides: object) -> OwnSettings: ...
+@overload
+def load_settings(**overrides: object) -> Settings: ...
+def load_settings(settings_class: type[Settings] | None = None, /, **overrides: object) -> Settings:
+    """Settings from `overrides`, then the environment, then (in development) `env.local` in the current folder, then
+    `[tool.carafe]` of pyproject.toml in the current folder.
+
+    Returns an instance of `settings_class`, by default of the class that the setting SETTINGS_CLASS names. An empty variable
+    counts as unset, but for a setting that is a list it means the empty list. A variable that is not a setting is ignored
+    (`Settings.misspelled` lists those that look like one).
+    Raises SettingsError with one line for every fault.
+    """
+    return _load(overrides, settings_class)
 
 
 def load_schema_settings() -> Settings:
-    """Like `load_settings`, for a command that needs Postgres but not Redis."""
-    return _load(SchemaSettings, {})
-
-
-def load_settings(**overrides: object) -> Settings:
-    """Settings from `overrides`, then the environment, then (in development) `env.local` in the current folder.
-
-    An empty variable counts as unset, but for a setting that is a list it means the empty list. A variable that is not a
-    setting is ignored in the environment (`Settings.misspelled` lists those that look like one), but is a fault in
-    `env.local`.
-    Raises SettingsError with one line for every fault.
-    """
-    return _load(Settings, overrides)
+    """Like `load_settings`, for a command that only changes the database schema: it needs Postgres but not Redis, and none
+    of the application's own settings."""
+    return _load({}, Settings, required=("database_url",))
 
 
 def load_api_settings(**overrides: object) -> Settings:
@@ -452,86 +452,159 @@ def load_api_settings(**overrides: object) -> Settings:
 
     No other process needs these secrets, or should have them. Raises SettingsError with one line for every fault.
     """
-    return _load(Settings, overrides, serves="api")
+    return _load(overrides, serves="api")
 
 
 def load_dashboard_settings(**overrides: object) -> Settings:
     """Like `load_settings`, for a process that serves the dashboard and not the API. Raises SettingsError with one line for
     every fault."""
-    return _load(Settings, overrides, serves="dashboard")
+    return _load(overrides, serves="dashboard")
 
 
-def _load(made: type[Settings], overrides: Mapping[str, object], *, serves: Served | None = None) -> Settings:
-    fields = Settings.model_fields
-    faults: list[tuple[str, str]] = []
-    values: dict[str, object] = {}
-    sources: dict[str, Source] = {}
-
-    def take(found: Mapping[str, object], source: Source) -> None:
-        for name, value in found.items():
-            if isinstance(value, str) and not value.strip() and not _is_list(fields[name]):
-                values.pop(name, None)
-                sources.pop(name, None)
-                continue
-            values[name] = value
-            sources[name] = source
-
-    environment = EnvSettingsSource(Settings)()
-    where = overrides.get("environment", environment.get("environment", "")) or "development"
-    if str(where).strip().lower() == "development":
-        in_file = _EnvFile(Settings, env_file=ENV_FILE)
-        faults = in_file.faults()
-        unset = {name for name, _ in faults}
-        take({name: value for name, value in in_file().items() if name not in unset}, "env.local")
-    take(environment, "environment")
-    take({name: value for name, value in overrides.items() if name in fields}, "argument")
-    faults += [(name, _unknown(name, fields)) for name in overrides if name not in fields]
-
-    try:
-        _Values(**values)  # type: ignore[arg-type]
-    except ValidationError as invalid:
-        faults += [
-            (str(error["loc"][0]), _fault(error, values))
-            for error in invalid.errors()
-            if error["type"] != "default_factory_not_called"  # another value was missing, and its own fault is listed
-        ]
+def _load(
+    overrides: Mapping[str, object],
+    made: type[Settings] | None = None,
+    *,
+    serves: Served | None = None,
+    required: Collection[str] = SERVERS,
+) -> Settings:
+    values, sources, faults, variables = _read(overrides)
+    if made is None:
+        made, unusable = _class_named(values.get("settings_class"))
+        faults += unusable
+    values, sources = _of_fields(made, values, sources)
+    faults += [(name, _unknown(name, made.model_fields)) for name in overrides if name not in made.model_fields]
+    settings, invalid = _made(made, values)
+    faults += invalid
     faulty = {name for name, _ in faults}
-    rest = _Values(**{name: value for name, value in values.items() if name not in faulty})  # type: ignore[arg-type]
+    rest = settings or _without(faulty, values)
     faults += [
         (name, f"{name.upper()}: {text}")
-        for name, text in _faults_between(rest, made.required) + (_faults_of(rest, serves) if serves else [])
+        for name, text in _faults_between(rest, required) + (_faults_of(rest, serves) if serves else [])
         if not faulty & {name, *_RESTS_ON.get(name, ())}  # else a fault of the other setting may be its only cause
     ]
-    if faults:
-        order = {name: place for place, name in enumerate(fields)}
+    if faults or settings is None:
+        order = {name: place for place, name in enumerate(made.model_fields)}
         faults.sort(key=lambda fault: order.get(fault[0], len(order)))
         raise SettingsError(dict.fromkeys(text for _, text in faults))
-    settings = made(**values)  # type: ignore[arg-type]
     settings._sources.update(sources)
-    settings._misspelled += _nearly(os.environ, fields)
+    settings._misspelled += misspelled(variables, made.model_fields)
     return settings
 
 
-def settings_markdown() -> str:
-    """The text of docs/settings.md: a table of every setting, with its default, the values that it accepts and its
-    purpose."""
+def _without(faulty: Collection[str], values: Mapping[str, object]) -> Settings:
+    """Carafe's own settings that are valid; the others have their defaults."""
+    rest, _ = _made(Settings, {name: values[name] for name in Settings.model_fields if name in values.keys() - faulty})
+    assert rest is not None
+    return rest
+
+
+def _read(overrides: Mapping[str, object]) -> tuple[dict[str, object], dict[str, Source], Faults, list[str]]:
+    """Every value that is found, by name; where each comes from; the faults of the files; and the names of the variables."""
+    environment = of_the_environment()
+    table, faults = of_the_project()
+    found: list[tuple[Source, Mapping[str, object]]] = [("pyproject.toml", table)]
+    where = overrides.get("environment", environment.get("environment", "")) or "development"
+    variables = [*os.environ]
+    if str(where).strip().lower() == "development":
+        in_file, more = of_env_file()
+        found.append(("env.local", in_file))
+        faults += more
+        variables += [name.upper() for name in in_file]
+    found += [("environment", environment), ("argument", overrides)]
+    values: dict[str, object] = {}
+    sources: dict[str, Source] = {}
+    for source, several in found:
+        values |= several
+        sources |= dict.fromkeys(several, source)
+    return values, sources, faults, variables
+
+
+def _class_named(target: object) -> tuple[type[Settings], Faults]:
+    """The class that SETTINGS_CLASS names, and why it cannot be used. Then, and if there is none, it is `Settings`."""
+    if not isinstance(target, str) or not is_target(target):
+        return Settings, []  # unset, or a fault that the field finds
+    module, _, name = target.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in (name or "Settings").split("."):
+            found = getattr(found, part)
+    except Exception as error:
+        text = f"SETTINGS_CLASS: {target!r} cannot be imported: {type(error).__name__}: {error}"
+        return Settings, [("settings_class", text)]
+    if not (isinstance(found, type) and issubclass(found, Settings)):
+        return Settings, [("settings_class", f"SETTINGS_CLASS: {target!r} is not a subclass of carafe.Settings")]
+    return found, []
+
+
+def _of_fields(
+    made: type[Settings], values: Mapping[str, object], sources: Mapping[str, Source]
+) -> tuple[dict[str, object], dict[str, Source]]:
+    """Those values that are settings, without those that are empty and so unset."""
+    kept = {}
+    for name, info in made.model_fields.items():
+        value = values.get(name, "")
+        if isinstance(value, str) and not value.strip() and not (name in values and is_list(info)):
+            continue
+        kept[name] = value if name in Settings.model_fields else _decoded(info, value)
+    return kept, {name: sources[name] for name in kept}
+
+
+def _decoded(info: FieldInfo, value: object) -> object:
+    """The value of an application's setting that is a list or an object and has come as text. Text that cannot be decoded is
+    returned as it is, and then refused by the field."""
+    if not isinstance(value, str) or not (is_list(info) or is_json(info)):
+        return value
+    try:
+        return listed(value) if is_list(info) else json.loads(value)
+    except ValueError:
+        return value
+
+
+def _made(made: type[Settings], values: Mapping[str, object]) -> tuple[Settings | None, Faults]:
+    """The settings, or None and the faults of single values, or else those that the application's class finds itself."""
+    token = _listing_faults.set(True)
+    try:
+        return made(**values), []  # type: ignore[arg-type]
+    except ValidationError as invalid:
+        return None, [
+            (str(error["loc"][0]) if error["loc"] else "", _fault(error, values, made.model_fields))
+            for error in invalid.errors()
+            if error["type"] != "default_factory_not_called"  # another value was missing, and its own fault is listed
+        ]
+    finally:
+        _listing_faults.reset(token)
+
+
+def settings_markdown(made: type[Settings] = Settings) -> str:
+    """The text of docs/settings.md: a table of every setting, with its default, the values that it accepts and its purpose.
+    The settings that an application's class adds have a table of their own."""
+    own = {name: info for name, info in made.model_fields.items() if name not in Settings.model_fields}
     lines = [
         "# Settings",
         "",
-        "<!-- Made by `python -m carafe.settings.settings` from its fields; a test compares the two. -->",
+        "<!-- Made from the fields of the settings: do not edit it. -->",
         "",
-        "Read from the environment and, in development, from `env.local` in the current folder (the environment wins).",
+        "A value is looked for in the environment; then, in development, in `env.local` in the current folder; then, if it",
+        "names a part of the application, in `[tool.carafe]` of `pyproject.toml` in the current folder. The first one found",
+        "counts.",
         "Start-up refuses bad values with every fault listed; `carafe config` prints what is in effect, redacted.",
         "An empty variable counts as unset, except that it empties a list. Durations are seconds.",
         "A variable that is not a setting is ignored; one that looks like a misspelt setting is named in a warning.",
         "",
-        "| Name | Default | Takes | What for |",
-        "|---|---|---|---|",
+        *_table(Settings.model_fields),
     ]
-    for name, info in Settings.model_fields.items():
-        default = _default(info)
-        lines.append(f"| `{name.upper()}` | {f'`{default}`' if default else ''} | {_wants(info)} | {info.description} |")
+    if own:
+        lines += ["", f"## Settings of the application (`{made.__module__}:{made.__qualname__}`)", "", *_table(own)]
     return "\n".join(lines) + "\n"
+
+
+def _table(fields: Mapping[str, FieldInfo]) -> Iterator[str]:
+    yield "| Name | Default | Takes | What for |"
+    yield "|---|---|---|---|"
+    for name, info in fields.items():
+        default = "required" if info.is_required() else default_shown(info)
+        yield f"| `{name.upper()}` | {f'`{default}`' if default else ''} | {wants(info)} | {info.description or ''} |"
 
 
 # How settings depend on each other.
@@ -557,7 +630,7 @@ _RESTS_ON = {
 }
 
 
-def _faults_between(settings: _Values, required: Container[str]) -> list[tuple[str, str]]:
+def _faults_between(settings: Settings, required: Collection[str]) -> list[tuple[str, str]]:
     """The faults of values that are valid by themselves but do not fit together, whatever the process does. Each fault is a
     pair (field, what is wrong)."""
     faults: list[tuple[str, str]] = []
@@ -573,7 +646,7 @@ def _faults_between(settings: _Values, required: Container[str]) -> list[tuple[s
     return faults
 
 
-def _faults_of(settings: _Values, serves: Served) -> list[tuple[str, str]]:
+def _faults_of(settings: Settings, serves: Served) -> list[tuple[str, str]]:
     """The faults that only matter in a process that serves the API or the dashboard. Each fault is a pair (field, what is
     wrong)."""
     shows = serves == "dashboard" or settings.dashboard
@@ -589,7 +662,7 @@ def _faults_of(settings: _Values, serves: Served) -> list[tuple[str, str]]:
     return faults
 
 
-def _api_faults(settings: _Values) -> list[tuple[str, str]]:
+def _api_faults(settings: Settings) -> list[tuple[str, str]]:
     if settings.api_tokens:
         return []
     if settings.environment == "production":
@@ -617,7 +690,7 @@ def _require(faults: list[tuple[str, str]]) -> None:
         raise SettingsError(f"{name.upper()}: {text}" for name, text in faults)
 
 
-def _dashboard_faults(settings: _Values) -> list[tuple[str, str]]:
+def _dashboard_faults(settings: Settings) -> list[tuple[str, str]]:
     faults: list[tuple[str, str]] = []
     header, networks = settings.dashboard_user_header, settings.dashboard_proxy_networks
     if header is not None and not networks:
@@ -661,50 +734,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-# Reading and showing.
-
-
-class _EnvFile(DotEnvSettingsSource):
-    """Reads `env.local`. Values are taken as they are written, without interpolation: a password may have ``${`` in it."""
-
-    def _read_env_file(self, file_path: Path) -> Mapping[str, str | None]:
-        return {name.lower(): value or "" for name, value in dotenv_values(file_path, interpolate=False).items()}
-
-    def faults(self) -> list[tuple[str, str]]:
-        """The faults of the file, as pairs (name, what is wrong): names that are not settings, or settings that may not be
-        set there."""
-        fields = self.settings_cls.model_fields
-        told = f"ENVIRONMENT: must be set in the environment, not in {ENV_FILE}, which only development reads"
-        return [
-            (name, told if name == "environment" else _unknown(name, fields))
-            for name in self.env_vars
-            if name == "environment" or name not in fields
-        ]
-
-
-SHORTEST = 6
-"""How many characters a setting's name must have so that misspelt variants of it are looked for. HOST and PORT are shorter:
-too many other names are similar to them."""
-
-
-def _nearly(names: Iterable[str], fields: Container[str]) -> list[tuple[str, str]]:
-    """The names of variables that are one typing error away from a setting, as (variable's name, setting's name)."""
-    settings = [field.upper() for field in Settings.model_fields if len(field) >= SHORTEST]
-    unknown = [name for name in names if name.lower() not in fields]
-    return [(name, near) for name in sorted(unknown) for near in settings if _one_typo(name.upper(), near)][:10]
-
-
-def _one_typo(one: str, other: str) -> bool:
-    """Whether the two names differ by a single extra, missing or wrong character, or by two neighbouring characters that are
-    swapped."""
-    if abs(len(one) - len(other)) > 1 or one == other:
-        return False
-    at = next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-    if len(one) == len(other):
-        swapped = one[at : at + 2] == other[at : at + 2][::-1] and one[at + 2 :] == other[at + 2 :]
-        return swapped or one[at + 1 :] == other[at + 1 :]
-    shorter, longer = sorted((one, other), key=len)
-    return shorter[at:] == longer[at + 1 :]
+# Faults in words.
 
 
 def _unknown(name: str, fields: Iterable[str]) -> str:
@@ -712,94 +742,20 @@ def _unknown(name: str, fields: Iterable[str]) -> str:
     return f"unknown setting {name.upper()}" + (f": did you mean {near[0]}?" if near else "")
 
 
-def _fault(error: ErrorDetails, values: Mapping[str, object]) -> str:
-    name = str(error["loc"][0])
-    info = Settings.model_fields[name]
+def _fault(error: ErrorDetails, values: Mapping[str, object], fields: Mapping[str, FieldInfo]) -> str:
+    name = str(error["loc"][0]) if error["loc"] else ""
+    told = f"{name.upper()}: " if name else ""
     if error["type"] == "value_error":
-        return f"{name.upper()}: {error['ctx']['error']}"
-    got = "" if _is_secret(info) or name not in values else f" (got {values[name]!r})"
-    return f"{name.upper()}: must be {_wants(info)}{got}"
-
-
-def _kinds(annotation: Any) -> list[Any]:
-    """The types that a field's annotation names, without Annotated and None."""
-    if get_origin(annotation) is Annotated:
-        return _kinds(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, UnionType):
-        return [kind for part in get_args(annotation) for kind in _kinds(part) if part is not type(None)]
-    return [annotation]
-
-
-def _is_list(info: FieldInfo) -> bool:
-    return any(get_origin(kind) is tuple for kind in _kinds(info.annotation))
-
-
-def _is_secret(info: FieldInfo) -> bool:
-    kinds = _kinds(info.annotation)
-    inner = [part for kind in kinds if get_origin(kind) is tuple for part in _kinds(get_args(kind)[0])]
-    return any(
-        isinstance(kind, type) and issubclass(kind, (Secret, SecretStr, ApiToken, DashboardUser))
-        for kind in [*kinds, *inner]
-    )
-
-
-def _bound(info: FieldInfo, name: str) -> Any:
-    return next((getattr(rule, name) for rule in info.metadata if getattr(rule, name, None) is not None), None)
-
-
-_OF_A_LIST: dict[Any, str] = {
-    ApiToken: "name:role:digest, separated by commas",
-    DashboardUser: "name:role:hash, separated by commas",
-    SecretStr: "keys of 32 characters or more, separated by commas",
-    IPv4Network: "networks separated by commas",
-}
-"""For settings that are lists, by the (first) type of their entries: the text that says which form the setting has."""
-
-
-def _wants(info: FieldInfo) -> str:
-    """A text that says which values a setting accepts. It is made from the setting's type and bounds."""
-    kind = _kinds(info.annotation)[0]
-    low, above, high = (_bound(info, name) for name in ("ge", "gt", "le"))
-    reach = ""
-    if low is not None:
-        reach = f" from {low:.15g} to {high:.15g}" if high is not None else f" of {low:.15g} or more"
-    elif above is not None:
-        reach = f" above {above:.15g}" + (f" and up to {high:.15g}" if high is not None else "")
-    if kind is bool:
-        return "true or false"
-    if kind is int:
-        return "a whole number" + reach
-    if kind is float:
-        return ("a number" if high == 1 else "a number of seconds") + reach
-    if get_origin(kind) is Literal:
-        return " or ".join(get_args(kind)) if len(get_args(kind)) == 2 else f"one of {', '.join(get_args(kind))}"
-    if _is_list(info):
-        entry = get_args(kind)[0]
-        names = "names separated by commas" if entry is str else "module names separated by commas"
-        return _OF_A_LIST.get(_kinds(entry)[0], names)
-    if isinstance(kind, type) and issubclass(kind, SecretUrl):
-        return "a URL"
-    return {Path: "a folder"}.get(kind, "text")
-
-
-def _default(info: FieldInfo) -> str:
-    if info.default_factory is not None or info.default is PydanticUndefined:
-        return ""
-    return "" if info.default is None or info.default == () else _shown(info.default)
-
-
-def _shown(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:.15g}"
-    if isinstance(value, tuple):
-        return ",".join(
-            f"{item.name}:{item.role}:***" if isinstance(item, (ApiToken, DashboardUser)) else str(item) for item in value
-        )
-    return str(value)  # a secret shows its stars
+        return f"{told}{error['ctx']['error']}"
+    info = fields.get(name)
+    if info is None:
+        return f"{told}{error['msg']}"
+    if error["type"] == "missing":
+        return f"{told}is required: {wants(info)}" + (f" ({info.description})" if info.description else "")
+    got = "" if is_secret(info) or name not in values else f" (got {values[name]!r})"
+    if name in Settings.model_fields:
+        return f"{told}must be {wants(info)}{got}"
+    return f"{told}{error['msg'].replace('Input should be', 'must be', 1)}{got}"  # a rule of the application's own
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ def redact_url(url: str) -> str:
         return "***"
 
 
-def _listed(value: object) -> object:
+def listed(value: object) -> object:
     """The entries of a list that an environment variable holds, either as a JSON list, or as entries separated by commas. In
     the second form, empty entries are dropped."""
     if not isinstance(value, str):
@@ -131,14 +131,19 @@ _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 def _module(value: str) -> str:
     if not _MODULE.fullmatch(value):
-        raise ValueError(f"must be module names such as 'briefings.jobs', separated by commas (got {value!r})")
+        raise ValueError(f"must be module names such as 'shop.jobs', separated by commas (got {value!r})")
     return value
 
 
-def _target(value: str) -> str:
+def is_target(value: str) -> bool:
+    """Whether the text has the form of a module and a name in it, such as ``shop.web:create_app``."""
     module, colon, attribute = value.partition(":")
-    if not _MODULE.fullmatch(module) or (colon and not _MODULE.fullmatch(attribute)):
-        raise ValueError(f"must be a module and a name in it, such as 'app.main:create_app' (got {value!r})")
+    return bool(_MODULE.fullmatch(module) and (not colon or _MODULE.fullmatch(attribute)))
+
+
+def _target(value: str) -> str:
+    if not is_target(value):
+        raise ValueError(f"must be a module and a name in it, such as 'shop.web:create_app' (got {value!r})")
     return value
 
 
@@ -251,11 +256,11 @@ _ARGON2 = re.compile(r"\$argon2(id|i|d)\$v=\d+\$m=\d+,t=\d+,p=\d+\$[A-Za-z0-9+/]
 
 
 def _listed_users(value: object) -> object:
-    """Like `_listed`, for entries that contain a hash with commas in it: a comma or line break only begins a new entry when
+    """Like `listed`, for entries that contain a hash with commas in it: a comma or line break only begins a new entry when
     `name:` follows."""
     if isinstance(value, str) and not value.strip().startswith("["):
         return [part for part in re.split(r"\s*[,\n]\s*(?=[^,:$\n]+:)", value.strip().strip(",")) if part]
-    return _listed(value)
+    return listed(value)
 
 
 def _user(value: object) -> object:
@@ -329,18 +334,25 @@ HttpUrl = Annotated[SecretUrl, AfterValidator(_url(("http", "https"), "https://e
 TraceUrl = Annotated[SecretUrl, AfterValidator(_trace_url)]
 OtlpHeaders = Annotated[SecretStr, AfterValidator(_otlp_headers)]
 Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-ModuleNames = Annotated[tuple[Annotated[str, AfterValidator(_module)], ...], BeforeValidator(_listed)]
+ModuleName = Annotated[str, AfterValidator(_module)]
+ModuleNames = Annotated[tuple[ModuleName, ...], BeforeValidator(listed)]
 Target = Annotated[str, AfterValidator(_target)]
 Tokens = Annotated[
-    tuple[Annotated[ApiToken, BeforeValidator(_token)], ...], BeforeValidator(_listed), AfterValidator(_tokens)
+    tuple[Annotated[ApiToken, BeforeValidator(_token)], ...], BeforeValidator(listed), AfterValidator(_tokens)
 ]
 DashboardUsers = Annotated[
     tuple[Annotated[DashboardUser, BeforeValidator(_user)], ...], BeforeValidator(_listed_users), AfterValidator(_users)
 ]
-SecretKeys = Annotated[tuple[Annotated[SecretStr, AfterValidator(_secret_key)], ...], BeforeValidator(_listed)]
-Networks = Annotated[tuple[Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)], ...], BeforeValidator(_listed)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+SecretKeys = Annotated[tuple[Annotated[SecretStr, AfterValidator(_secret_key)], ...], BeforeValidator(listed)]
+Networks = Annotated[tuple[Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)], ...], BeforeValidator(listed)]
+Names = Annotated[tuple[str, ...], BeforeValidator(listed)]
 PathPrefix = Annotated[str, AfterValidator(_prefix)]
 HeaderName = Annotated[str, AfterValidator(_header)]
-Seconds = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class InSeconds:
+    """Marks a number as a number of seconds, for the text that says what a setting accepts."""
+
+
+Seconds = Annotated[float, Field(allow_inf_nan=False), InSeconds]
 Port = Annotated[int, Field(ge=0, le=65_535)]

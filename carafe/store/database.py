@@ -22,6 +22,7 @@ from carafe.locks import advisory_holders, watched
 from carafe.postgres_away import details
 from carafe.postgres_url import NotWritable, connect, read
 from carafe.postgres_url import plain_dsn as plain_dsn
+from carafe.store.revisions import LIBRARY, MigrationFailed, Revisions
 from carafe.telemetry.loggers import get_logger
 from carafe.timestamps import read_any
 
@@ -887,12 +888,6 @@ LOCK_PAUSE = (1.0, 3.0)
 """The minimum and the maximum number of seconds that a migration waits before it tries again to get a lock."""
 
 
-class MigrationFailed(CarafeError):
-    """A migration failed. What it had changed was rolled back."""
-
-    code = "migration-failed"
-
-
 class MigrationBlocked(Busy):
     """In all tries of a migration, another session held locks that the migration needs."""
 
@@ -914,19 +909,20 @@ async def migrate(
     limit: float = 60.0,
     tell: Callable[[str], None] | None = None,
 ) -> list[str]:
-    """Upgrade the library's schema, and then each application's alembic script package, to the newest revision.
+    """Upgrade the library's schema, and then each application's package of revisions, to the newest revision.
 
     Safe when several processes do it at the same time: an advisory lock lets one of them upgrade; the others wait up to
     `limit` seconds and then find nothing to do. The migration waits for a table's lock only a second at a time, so that
     statements of other sessions can run in between. The function `tell` is called with a text that names the lock's holder
-    (default: it is logged). Returns the steps that were done, in words. Raises `Unavailable`, `MigrationFailed`, and
-    `MigrationBlocked` after `limit` seconds.
+    (default: it is logged). Returns the revisions that were applied, as "package: revision". Raises `Unavailable`,
+    `ModuleNotUsable` if a package cannot be found, `MigrationFailed`, and `MigrationBlocked` after `limit` seconds.
     """
     from sqlalchemy import NullPool, text
     from sqlalchemy.exc import SQLAlchemyError
     from sqlalchemy.ext.asyncio import create_async_engine
 
     tell = tell or (lambda words: log.warning("a migration waits", why=words))
+    packages = [Revisions(package) for package in (LIBRARY, *applications)]
     done: list[str] = []
     engine = create_async_engine(
         "postgresql+asyncpg://", async_creator=lambda: connect(url, name="carafe migrate"), poolclass=NullPool
@@ -940,8 +936,9 @@ async def migrate(
                 text("select set_config('lock_timeout', :t, false)"), {"t": f"{int(LOCK_WAIT * 1000)}ms"}
             )
             await connection.commit()
-            for package in ("carafe.migrations", *applications):
-                done += await _patiently(connection, url, raw, package, limit, tell)
+            for package in packages:
+                applied = await _patiently(connection, url, raw, package, limit, tell)
+                done += [f"{package.package}: {revision}" for revision in applied]
     except DISCONNECTED as error:
         if isinstance(error, ValueError):
             raise
@@ -971,54 +968,34 @@ async def _let_in(connection: Any, limit: float, tell: Callable[[str], None]) ->
 
 
 async def _patiently(
-    connection: Any, url: str, raw: Any, package: str, limit: float, tell: Callable[[str], None]
+    connection: Any, url: str, raw: Any, revisions: Revisions, limit: float, tell: Callable[[str], None]
 ) -> list[str]:
     """Upgrade the schema of one package. If other sessions hold locks on its tables, try again, for at most `limit`
-    seconds."""
-    from alembic.util import CommandError
+    seconds. Returns the ids of the revisions that were applied."""
     from sqlalchemy.exc import DBAPIError
 
     deadline = time.monotonic() + limit
     async with watched(url, raw.get_server_pid()) as watch:
         while True:
             try:
-                return cast(list[str], await connection.run_sync(_upgrade, package))
-            except CommandError as error:
+                return cast(list[str], await connection.run_sync(revisions.upgrade))
+            except MigrationFailed:
                 await connection.rollback()
-                hint = "; the database may be of a newer release than this one"
-                raise MigrationFailed(f"{package}: {error}{hint if 'locate revision' in str(error) else ''}") from error
-            except DBAPIError as error:
-                if lost(error):
+                raise
+            except Exception as error:
+                if raw.is_closed() or (isinstance(error, DBAPIError) and lost(error)):
                     raise
                 await connection.rollback()
                 cause = postgres_error(error)
                 if not isinstance(cause, (asyncpg.LockNotAvailableError, *CONFLICTS)):
-                    raise MigrationFailed(f"{package}: {type(cause or error).__name__}: {cause or error}") from error
+                    fault = (
+                        revisions.fault(error) or f"{revisions.package}: {type(cause or error).__name__}: {cause or error}"
+                    )
+                    raise MigrationFailed(fault) from error
                 if time.monotonic() > deadline:
-                    raise MigrationBlocked(f"{package} got no lock", limit, watch.text) from error
-                tell(f"{package} waits for a lock, held by {watch.text}")
+                    raise MigrationBlocked(f"{revisions.package} got no lock", limit, watch.text) from error
+                tell(f"{revisions.package} waits for a lock, held by {watch.text}")
             await asyncio.sleep(random.uniform(*LOCK_PAUSE))
-
-
-def _upgrade(connection: Any, package: str) -> list[str]:
-    from importlib.util import find_spec
-
-    from alembic import command
-    from alembic.config import Config
-    from sqlalchemy import text
-
-    spec = find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError(f"MIGRATIONS names {package!r}, which is not a package that can be imported")
-    config = Config()
-    config.set_main_option("script_location", str(next(iter(spec.submodule_search_locations))).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    applied: list[str] = []
-    config.attributes["on_version_apply"] = lambda step, **_: applied.append(f"{package}: {step.up_revision_id}")
-    connection.execute(text("create schema if not exists carafe"))
-    command.upgrade(config, "head")
-    connection.commit()
-    return applied
 
 
 Connection = Any

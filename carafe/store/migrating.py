@@ -1,28 +1,89 @@
-"""Runs the library's migrations, and those of the application's packages that the setting MIGRATIONS names."""
+"""Runs the library's migrations, and those of the application's packages that the setting MIGRATIONS names; writes new
+ones."""
 
+import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from carafe.jobs.errors import InvalidOption
 from carafe.settings.settings import Settings
 
 
 def migrate(settings: Settings, *, tell: Callable[[str], None] | None = None) -> list[str]:
-    """Upgrade the library's schema and the application's. Returns a text for each step that was done. The function `tell` is
-    called with a text that says what the migration waits for.
+    """Upgrade the library's schema and the application's. Returns the revisions that were applied, as "package: revision".
+    The function `tell` is called with a text that says what the migration waits for.
 
     Raises `ModuleNotUsable` if a package in MIGRATIONS cannot be found, `Unavailable`, `MigrationBlocked` and
     `MigrationFailed`.
     """
-    import asyncio
-    from importlib.util import find_spec
-
-    from carafe.jobs.modules import ModuleNotUsable
     from carafe.store.database import migrate as upgrade
 
-    for package in settings.migrations:
-        try:
-            if find_spec(package) is None:
-                raise ModuleNotFoundError(f"No module named {package!r}", name=package)
-        except Exception as error:
-            raise ModuleNotUsable("MIGRATIONS", package, error) from error
     assert settings.database_url is not None
     return asyncio.run(upgrade(settings.database_url.get_secret_value(), settings.migrations, tell=tell))
+
+
+@dataclass(frozen=True, slots=True)
+class NewRevision:
+    """A revision that was written: its file, and whether it contains the difference between metadata and database."""
+
+    file: Path
+    derived: bool
+
+
+def write_revision(
+    message: str, packages: tuple[str, ...], url: Callable[[], str], *, package: str | None = None
+) -> NewRevision:
+    """Write a new revision into the package with this name, which may be left out if there is only one.
+
+    If the package names its metadata (`target_metadata`), the revision contains what the database at `url()` lacks of it,
+    otherwise it is empty, and `url` is not called. Raises `InvalidOption` if it is not clear which package is meant,
+    `ModuleNotUsable`, `MigrationFailed` and `Unavailable`.
+    """
+    from carafe.store.revisions import Revisions
+
+    revisions = Revisions(_chosen(packages, package))
+    if revisions.metadata() is None or len(revisions.heads()) > 1:
+        return NewRevision(revisions.write(message), derived=False)
+    return NewRevision(asyncio.run(_derived(revisions, message, url())), derived=True)
+
+
+def _chosen(packages: tuple[str, ...], package: str | None) -> str:
+    if not packages:
+        raise InvalidOption(
+            "MIGRATIONS",
+            'is empty: name your package with migrations, such as migrations = ["shop.migrations"] below '
+            "[tool.carafe] in pyproject.toml",
+        )
+    if package is None and len(packages) > 1:
+        raise InvalidOption("--package", f"must say which one of MIGRATIONS gets the revision: {', '.join(packages)}")
+    if package is not None and package not in packages:
+        raise InvalidOption("--package", f"{package!r} is not one of MIGRATIONS ({', '.join(packages)})")
+    return package or packages[0]
+
+
+async def _derived(revisions: Any, message: str, url: str) -> Path:
+    from sqlalchemy import NullPool
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    from carafe.errors import Unavailable
+    from carafe.postgres_url import connect
+    from carafe.store.database import DISCONNECTED
+    from carafe.store.revisions import MigrationFailed
+
+    engine = create_async_engine(
+        "postgresql+asyncpg://", async_creator=lambda: connect(url, name="carafe migrate --new"), poolclass=NullPool
+    )
+    try:
+        async with engine.connect() as connection:
+            file: Path = await connection.run_sync(lambda sync: revisions.write(message, sync))
+            return file
+    except Exception as error:
+        if fault := revisions.fault(error):
+            raise MigrationFailed(fault) from error
+        if isinstance(error, DISCONNECTED) and not isinstance(error, ValueError):
+            raise Unavailable(error) from error
+        raise
+    finally:
+        await engine.dispose()

@@ -112,7 +112,7 @@ def configure_logging(settings: "Settings | LogSettings", stream: TextIO | None 
         cache_logger_on_first_use=False,
     )
     for name, meant in settings.misspelled:
-        get_logger(__name__).warning(f"{name} in the environment is not a setting, and is ignored: did you mean {meant}?")
+        get_logger(__name__).warning(f"{name} is not a setting, and is ignored: did you mean {meant}?")
 
 
 _sources: dict[str, Callable[[], Mapping[str, Any]]] = {}

@@ -1,7 +1,7 @@
 """Assertions about enqueued jobs: compares stored jobs with expected ones, and describes the difference.
 
 Arguments are compared as the handler would get them: the stored arguments are loaded into the job's class. The expected
-value of a secret can be given in plain text; stored secrets are never shown.
+value of a secret can be given in plain text. Neither stored secrets nor expected ones are ever shown.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,7 @@ from carafe.jobs.declaring import check_job_class, no_kind
 from carafe.jobs.definition import Job, job_class, load
 from carafe.jobs.errors import CarafeError
 from carafe.jobs.options import OF_ONE_JOB
+from carafe.jobs.secret_fields import REDACTED, may_be_secret, secrets_in
 from carafe.store.statement import with_columns
 
 
@@ -100,7 +101,8 @@ def _account(
     count: int | None,
 ) -> str:
     number = "at least 1 job" if count is None else "1 job" if count == 1 else f"{count} jobs"
-    condition = f" with {', '.join(f'{name}={value!r}' for name, value in wanted.items())}" if wanted else ""
+    said = {name: _said(job_class(kind), name, value) for name, value in wanted.items()}
+    condition = f" with {', '.join(f'{name}={value}' for name, value in said.items())}" if wanted else ""
     lines = [f"expected {number} {kind!r}{condition}, found {len(fitting)}"]
     if not found:
         lines.append("  nothing was enqueued")
@@ -109,10 +111,16 @@ def _account(
         lines.append(f"  {job.kind} {job.id} ({job.state})")
         if job.kind == kind and job.job is not None:
             for name in job.differing(wanted):
-                lines += [f"  - {name}={wanted[name]!r}", f"  + {name}={getattr(job.job, name)!r}"]
+                lines += [f"  - {name}={said[name]}", f"  + {name}={getattr(job.job, name)!r}"]
     if len(found) > 20:
         lines.append(f"  and {len(found) - 20} more")
     return "\n".join(lines)
+
+
+def _said(job: type[Job], name: str, value: Any) -> str:
+    """The expected value as text. It is hidden if the argument is secret and the value was given in plain text."""
+    plain = value is not None and next(secrets_in(value), None) is None
+    return REDACTED if plain and may_be_secret(job, name) else repr(value)
 
 
 def _same(stored: Any, value: Any) -> bool:

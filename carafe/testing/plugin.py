@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declares the plugin's ini options. An option that is not given gets its value from Carafe's own settings (the
-    environment, `env.local`)."""
+    environment, and `env.local` and pyproject.toml in pytest's root folder)."""
     parser.addini("carafe_job_modules", "modules that declare jobs and hooks (default: JOB_MODULES)", "args", None)
     parser.addini("carafe_handler_modules", "modules with handlers (default: HANDLER_MODULES)", "args", None)
     parser.addini("carafe_migrations", "packages with alembic migrations (default: MIGRATIONS)", "args", None)
@@ -76,7 +76,7 @@ def carafe_modules(pytestconfig: pytest.Config, carafe_postgres: str, carafe_red
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("DATABASE_URL", carafe_postgres)
         environment.setenv("REDIS_URL", carafe_redis)
-        load_modules(jobs, handlers)
+        load_modules(jobs, handlers, pytestconfig.rootpath)
 
 
 @pytest.fixture(scope="session")
@@ -85,7 +85,7 @@ def carafe_databases(pytestconfig: pytest.Config, carafe_postgres: str) -> "Iter
     from carafe.testing.databases import Databases
     from carafe.testing.modules import migrations
 
-    databases = Databases(carafe_postgres, migrations(pytestconfig.getini("carafe_migrations")))
+    databases = Databases(carafe_postgres, migrations(pytestconfig.getini("carafe_migrations"), pytestconfig.rootpath))
     yield databases
     databases.close()
 

@@ -27,14 +27,14 @@ def _selection(settings: Settings) -> int:
 
 _REPLAY = {
     "action": "retry",
-    "filter": {"kind": "briefing.generate", "error_class": "ConnectTimeout", "since": "2030-01-01T14:02:00Z"},
+    "filter": {"kind": "report.send", "error_class": "ConnectTimeout", "since": "2030-01-01T14:02:00Z"},
     "rate": 20,
     "reason": "the webhook is back",
 }
 _DISCARD = {
     "action": "discard",
     "filter": {"ids": ["01980a2e-7c11-7000-8000-000000000001"]},
-    "reason": "the briefings were cancelled by hand",
+    "reason": "the reports were sent by hand",
 }
 
 

@@ -81,7 +81,7 @@ _REPLAYED = {
         "schema": {"type": "string"},
     }
 }
-_EXAMPLE = {"kind": "briefing.generate", "args": {"briefing_id": "01980a2e-7c11-7000-8000-000000000001"}}
+_EXAMPLE = {"kind": "report.send", "args": {"to": "ada@example.org", "pages": 3}}
 
 
 @router.post(
@@ -103,7 +103,7 @@ _EXAMPLE = {"kind": "briefing.generate", "args": {"briefing_id": "01980a2e-7c11-
         EnqueueRequest,
         now=_EXAMPLE,
         later={**_EXAMPLE, "run_at": "2030-01-01T06:00:00+01:00"},
-        once={**_EXAMPLE, "unique_key": "briefing-of-today", "delay": 30},
+        once={**_EXAMPLE, "unique_key": "report-of-today", "delay": 30},
     ),
 )
 async def enqueue(

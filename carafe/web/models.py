@@ -35,7 +35,7 @@ def _written_out(value: object) -> object:
 Moment = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_utc)]
 """A point in time with its zone (RFC 3339), converted to UTC. A time that is out of range in UTC is refused."""
 
-Kind = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$", examples=["briefing.generate"])]
+Kind = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$", examples=["report.send"])]
 
 
 class JobToEnqueue(BaseModel):

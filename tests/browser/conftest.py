@@ -196,6 +196,7 @@ def environment_of(database_url: str, redis_url: str, **changes: str) -> dict[st
         "ENVIRONMENT": "development",
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
+        "SETTINGS_CLASS": "briefings.settings:BriefingSettings",
         "JOB_MODULES": "briefings.jobs,tests.browser.kinds",
         "HANDLER_MODULES": "worker.handlers.briefings,tests.browser.handlers",
         "MIGRATIONS": "briefings.migrations",

@@ -3,13 +3,13 @@
 from playwright.async_api import Browser
 
 from app.main import create_app
-from carafe.settings.settings import Settings
+from briefings.settings import BriefingSettings
 from tests.web.conftest import served
 
 
 async def test_the_document_can_be_read_and_tried_out(database_url: str, redis_url: str, browser: Browser) -> None:
     values = {"database_url": database_url, "redis_url": redis_url, "port": 0, "dashboard_port": 0, "steward": False}
-    settings = Settings.model_validate(values)
+    settings = BriefingSettings.model_validate(values)
     async with served(create_app(settings), settings) as http:
         page = await browser.new_page()
         said: list[str] = []

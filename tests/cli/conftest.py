@@ -40,6 +40,11 @@ def bare_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in names}
 
 
+def as_the_repository(folder: Path) -> None:
+    """Let commands in this folder find what the repository's `[tool.carafe]` says: the briefing service's parts."""
+    (folder / "pyproject.toml").symlink_to(ROOT / "pyproject.toml")
+
+
 def application(database_url: str, redis_url: str) -> dict[str, str]:
     """The settings that make the jobs of these tests the application, on these servers."""
     return {

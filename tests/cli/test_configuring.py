@@ -29,6 +29,20 @@ def test_config_shows_every_setting_redacted_with_its_source(bare: Command, here
     assert PASSWORD not in answer.out + table
 
 
+def test_config_shows_and_documents_the_settings_of_an_application(bare: Command, here: Path) -> None:
+    own = {"SETTINGS_CLASS": "briefings.settings:BriefingSettings"}
+    url = "https://hooks.example.org/secret"
+    shown = bare("config", **own, BRIEFING_WEBHOOK_URL=url, BRIEFING_WEBHOOK_SECRET=PASSWORD).out
+    assert "BRIEFING_WEBHOOK_URL" in shown
+    assert "https://hooks.example.org/***" in shown
+    assert PASSWORD not in shown
+    assert (
+        "| `BRIEFING_WEBHOOK_SECRET` |  | text | Secret sent to the webhook in a header. |"
+        in bare("config", "--markdown", **own).out
+    )
+    assert "BRIEFING" not in bare("config", "--markdown").out
+
+
 def test_bad_settings_are_all_told_at_once_with_code_2(bare: Command) -> None:
     answer = bare("queues", PORT="http", WORKER_CONCURRENCY="0", DATABASE_URL=f"mysql://root:{PASSWORD}@db")
     assert (answer.code, answer.out) == (2, "")
@@ -73,7 +87,7 @@ def test_without_servers_it_says_how_to_get_them(bare: Command, command: list[st
     assert (answer.code, answer.out) == (5, "")
     names = "DATABASE_URL" if command == ["migrate"] else "DATABASE_URL and REDIS_URL"
     assert f"error: {names}: not set, and no `carafe dev` is running" in answer.err
-    assert "make dev" in answer.err
+    assert "start it, or set" in answer.err
 
 
 def test_a_module_that_cannot_be_imported_is_told_by_its_setting(carafe: Command) -> None:
@@ -106,14 +120,41 @@ def test_a_token_that_api_tokens_could_not_hold_is_refused(bare: Command, argume
     assert (answer.code, answer.out) == (2, "")
 
 
+def test_without_the_embedded_servers_it_says_how_to_get_them(bare: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "carafe.dev.embedded", raising=False)
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    answer = bare("dev", PORT="0", DASHBOARD_PORT="0", PROBE_PORT="0")
+    assert (answer.code, answer.out) == (2, "")
+    assert "the embedded servers are not installed: pip install 'carafe-jobs[embedded]', or set DATABASE_URL" in answer.err
+    assert "Traceback" not in answer.err
+
+
+def test_without_any_module_commands_work(bare: Command, database_url: str, redis_url: str) -> None:
+    servers = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
+    for command in (
+        ["jobs", "list"],
+        ["queues"],
+        ["kinds"],
+        ["config"],
+        ["migrate"],
+        ["queues", "pause"],
+        ["queues", "resume"],
+    ):
+        answer = bare(*command, **servers)
+        assert answer.code == 0, (command, answer.err)
+    found = bare("doctor", **servers).out
+    assert not [line for line in found.splitlines() if line.startswith("broken") and "_MODULES" in line]
+
+
 def test_version(bare: Command) -> None:
+    assert bare("--version").out.strip() == library.__version__
     assert bare("version").out.strip() == library.__version__
     assert bare("version", "--json").json == {"version": library.__version__}
 
 
 def test_migrate_twice_finds_nothing_to_do(carafe: Command) -> None:
     assert carafe("migrate", "--json").json == {"applied": []}
-    assert carafe("migrate").out == "nothing to do: the schema is current\n"
+    assert carafe("migrate").out == "nothing to apply: the schema is current\n"
 
 
 def test_migrations_that_are_not_there_are_told(carafe: Command) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from carafe.dev.embedded import free_port
 from carafe.settings.local_servers import announced
-from tests.cli.conftest import process
+from tests.cli.conftest import as_the_repository, process
 from tests.cli.running import Running, running
 from tests.waiting import eventually
 
@@ -59,6 +59,7 @@ def url_of(dev: Running) -> str:
 
 
 def test_a_briefing_completes_and_sigterm_ends_it_all(folder: Path) -> None:
+    as_the_repository(folder)
     with running("dev", folder=folder, PORT="0", DASHBOARD_PORT="0", PROBE_PORT="0") as dev:
         dev.says(READY)
         url = url_of(dev)

@@ -302,7 +302,7 @@ def test_a_redis_that_is_nearly_full_is_warned_of() -> None:
 
 def test_a_misspelled_setting_is_a_finding(carafe: Command) -> None:
     found = look(carafe, 1, JOB_RETRY_BSE="5", **WELL)
-    told = ("warning", "JOB_RETRY_BSE in the environment is not a setting, and is ignored", "did you mean JOB_RETRY_BASE?")
+    told = ("warning", "JOB_RETRY_BSE is not a setting, and is ignored", "did you mean JOB_RETRY_BASE?")
     assert told in found["settings"]
 
 

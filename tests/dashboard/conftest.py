@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from jinja2 import BytecodeCache
 from jinja2.bccache import Bucket
 
+from briefings.settings import BriefingSettings
 from carafe import Client
 from carafe.dashboard import Dashboard, create_dashboard
 from carafe.dashboard.added_pages import AddedPage
@@ -86,9 +87,9 @@ def users() -> str:
 
 
 @pytest.fixture(scope="module")
-def settings(database_url: str, redis_url: str, users: str) -> Settings:
+def settings(database_url: str, redis_url: str, users: str) -> BriefingSettings:
     """Development with two users, on the module's servers; no upkeep, so that nothing moves by itself."""
-    return Settings.model_validate(
+    return BriefingSettings.model_validate(
         {
             "database_url": database_url,
             "redis_url": redis_url,
@@ -105,12 +106,14 @@ def settings(database_url: str, redis_url: str, users: str) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def opened(settings: Settings) -> Open:
+def opened(settings: BriefingSettings) -> Open:
     """``async with opened(setting=value) as served``: a dashboard with other settings, and the desk for a page."""
 
     @asynccontextmanager
     async def with_settings(authenticate: Any = None, **changes: Any) -> AsyncIterator[Served]:
-        changed = Settings.model_validate({name: getattr(settings, name) for name in Settings.model_fields} | changes)
+        changed = BriefingSettings.model_validate(
+            {name: getattr(settings, name) for name in BriefingSettings.model_fields} | changes
+        )
         client = Client.from_settings(changed)
         pages = [AddedPage("Desk", desk.router, "/desk", templates=desk.TEMPLATES)]
         app = create_dashboard(changed, client, authenticate=authenticate, pages=pages)

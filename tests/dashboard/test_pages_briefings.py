@@ -8,10 +8,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from app.main import create_app
+from briefings.settings import BriefingSettings
 from carafe import Client
 from carafe.dashboard import create_dashboard
 from carafe.dashboard.added_pages import pages_of
-from carafe.settings.settings import Settings
 from carafe.store.database import Database
 from tests.dashboard.conftest import PASSWORDS, served
 from tests.dashboard.visiting import Visitor
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(scope="module")
-async def visitors(settings: Settings) -> AsyncIterator[dict[str, Visitor]]:
+async def visitors(settings: BriefingSettings) -> AsyncIterator[dict[str, Visitor]]:
     """ana, who may act, and vic, who may look, at the briefing service's dashboard."""
     import httpx
 

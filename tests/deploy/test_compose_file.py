@@ -9,6 +9,7 @@ import pytest
 import yaml
 from dotenv import dotenv_values
 
+from briefings.settings import BriefingSettings
 from carafe.settings.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +34,7 @@ def test_every_name_that_it_sets_is_a_setting_and_every_value_fits(services: dic
     for file in files(service):
         values |= dotenv_values(ROOT / file)
     values |= service["environment"]
-    assert Settings(**{key.lower(): value for key, value in values.items()}).environment == "development"
+    assert BriefingSettings(**{key.lower(): value for key, value in values.items()}).environment == "development"
 
 
 @pytest.mark.parametrize("name", OURS)

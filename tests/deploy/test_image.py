@@ -101,11 +101,11 @@ def test_all_that_the_dockerfile_copies_enters_the_build() -> None:
             assert enters(str(file.relative_to(ROOT))), file
 
 
-def test_the_library_and_the_service_are_in_it_and_nothing_else() -> None:
+def test_the_library_and_the_service_are_in_it_and_what_names_its_parts_and_nothing_else() -> None:
     with open(ROOT / "pyproject.toml", "rb") as file:
         packages = tomllib.load(file)["tool"]["importlinter"]["root_packages"]
-    assert sorted(copied("sources")) == sorted(packages)
-    assert sorted(copied("live")) == sorted([*packages, "deploy/tilt/restart.py"])
+    assert sorted(copied("sources")) == sorted([*packages, "pyproject.toml"])
+    assert sorted(copied("live")) == sorted([*packages, "deploy/tilt/restart.py", "pyproject.toml"])
 
 
 def test_every_dependency_comes_from_the_lock_file_with_its_hash() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from briefings.settings import BriefingSettings
 from carafe.engine import scaling
 from carafe.engine.arrivals import CLAIMS
 from carafe.engine.handler_connections import SPARE, pool_size
@@ -166,7 +167,7 @@ def ports(container: Object) -> dict[str, Any]:
 
 
 def test_every_variable_is_a_setting_or_says_where_the_pod_is() -> None:
-    known = {name.upper() for name in Settings.model_fields} | {"POD_NAME", "POD_NAMESPACE", "POD_UID", "NODE_NAME"}
+    known = {name.upper() for name in BriefingSettings.model_fields} | {"POD_NAME", "POD_NAMESPACE", "POD_UID", "NODE_NAME"}
     named = {key for overlay in OVERLAYS for key in settings_of(overlay)}
     for secret in ("carafe", "carafe-web"):
         named |= set(the("Secret", secret, KUSTOMIZE / "overlays/dev")["stringData"])
@@ -179,10 +180,10 @@ def test_every_variable_is_a_setting_or_says_where_the_pod_is() -> None:
 def test_the_development_overlay_starts() -> None:
     """Its settings and secrets fit together, and the tokens are those that its comment names."""
     shared = settings_of("dev") | the("Secret", "carafe", KUSTOMIZE / "overlays/dev")["stringData"]
-    worker = Settings.model_validate({name.lower(): value for name, value in shared.items()})
+    worker = BriefingSettings.model_validate({name.lower(): value for name, value in shared.items()})
     assert (worker.environment, worker.api_tokens, worker.dashboard_users) == ("production", (), ())
     environment = shared | the("Secret", "carafe-web", KUSTOMIZE / "overlays/dev")["stringData"]
-    settings = Settings.model_validate({name.lower(): value for name, value in environment.items()})
+    settings = BriefingSettings.model_validate({name.lower(): value for name, value in environment.items()})
     require_api_settings(settings)
     require_dashboard_settings(settings)
     tokens = {token.role: token.digest for token in settings.api_tokens}

@@ -3,7 +3,7 @@
 import httpx
 
 from app.main import create_app
-from carafe.settings.settings import Settings
+from briefings.settings import BriefingSettings
 from tests.deploy.manifests import KUSTOMIZE, the
 from tests.web.test_problems import closed_port
 
@@ -12,7 +12,7 @@ async def test_web_probes_ask_no_server() -> None:
     (container,) = the("Deployment", "carafe-web", KUSTOMIZE / "base")["spec"]["template"]["spec"]["containers"]
     paths = {container[probe]["httpGet"]["path"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")}
     app = create_app(
-        Settings.model_validate(
+        BriefingSettings.model_validate(
             {
                 "environment": "production",
                 "database_url": f"postgresql://nobody@127.0.0.1:{closed_port()}/none",

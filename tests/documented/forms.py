@@ -105,12 +105,19 @@ FORMS: Sequence[tuple[str, Form]] = (
         Shell("echo correct-horse | carafe dashboard hash-password {who}", r"\$argon2id"),
     ),
     (r"id=\$\(carafe enqueue .* && carafe jobs wait .*", Shell(f"{WEBHOOK_WORKS}; briefing={{briefing}}; {{0}}")),
+    (
+        r"carafe migrate --new .*",
+        Elsewhere("it writes into the service's package; tests/cli/test_own_migrations.py runs it"),
+    ),
+    (r"carafe init shop", Shell(answers="To run it")),
+    (r"carafe dev", Shell("true")),  # as `make dev`
     (r"(\.venv/bin/)?carafe .*", Shell()),
     # The API.
     (r"curl .*/api/v1/bulk-actions .*", Shell("{0}", "201 Created")),
     (r"curl .*/api/v1/jobs .*", Shell("{0}", "202 Accepted")),
     (r"curl .*sample-webhook/behaviour .*", Shell("{0}", '"mode"')),
     (r"curl .*/api/v1/briefings.*", Shell("{0}", '"id"')),
+    (r"curl .*/greetings/Ada|pytest", Elsewhere("tests/second_application/test_second_application.py runs it")),
     (r"open (?P<url>http://localhost:\d+\S*)", Shell("curl -s --fail --output /dev/null {url}")),
     # Projects with Django and Flask.
     (r"python manage\.py .*", Elsewhere("tests/django/test_django.py runs it in examples/django")),
@@ -135,7 +142,7 @@ FORMS: Sequence[tuple[str, Form]] = (
     (r"kustomize edit set image .*", CLUSTER),
     (r"kind create cluster|tilt up", CLUSTER),
     (r"so='kubectl .*'|\$so .*", CLUSTER),
-    (r"cd deploy/kustomize/overlays/production", Elsewhere("it only says where the next one is run")),
+    (r"cd (deploy/kustomize/overlays/production|shop)", Elsewhere("it only says where the next one is run")),
     (r"[A-Za-z_]+=\S*( [a-z]+=\S*)*( [a-z0-9]+\)( keda=.*)?)?|redis=\$\(openssl .*", Assignment()),
 )
 

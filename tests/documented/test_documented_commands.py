@@ -19,7 +19,7 @@ import pytest
 from carafe.settings.local_servers import announced
 from carafe.settings.settings import Settings
 from tests import test_smallest_rounds
-from tests.cli.conftest import bare_environment
+from tests.cli.conftest import as_the_repository, bare_environment
 from tests.cli.running import Running, running, started
 from tests.documented.commands import ROOT, Command, documented, unmarked
 from tests.documented.forms import FORMS, Assignment, Elsewhere, Parsed, Recipe, RunBy, Serves, Shell, form_of
@@ -104,6 +104,7 @@ def stack() -> Iterator[Stack]:
     with tempfile.TemporaryDirectory(prefix="carafe-documented-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         bin_ = programs(folder)
+        as_the_repository(folder)
         environment = bare_environment() | {
             "PATH": f"{bin_}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
@@ -163,6 +164,7 @@ def test_it_runs(command: Command, stack: Stack, tmp_path: Path) -> None:
             assert re.search(form.answers, done.stdout), f"{command}\n{done.stdout}"
             assert "Traceback" not in done.stdout
         case Serves():
+            as_the_repository(tmp_path)
             with running(*form.arguments.split(), folder=tmp_path, **_own(stack)) as process:
                 process.says(form.says)
                 assert process.end() == 0, process.output

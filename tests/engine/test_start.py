@@ -25,6 +25,7 @@ def start(environment: dict[str, str], folder: Path, **settings: str) -> tuple[i
         ({"DATABASE_URL": "mysql://nobody:hunter2@127.0.0.1/x"}, ["DATABASE_URL"]),
         ({"JOB_MODULES": "no.such.jobs"}, ["JOB_MODULES: 'no.such.jobs' cannot be imported", "No module named"]),
         ({"HANDLER_MODULES": "no.such.handlers"}, ["HANDLER_MODULES: 'no.such.handlers' cannot be imported"]),
+        ({"HANDLER_MODULES": ""}, ["HANDLER_MODULES is empty: name the modules with your handlers"]),
         ({"HANDLER_MODULES": "tests.engine.jobs"}, ["HANDLER_MODULES (tests.engine.jobs) register no handler"]),
         ({"WORKER_APPLICATION": "no.such:app"}, ["WORKER_APPLICATION: 'no.such:app' not found"]),
         ({"WORKER_APPLICATION": "tests.waiting:eventually"}, ["WORKER_APPLICATION: 'tests.waiting:eventually' is no"]),

@@ -71,6 +71,20 @@ async def test_a_failed_assertion_shows_no_secret(carafe_client: Client) -> None
     assert "- password=SecretStr('**********')" in str(raised.value)
 
 
+async def test_nor_is_a_secret_that_was_expected_in_plain_text(carafe_client: Client) -> None:
+    async with testing.manual(carafe_client) as jobs:
+        with pytest.raises(AssertionError) as nothing:
+            jobs.assert_enqueued(Login, user="ada", password="hunter2", tokens=("hunter2",))
+        await carafe_client.enqueue(Login(user="eve", password=SecretStr("swordfish"), tokens=(SecretStr("swordfish"),)))
+        with pytest.raises(AssertionError) as other:
+            jobs.assert_enqueued(Login, user="ada", password="hunter2", tokens=("hunter2",))
+    for raised in (nothing, other):
+        assert "with user='ada', password=**********, tokens=**********" in str(raised.value)
+        assert "hunter2" not in str(raised.value)
+        assert "swordfish" not in str(raised.value)
+    assert "- password=**********\n" in str(other.value)
+
+
 async def test_what_is_not_committed_was_not_enqueued(carafe_client: Client) -> None:
     async with testing.manual(carafe_client) as jobs, AsyncSession(carafe_client.database.engine) as session:
         await carafe_client.enqueue(Greet(name="Ada"), session=session)

@@ -1,6 +1,7 @@
 """A team's own application, with a package of its own named `app`, runs on the wheel by settings alone."""
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import httpx
 import psycopg
 import pytest
 
+from carafe.cli.first_application import FILES
 from tests.second_application import installation, sources
 from tests.second_application.installation import Environment
 from tests.waiting import eventually
@@ -49,9 +51,7 @@ def settings(own_database: str, redis_url: str) -> dict[str, str]:
         "REDIS_URL": redis_url,
         "JOB_MODULES": "shop.jobs",
         "HANDLER_MODULES": "shop.handlers",
-        "MIGRATIONS": "",
         "WEB_APPLICATION": "app.main:application",
-        "WORKER_APPLICATION": "carafe.engine.application:app",
         "PORT": "0",
         "DASHBOARD_PORT": "0",
         "PROBE_PORT": "0",
@@ -76,8 +76,8 @@ def own_database(carafe_postgres: str) -> Iterator[str]:
 def test_the_wheel_holds_the_library_and_nothing_of_the_service(wheel: Path) -> None:
     names = installation.names_in(wheel)
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"carafe", "carafe_jobs"}
-    for needed in ("carafe/py.typed", "carafe/store/sql/claim.sql", "carafe/migrations/versions/0001_job_core.py"):
-        assert needed in names
+    for needed in ("py.typed", "store/sql/claim.sql", "migrations/versions/0001_job_core.py", "migrations/script.py.mako"):
+        assert f"carafe/{needed}" in names
     for needed in ("templates/base.html", "static/dashboard.css", "static/dashboard.js"):
         assert f"carafe/dashboard/{needed}" in names
     assert not [name for name in names if "__pycache__" in name or "/tests/" in name]
@@ -148,6 +148,69 @@ async def test_it_enqueues_over_http_and_runs_its_jobs(
             if process.poll() is None:
                 process.kill()
             process.wait()
+
+
+OWN_SETTINGS = """
+from carafe import Settings
+from pydantic import Field
+
+
+class ShopSettings(Settings):
+    greeting: str = Field(description="How somebody is greeted.")
+"""
+
+
+async def test_a_new_application_runs_as_its_readme_says_with_settings_of_its_own(
+    environment: Environment, settings: dict[str, str], carafe_postgres: str, carafe_redis: str, tmp_path: Path
+) -> None:
+    servers = {name: value for name, value in settings.items() if name.endswith(("_URL", "PORT"))}
+    said = environment.run("carafe", "init", "shop", folder=tmp_path, settings={})
+    assert "cd shop\n    carafe dev" in said
+    shop = tmp_path / "shop"
+    assert {path.relative_to(shop).as_posix() for path in shop.rglob("*") if path.is_file()} == set(FILES)
+    urls = ("-o", f"carafe_postgres_url={carafe_postgres}", "-o", f"carafe_redis_url={carafe_redis}")
+    assert "1 passed" in environment.run("python", "-m", "pytest", "-q", *urls, folder=shop / "tests", settings={})
+
+    # Settings of its own beside ours: named in pyproject.toml, required, and used by its handler.
+    project, handlers = shop / "pyproject.toml", shop / "shop" / "handlers.py"
+    named = '[tool.carafe]\nsettings_class = "shop.settings:ShopSettings"'
+    project.write_text(project.read_text().replace("[tool.carafe]", named))
+    (shop / "shop" / "settings.py").write_text(OWN_SETTINGS)
+    handlers.write_text(
+        handlers.read_text()
+        .replace("from carafe import", "from carafe import load_settings,")
+        .replace('f"Hello', 'f"{load_settings().greeting}')
+    )
+    with pytest.raises(AssertionError, match=r"error: GREETING: is required: text \(How somebody is greeted.\)"):
+        environment.run("carafe", "dev", folder=shop, settings=servers)
+    (shop / "env.local").write_text("GREETING=Good morning\nSOMEBODY_ELSES=variable\n")
+    shown = json.loads(environment.run("carafe", "config", "--json", folder=shop, settings=servers))
+    assert {"name": "GREETING", "value": "Good morning", "source": "env.local"} in shown
+
+    log = tmp_path / "dev.log"
+    dev = environment.start("carafe", "dev", folder=shop, settings=servers, log=log)
+    try:
+        (url,) = await eventually(lambda: WEB.findall(log.read_text()), within=40)
+        async with httpx.AsyncClient(base_url=url, timeout=10) as http:
+            asked = await http.post("/greetings/Ada")
+            assert asked.status_code == 202, asked.text
+
+            async def result() -> str:
+                return (await http.get(asked.json()["job"])).json()["result"] or ""
+
+            assert await eventually(result, within=20) == "Good morning Ada!"
+        assert "shop.greet" in environment.run("carafe", "jobs", "list", folder=shop, settings=servers)
+        dev.terminate()
+        await eventually(lambda: dev.poll() is not None, within=30)
+        assert dev.returncode == 0, log.read_text()
+    finally:
+        if dev.poll() is None:
+            dev.kill()
+        dev.wait()
+
+
+WEB = re.compile(r"web +(http://\S+)")
+"""Where `carafe dev` says that the web application is."""
 
 
 def first(log: Path, event: str) -> dict[str, Any]:

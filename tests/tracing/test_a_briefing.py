@@ -25,7 +25,12 @@ DESTINATION = {
 async def test_a_briefing_with_a_retry(
     start_web: StartWeb, start_worker: StartWorker, receiver: Receiver, client: Client
 ) -> None:
-    own = {"JOB_MODULES": "briefings.jobs", "HANDLER_MODULES": "worker.handlers"}
+    own = {
+        "SETTINGS_CLASS": "briefings.settings:BriefingSettings",
+        "JOB_MODULES": "briefings.jobs",
+        "HANDLER_MODULES": "worker.handlers",
+        "WEB_APPLICATION": "app.main:create_app",
+    }
     with Webhook() as webhook:
         web = await start_web(**own, STEWARD="true").serving()
         worker = await start_worker(**own, BRIEFING_WEBHOOK_URL=webhook.url, STEWARD="false").ready()

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from app.main import create_app
+from briefings.settings import BriefingSettings
 from carafe.settings.settings import ApiToken, Settings, hash_token
 from carafe.store.database import Database
 from carafe.web.server import WebServer
@@ -49,9 +50,9 @@ async def served(application: Any, settings: Settings) -> AsyncIterator[httpx.As
 
 
 @pytest.fixture(scope="module")
-def settings(database_url: str, redis_url: str) -> Settings:
+def settings(database_url: str, redis_url: str) -> BriefingSettings:
     """Development without tokens, on the module's servers; no upkeep, so that nothing moves by itself."""
-    return Settings.model_validate(
+    return BriefingSettings.model_validate(
         {
             "database_url": database_url,
             "redis_url": redis_url,
@@ -66,11 +67,11 @@ def settings(database_url: str, redis_url: str) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def serve(settings: Settings) -> Serve:
+def serve(settings: BriefingSettings) -> Serve:
     """``async with serve(setting=value) as http``: this repository's application with other settings."""
 
     def with_settings(**changes: Any) -> AbstractAsyncContextManager[httpx.AsyncClient]:
-        changed = Settings.model_validate({**settings.model_dump(), **changes})
+        changed = BriefingSettings.model_validate({**settings.model_dump(), **changes})
         return served(create_app(changed), changed)
 
     return with_settings

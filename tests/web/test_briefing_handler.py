@@ -12,9 +12,9 @@ from fastapi import FastAPI, Request, Response
 
 from briefings.jobs import GenerateBriefing
 from briefings.model import Briefing
+from briefings.settings import BriefingSettings
 from briefings.webhook import WebhookResponse
 from carafe import Context, Discard, Retry
-from carafe.settings.settings import Settings
 from carafe.store.database import Database
 from tests.web.conftest import served
 from tests.web.test_problems import closed_port
@@ -40,7 +40,7 @@ class Webhook:
 
 
 @pytest.fixture
-async def webhook(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Webhook]:
+async def webhook(settings: BriefingSettings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Webhook]:
     """A webhook that the handler's settings name."""
     webhook = Webhook()
     async with served(webhook.application, settings) as http:
@@ -155,4 +155,4 @@ def test_retry_after_as_a_date() -> None:
 
 
 def test_without_a_url_the_sample_webhook_is_asked() -> None:
-    assert handler.webhook_url(Settings(port=8123)) == "http://127.0.0.1:8123/sample-webhook"
+    assert handler.webhook_url(BriefingSettings(port=8123)) == "http://127.0.0.1:8123/sample-webhook"

@@ -8,8 +8,8 @@ import pytest
 from fastapi import FastAPI
 
 from app.main import create_app
+from briefings.settings import BriefingSettings
 from carafe import Client
-from carafe.settings.settings import Settings
 from carafe.web.application import carafe_lifespan, mount_jobs_api
 from tests.web.conftest import Serve, bearer, served
 
@@ -17,7 +17,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
-async def broken(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+async def broken(settings: BriefingSettings) -> AsyncIterator[httpx.AsyncClient]:
     """The application, with a route that fails."""
     app: FastAPI = create_app(settings)
 
@@ -67,7 +67,7 @@ async def test_refusals_say_it_too(serve: Serve) -> None:
             assert (answer.headers["x-content-type-options"], answer.headers["cache-control"]) == ("nosniff", "no-store")
 
 
-async def test_an_application_s_own_routes_are_left_alone(settings: Settings) -> None:
+async def test_an_application_s_own_routes_are_left_alone(settings: BriefingSettings) -> None:
     client = Client.from_settings(settings)
     app = FastAPI(lifespan=carafe_lifespan(client, settings))
     mount_jobs_api(app, client, settings)

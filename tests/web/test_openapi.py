@@ -15,7 +15,7 @@ import pytest
 from jsonschema_rs import validator_for
 
 from app.main import create_app
-from carafe.settings.settings import Settings
+from briefings.settings import BriefingSettings
 from carafe.web.server import WebServer
 from tests.web.conftest import OPERATE, TOKENS
 
@@ -25,7 +25,7 @@ LEFT_OUT = "positive_data_acceptance,unsupported_method,allow_header_conformance
 
 
 @pytest.fixture(scope="module")
-def url(settings: Settings) -> Iterator[str]:
+def url(settings: BriefingSettings) -> Iterator[str]:
     """The application with tokens and its upkeep, on a thread of its own: Schemathesis is a process that we wait for."""
     settings = settings.model_copy(update={"api_tokens": TOKENS, "steward": True})
     started: Future[tuple[WebServer, asyncio.AbstractEventLoop]] = Future()

@@ -14,8 +14,8 @@ from fastapi import APIRouter, FastAPI, Query
 from pydantic import BaseModel
 
 from app.main import create_app
+from briefings.settings import BriefingSettings
 from carafe.jobs.errors import CarafeError
-from carafe.settings.settings import Settings
 from carafe.store.database import Database
 from carafe.web import DocumentedRoute, Viewer
 from tests.web.conftest import TOKENS, Serve, served
@@ -270,7 +270,7 @@ async def test_postgres_down(serve: Serve) -> None:
             assert answer.headers["Retry-After"] == "1"
 
 
-async def test_what_nobody_expected_shows_nothing_of_itself(settings: Settings) -> None:
+async def test_what_nobody_expected_shows_nothing_of_itself(settings: BriefingSettings) -> None:
     app: FastAPI = create_app(settings)
 
     @app.get("/broken")
@@ -291,7 +291,7 @@ def closed_port() -> int:
     return port
 
 
-async def test_an_application_s_own_route_can_be_as_strict(settings: Settings) -> None:
+async def test_an_application_s_own_route_can_be_as_strict(settings: BriefingSettings) -> None:
     router = APIRouter(route_class=DocumentedRoute)
 
     class Wanted(BaseModel):

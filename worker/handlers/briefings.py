@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ValidationError
 
 from briefings.jobs import GenerateBriefing
+from briefings.settings import BriefingSettings
 from briefings.webhook import SECRET_HEADER, WebhookRequest, WebhookResponse
-from carafe import Context, Discard, Retry, Settings, faults_of, handler, load_settings
+from carafe import Context, Discard, Retry, faults_of, handler, load_settings
 from carafe.tracing import calling
 
 if TYPE_CHECKING:
@@ -97,14 +98,14 @@ async def _read(response: "httpx.Response") -> bytes:
     return bytes(answer)
 
 
-def webhook_url(settings: Settings) -> str:
+def webhook_url(settings: BriefingSettings) -> str:
     """Returns the webhook's URL: BRIEFING_WEBHOOK_URL, or, if it is not set, the sample webhook of the local web process."""
     if settings.briefing_webhook_url is not None:
         return settings.briefing_webhook_url.get_secret_value()
     return f"http://127.0.0.1:{settings.port}/sample-webhook"
 
 
-def secret_of(settings: Settings) -> str | None:
+def secret_of(settings: BriefingSettings) -> str | None:
     """Returns the webhook's secret as plain text, so that it can be removed from error texts; None if there is none."""
     secret = settings.briefing_webhook_secret
     return None if secret is None else secret.get_secret_value()
@@ -150,8 +151,8 @@ class _ProblemDetail(BaseModel):
 
 
 @cache
-def _settings() -> Settings:
-    return load_settings()
+def _settings() -> BriefingSettings:
+    return load_settings(BriefingSettings)
 
 
 # One connection pool a loop: a worker has one, and tests have several.
