@@ -80,7 +80,7 @@ def block(manager: AbstractAsyncContextManager[T], loop: asyncio.AbstractEventLo
     waiting = getcurrent()
     if not isinstance(waiting, _Waiting):
         raise InvalidOption(
-            "transaction", "is for the handler's own thread: this code runs in another one, or in a coroutine"
+            "transaction", "can only be opened in the handler's own thread: this code runs in another one, or in a coroutine"
         )
     before, waiting.loop = waiting.loop, loop
     held = _Held(manager)

@@ -6,6 +6,7 @@ import ctypes
 import hashlib
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -260,6 +261,9 @@ def commit_plainly(job: Commit, ctx: SyncContext) -> str:
     word = f"{job.word} by run {runs(ctx, 'begun')}" if job.gate else job.word
     ctx.result = {"committed": word}
     insert = text("insert into effects (job_id, word) values (:id, :word)")
+    if job.word == "another thread":
+        with ThreadPoolExecutor(1) as threads:
+            threads.submit(ctx.transaction().__enter__).result()
     with ctx.transaction() as session:
         session.execute(insert, {"id": ctx.job_id, "word": word})
         if job.word == "swallows":

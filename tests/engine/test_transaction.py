@@ -183,6 +183,7 @@ async def test_hooks_run_in_the_transaction_of_a_plain_function(
         ("loses its connection", "", ""),
         ("exits", "SystemExit", "for no reason"),
         ("commits", "TransactionEnded", ""),
+        ("another thread", "InvalidOption", "transaction: can only be opened in the handler's own thread"),
     ],
 )
 async def test_what_spoils_the_transaction_of_a_plain_function_fails_its_attempt(
