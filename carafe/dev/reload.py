@@ -101,12 +101,13 @@ class _Supervisor:
                         self._press(child)
                     case "ended":
                         again, self._child, self._late_at = self._late_at is not None, None, None
+                        code = child.close()
                         if self._last:
-                            return child.code
+                            return code
                         if again:
                             self._start()
                         else:
-                            log.warning("the application has ended; the next change starts it again", code=child.code)
+                            log.warning("the application has ended; the next change starts it again", code=code)
         finally:
             if self._child is not None:
                 self._child.kill()
@@ -160,10 +161,10 @@ class _Child:
             os.close(reading)
         threading.Thread(target=self._wait, args=(ended,), name="carafe dev child", daemon=True).start()
 
-    @property
-    def code(self) -> int:
-        """The exit code; 128 and the signal's number if a signal has ended it."""
+    def close(self) -> int:
+        """After its end. Returns the exit code; 128 and the signal's number if a signal has ended it."""
         code = self._process.wait()
+        os.close(self._pipe)
         return code if code >= 0 else 128 - code
 
     def ask(self) -> None:
@@ -178,7 +179,6 @@ class _Child:
 
     def _wait(self, ended: Callable[[], None]) -> None:
         self._process.wait()
-        os.close(self._pipe)
         ended()
 
 

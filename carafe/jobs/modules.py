@@ -11,7 +11,20 @@ class ModuleNotUsable(ValueError):
     """A module that a setting names cannot be imported."""
 
     def __init__(self, setting: str, module: str, error: BaseException) -> None:
-        super().__init__(f"{setting}: {module!r} cannot be imported: {type(error).__name__}: {error}")
+        super().__init__(f"{setting}: {module!r} cannot be imported: {type(error).__name__}: {error}{_place(error)}")
+
+
+def _place(error: BaseException) -> str:
+    """The file and line at which an import has failed, in brackets; empty where the error's own text has them, and where the
+    module itself was not found."""
+    import traceback
+
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen importlib")
+    ]
+    if isinstance(error, SyntaxError) or not frames or frames[-1].filename in (__file__, importlib.__file__):
+        return ""
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})"
 
 
 def load_jobs(modules: Iterable[str]) -> None:
