@@ -5,10 +5,14 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from carafe.errors import CarafeError, Unavailable
 from carafe.jobs.errors import InvalidOption
 from carafe.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from carafe.store.revisions import Revisions
 
 
 def migrate(settings: Settings, *, tell: Callable[[str], None] | None = None) -> list[str]:
@@ -44,9 +48,14 @@ def write_revision(
     from carafe.store.revisions import Revisions
 
     revisions = Revisions(_chosen(packages, package))
-    if revisions.metadata() is None or len(revisions.heads()) > 1:
+    if revisions.metadata() is not None and len(revisions.heads()) < 2:
+        return NewRevision(asyncio.run(_derived(revisions, message, url())), derived=True)
+    try:
         return NewRevision(revisions.write(message), derived=False)
-    return NewRevision(asyncio.run(_derived(revisions, message, url())), derived=True)
+    except CarafeError:
+        raise
+    except Exception as error:
+        raise revisions.failed(error) from error
 
 
 def _chosen(packages: tuple[str, ...], package: str | None) -> str:
@@ -63,14 +72,14 @@ def _chosen(packages: tuple[str, ...], package: str | None) -> str:
     return package or packages[0]
 
 
-async def _derived(revisions: Any, message: str, url: str) -> Path:
+async def _derived(revisions: "Revisions", message: str, url: str) -> Path:
+    from asyncpg import PostgresError
     from sqlalchemy import NullPool
+    from sqlalchemy.exc import DBAPIError
     from sqlalchemy.ext.asyncio import create_async_engine
 
-    from carafe.errors import Unavailable
-    from carafe.postgres_url import connect
-    from carafe.store.database import DISCONNECTED
-    from carafe.store.revisions import MigrationFailed
+    from carafe.postgres_url import NotWritable, UrlFault, connect
+    from carafe.store.database import DISCONNECTED, lost
 
     engine = create_async_engine(
         "postgresql+asyncpg://", async_creator=lambda: connect(url, name="carafe migrate --new"), poolclass=NullPool
@@ -79,11 +88,13 @@ async def _derived(revisions: Any, message: str, url: str) -> Path:
         async with engine.connect() as connection:
             file: Path = await connection.run_sync(lambda sync: revisions.write(message, sync))
             return file
-    except Exception as error:
-        if fault := revisions.fault(error):
-            raise MigrationFailed(fault) from error
-        if isinstance(error, DISCONNECTED) and not isinstance(error, ValueError):
-            raise Unavailable(error) from error
+    except (CarafeError, PostgresError, UrlFault, NotWritable):
         raise
+    except Exception as error:
+        if lost(error) or (revisions.fault(error) is None and isinstance(error, DISCONNECTED)):
+            raise Unavailable(error) from error
+        if isinstance(error, DBAPIError):
+            raise  # Postgres has refused, and says why
+        raise revisions.failed(error) from error
     finally:
         await engine.dispose()

@@ -114,6 +114,12 @@ class Revisions:
         without one, it is empty. If there are several newest revisions, it joins them. Raises `MigrationFailed`."""
         from alembic import command
 
+        template = self.folder / "script.py.mako"
+        if self._has_env() and not template.is_file():
+            raise MigrationFailed(
+                f"{self.package} has an env.py of its own, but not script.py.mako, the template of new revisions: copy "
+                f"{_library() / template.name} beside it"
+            )
         self.versions.mkdir(exist_ok=True)
         heads = self.heads()
         config = self._config(connection)
@@ -144,6 +150,15 @@ class Revisions:
         reason = f"{type(error).__name__}: {getattr(error, 'orig', None) or error}"
         return f"{self.package}: {file}, line {line}: {reason}{hint}"
 
+    def failed(self, error: BaseException) -> MigrationFailed:
+        """The error that a revision could not be written, and why."""
+        return MigrationFailed(
+            self.fault(error) or f"{self.package}: the revision cannot be written: {type(error).__name__}: {error}"
+        )
+
+    def _has_env(self) -> bool:
+        return (self.folder / "env.py").is_file()
+
     def _loaded(self) -> "tuple[ScriptDirectory, list[str]]":
         from alembic.script import ScriptDirectory
 
@@ -157,10 +172,9 @@ class Revisions:
     def _config(self, connection: Any) -> "Config":
         from alembic.config import Config
 
-        own = (self.folder / "env.py").is_file()
         config = Config(cmd_opts=Namespace(quiet=True))
         for name, value in (
-            ("script_location", str(self.folder if own else _library())),
+            ("script_location", str(self.folder if self._has_env() else _library())),
             ("version_locations", str(self.versions)),
             ("path_separator", "newline"),
             ("file_template", "%(year)d_%(month).2d_%(day).2d_%(rev)s_%(slug)s"),

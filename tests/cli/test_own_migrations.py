@@ -176,6 +176,48 @@ def test_a_faulty_package_is_one_sentence(shop: Shop, spoil: object, says: str) 
     assert "Traceback" not in doctor.out + doctor.err
 
 
+def without_template(shop: Shop) -> None:
+    (shop.folder / "env.py").touch()
+
+
+def without_folder(shop: Shop) -> None:
+    (shop.folder / "versions").touch()
+
+
+def with_a_broken_model(shop: Shop) -> None:
+    (shop.folder / "__init__.py").write_text("target_metadata = 1 / 0\n")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "says"),
+    [
+        (without_template, 1, "has an env.py of its own, but not script.py.mako, the template of new revisions: copy /"),
+        (without_folder, 1, "the revision cannot be written: FileExistsError: "),
+        (with_a_broken_model, 2, "cannot be imported: ZeroDivisionError: division by zero"),
+        (lambda shop: shop.has("not Python at all"), 1, "versions/0001.py, line 11: SyntaxError: "),
+    ],
+    ids=["no template", "no folder", "no model", "syntax"],
+)
+def test_a_revision_that_cannot_be_written_is_one_sentence(shop: Shop, spoil: object, code: int, says: str) -> None:
+    assert callable(spoil)
+    spoil(shop)
+    told = shop.migrate("--new", "more")
+    assert (told.code, told.out) == (code, ""), told.err
+    assert says in told.err
+    assert told.err.count("\n") == 1
+
+
+def test_a_database_that_is_away_is_told_by_a_new_revision_too(shop: Shop) -> None:
+    (shop.folder / "__init__.py").write_text(f"from {shop.name}.model import Base\n\ntarget_metadata = Base.metadata\n")
+    for url, says in (
+        ("postgresql://a:b@127.0.0.1:1/x", "the database cannot be reached"),
+        (shop.database_url.rsplit("/", 1)[0] + "/nowhere", "DATABASE_URL: Postgres refuses"),
+    ):
+        told = shop.migrate("--new", "more", DATABASE_URL=url)
+        assert (told.code, told.out) == (5, ""), told.err
+        assert says in told.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "migrations", "says"),
     [
