@@ -1,15 +1,16 @@
 """The files whose change makes `carafe dev --reload` start the application again.
 
 These are sources and templates in the folders of the current folder, in the packages that the settings name, wherever they
-are, and in the current folder itself, where `env.local` counts too. Left out are folders whose name begins with a dot,
-virtual environments, `node_modules` and tests.
+are, and in the current folder itself, where `env.local` and pyproject.toml count too. Left out are folders whose name
+begins with a dot, virtual environments, `node_modules` and tests.
 """
 
 import importlib.util
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from carafe.settings.settings import ENV_FILE, Settings
+from carafe.settings.settings import Settings
+from carafe.settings.sources import ENV_FILE, PROJECT_FILE
 
 SUFFIXES = frozenset({".py", ".sql", ".html", ".jinja", ".jinja2", ".j2"})
 """How the names of sources and templates end. Data files are not among them: an application may write them as it runs."""
@@ -29,7 +30,7 @@ class Sources:
     def count(self, path: Path) -> bool:
         """Whether a change of this file counts."""
         if path.parent == self.here:
-            return path.suffix in SUFFIXES or path.name == ENV_FILE
+            return path.suffix in SUFFIXES or path.name in (ENV_FILE, PROJECT_FILE)
         below = next((path.relative_to(folder) for folder in self.folders if path.is_relative_to(folder)), None)
         return below is not None and path.suffix in SUFFIXES and not any(map(_hidden, below.parts))
 

@@ -172,7 +172,7 @@ class BlockingDatabase(Database):
         return connection
 
     def _lost(self, error: BaseException) -> Unavailable:
-        """Note that a connection was lost. The idle ones lead to the same server, so they are closed too."""
+        """Record that a connection was lost. The idle ones lead to the same server, so they are closed too."""
         pool = self._pool_here()
         pool.generation += 1
         _close_idle(self._pools)
