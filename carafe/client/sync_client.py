@@ -70,7 +70,8 @@ class SyncClient:
 
     @classmethod
     def connect(cls, *, database_url: str, redis_url: str, limits: Limits | None = None, pool_size: int = 10) -> Self:
-        """A client for these servers. It connects at first use. `pool_size` is the maximum number of connections of a process."""
+        """A client that connects to these servers at first use. `pool_size` is the maximum number of connections of a
+        process."""
         return cls(Client.connect(database_url=database_url, redis_url=redis_url, limits=limits, pool_size=pool_size))
 
     @classmethod
