@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         InvalidOption,
         InvalidResult,
         JobNotFound,
+        KindNotFound,
         NotAllowedInState,
         OutcomeUnknown,
         PayloadTooLarge,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from carafe.jobs.modules import load_jobs
     from carafe.jobs.new_job import Limits, NewJob
     from carafe.jobs.outcomes import Cancel, Discard, Retry, Snooze
-    from carafe.jobs.records import AttemptRecord, Enqueued, JobRecord, Page, QueueRecord
+    from carafe.jobs.records import AttemptRecord, Enqueued, JobRecord, KindRecord, Page, QueueRecord
     from carafe.jobs.states import State
     from carafe.settings.settings import Settings, load_settings
     from carafe.store.audit import Actor
@@ -69,6 +70,7 @@ _HOME = {
     "InvalidOption": "carafe.jobs.errors",
     "InvalidResult": "carafe.jobs.errors",
     "JobNotFound": "carafe.jobs.errors",
+    "KindNotFound": "carafe.jobs.errors",
     "NotAllowedInState": "carafe.jobs.errors",
     "OutcomeUnknown": "carafe.jobs.errors",
     "PayloadTooLarge": "carafe.jobs.errors",
@@ -92,6 +94,7 @@ _HOME = {
     "AttemptRecord": "carafe.jobs.records",
     "Enqueued": "carafe.jobs.records",
     "JobRecord": "carafe.jobs.records",
+    "KindRecord": "carafe.jobs.records",
     "Page": "carafe.jobs.records",
     "QueueRecord": "carafe.jobs.records",
     "State": "carafe.jobs.states",
@@ -127,6 +130,8 @@ __all__ = [
     "JobFilter",
     "JobNotFound",
     "JobRecord",
+    "KindNotFound",
+    "KindRecord",
     "Limits",
     "NewJob",
     "NotAllowedInState",

@@ -18,7 +18,7 @@ from carafe.dashboard.dashboard import Dashboard, Page
 from carafe.dashboard.dependencies import check_unsafe, viewer_of
 from carafe.dashboard.live.snapshots import Snapshots
 from carafe.dashboard.live.streams import Streams
-from carafe.dashboard.pages import audit, bulk, dead, enqueue, events, job, jobs, overview, workers
+from carafe.dashboard.pages import audit, bulk, dead, enqueue, events, job, jobs, kinds, overview, workers
 from carafe.dashboard.pages import help as help_page
 from carafe.dashboard.security import login
 from carafe.dashboard.security.access import Access, Authenticate
@@ -48,6 +48,7 @@ STATEMENT_TIMEOUT = 5
 PAGES = (
     (Page("Overview", "/", 10), (overview.router, help_page.router)),
     (Page("Jobs", "/jobs", 20), (jobs.router, job.router)),
+    (Page("Kinds", "/kinds", 25), (kinds.router,)),
     (Page("Dead letters", "/dead", 30), (dead.router,)),
     (Page("Bulk actions", "/bulk", 40), (bulk.router,)),
     (Page("Workers", "/workers", 50), (workers.router,)),

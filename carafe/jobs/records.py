@@ -166,10 +166,31 @@ def as_uuid(value: Any) -> UUID:
 
 
 @dataclass(frozen=True, slots=True)
+class KindRecord:
+    """A kind, and whether it is paused: since when (None: it is not), by whom and why.
+
+    `held` is the number of its queued jobs, which the pause holds back; at most `MAX_HELD` are counted. It is 0 in the
+    answer to a pause or resume. `unchanged`, in such an answer: whether the kind was paused, or was not, before.
+    """
+
+    kind: str
+    paused_at: datetime | None
+    paused_by: str | None
+    paused_reason: str | None
+    held: int = 0
+    unchanged: bool = False
+
+
+MAX_HELD = 1_000
+"""The maximum number of jobs of a paused kind that are counted."""
+
+
+@dataclass(frozen=True, slots=True)
 class QueueRecord:
     """A queue: the numbers of its jobs by state, and whether it is paused. `oldest_wait` is for how many seconds the job
-    that was queued first has waited. The numbers are None if the queue was just paused or resumed and counting took too
-    long. `unchanged`, in the answer to a pause or resume: whether the queue was paused, or was running, before."""
+    that was queued first has waited, of the jobs whose kind is not paused. The numbers are None if the queue was just paused
+    or resumed and counting took too long. `unchanged`, in the answer to a pause or resume: whether the queue was paused, or
+    was running, before."""
 
     name: str
     queued: int | None

@@ -8,7 +8,7 @@ Must never: write anything, or remember an answer for longer than stated here.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from uuid import UUID
@@ -20,6 +20,7 @@ from carafe.jobs.states import State
 from carafe.queue.queue import Queue
 from carafe.readmodel import audits, jobview, overview, workforce
 from carafe.readmodel.dead import COUNTING, DeadLetters
+from carafe.readmodel.kinds import KindFigures, KindView, all_figures, kind_view
 from carafe.readmodel.memory import Memory
 from carafe.readmodel.records import AuditPage, DeadGroup, DeadGroups, JobView, Range, Series, Snapshot, Workers
 from carafe.readmodel.series import axis_of, series
@@ -161,6 +162,25 @@ class ReadModel:
             return tuple(row["kind"] for row in rows if row["kind"] is not None)
 
         return await self._memory.get("kinds", KINDS_KEPT, ask)
+
+    async def kind_figures(self, declared: Iterable[str] = ()) -> tuple[KindFigures, ...]:
+        """Returns the figures of all kinds: those that are known, as in `kinds`, and those in `declared`."""
+        known = {*await self.kinds(), *declared}
+
+        async def ask() -> tuple[KindFigures, ...]:
+            async with self._connection() as connection:
+                return await all_figures(connection, sorted(known))
+
+        return await self._memory.get(("kind figures", frozenset(known)), COUNTED, ask)
+
+    async def kind(self, kind: str) -> KindView:
+        """Returns one kind, whether anybody knows it or not."""
+
+        async def ask() -> KindView:
+            async with self._connection() as connection:
+                return await kind_view(connection, kind)
+
+        return await self._memory.get(("kind", kind), LIVE, ask)
 
     async def audit(self, *, target: str | None = None, cursor: str | None = None, limit: int = 50) -> AuditPage:
         """Returns a page of the audit, newest first. With `target`, it has only actions on that job, worker or queue. Raises

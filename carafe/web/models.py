@@ -175,6 +175,23 @@ class KindList(BaseModel):
     kinds: list[KindModel]
 
 
+class PausedKindModel(BaseModel):
+    """A kind, and whether it is paused."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    kind: str
+    paused_at: datetime | None = Field(description="When the kind was paused; null if it is not paused.")
+    paused_by: str | None
+    paused_reason: str | None
+
+
+class PausedKindList(BaseModel):
+    """The kinds that are paused, by name."""
+
+    kinds: list[PausedKindModel]
+
+
 class QueueModel(BaseModel):
     """A queue in numbers. In the answer to a pause or resume, numbers that could not be counted in time are null."""
 
@@ -186,7 +203,9 @@ class QueueModel(BaseModel):
     scheduled: int | None
     retrying: int | None
     dead: int | None
-    oldest_wait: float | None = Field(description="Seconds that the oldest queued job has waited.")
+    oldest_wait: float | None = Field(
+        description="Seconds that the oldest queued job has waited, of those whose kind is not paused."
+    )
     paused_at: datetime | None = Field(description="When the queue was paused; null if it is not paused.")
     paused_by: str | None
     paused_reason: str | None

@@ -69,6 +69,9 @@ class DeliverWebhook(Job, kind="webhook.deliver"):
 KINDS = ["email.send", "image.resize", "invoice.render", "webhook.deliver", "report.export"]
 WEIGHTS = [8, 5, 4, 4, 1]
 
+PAUSED = "image.resize"
+"""The kind that somebody has paused."""
+
 TRACEBACK = """Traceback (most recent call last):
   File "/srv/shop/worker/handlers/{module}.py", line 41, in {function}
     answer = await client.post(job.url, json=payload, timeout=10)
@@ -152,6 +155,7 @@ class Filler:
         await self._live()
         await self._ended()
         await self._bulk_actions()
+        await self._paused_kind()
         await self._audit()
         await self._history()
         await self._briefings()
@@ -265,8 +269,10 @@ class Filler:
         jobs, say, find = [], self._say, self.found.jobs
         for n in range(340):
             at = self.ago(seconds=95 - n * 0.28)
-            row = self.job(self._random.choices(KINDS, WEIGHTS)[0], "queued", at, n)
-            jobs.append(row | {"hinted_at": at, "deadline_at": None, "suspect": False})
+            kind = self._random.choices(KINDS, WEIGHTS)[0]
+            row = self.job(kind, "queued", at, n)
+            hinted_at = None if kind == PAUSED else at
+            jobs.append(row | {"hinted_at": hinted_at, "deadline_at": None, "suspect": False})
         find["queued"] = jobs[-20]["id"]
         for n in range(62):
             row = self.job(self._random.choices(KINDS, WEIGHTS)[0], "scheduled", self.ago(hours=1 + n / 7), n)
@@ -533,6 +539,11 @@ class Filler:
             "wanted": 5 if minutes < 6 or 12 < minutes <= 21 else workers,
             "dead_there": 458 if minutes < 1 else 146 + 312 * (14 - minutes) / 13 if minutes < 14 else 140,
         }
+
+    async def _paused_kind(self) -> None:
+        pause = {"paused_at": self.ago(minutes=8), "paused_by": self._say("ana")}
+        reason = self._say("pictures from phones cannot be read; a fix is under way")
+        await self.insert("carafe.paused_kinds", [{"kind": self._say(PAUSED), **pause, "paused_reason": reason}])
 
     async def _history(self) -> None:
         rows: list[dict[str, Any]] = []

@@ -103,6 +103,11 @@ CASES = [
         queued(9) | gauge("carafe_workers", 0, "") | gauge("carafe_queue_paused", 0),
         queued(9) | gauge("carafe_workers", 0, "") | gauge("carafe_queue_paused", 1),
     ),
+    Case(
+        "CarafeBacklogWithoutWorkers",
+        queued(9) | gauge("carafe_workers", 0, "") | gauge("carafe_jobs_held", 8),
+        queued(9) | gauge("carafe_workers", 0, "") | gauge("carafe_jobs_held", 9),
+    ),
     Case("CarafeBacklogWithoutWorkers", queued(1) | gauge("carafe_workers", 0, ""), gauge("carafe_workers", 0, "")),
     Case(
         "CarafeDeadLettersGrowing",

@@ -1,3 +1,3 @@
 -- The newest sample of every queue, none older than a minute and a half (with a deep backlog samples are taken less often).
-select distinct on (queue) at, queue, queued, running, scheduled, retrying, dead, oldest_wait, paused, workers, slots
+select distinct on (queue) at, queue, queued, held, running, scheduled, retrying, dead, oldest_wait, paused, workers, slots
 from carafe.gauges where at > now() - interval '90 seconds' order by queue, at desc

@@ -1,5 +1,6 @@
 -- Makes due jobs queued, oldest first, a bounded batch: those that became due within this many seconds (`within`), not before
--- `after`. Several at once never take the same row. Those of a paused queue come back without `hinted_at`: they get no hint.
+-- `after`. Several at once never take the same row. Those of a paused queue or kind come back without `hinted_at`: they get no
+-- hint.
 -- The batch is found along its index, in the order of that, and changed by the ids found (see docs/plans.md).
 with due as (
     select id from carafe.jobs
@@ -10,5 +11,4 @@ with due as (
 update carafe.jobs j set state = 'queued', hinted_at = clock_timestamp(), started_at = null, deferrals = 0
 where j.id = any(array(select id from due))
 returning j.id, j.kind, j.state, j.attempt, j.max_attempts, cast(j.args as text) as args, null as result, null as error,
-    case when j.queue <> all (array(select name from carafe.queues where paused_at is not null)) then j.hinted_at end as hinted_at,
-    j.due_at
+    case when {unpaused} then j.hinted_at end as hinted_at, j.due_at

@@ -4,7 +4,7 @@
 -- others were never begun and spend nothing; nor does a suspect, which ran in a process of its own. Such free rescues are
 -- counted as releases, and capped: then they count. One that somebody wants cancelled ends so.
 -- The fence stays; the next claim raises it, and until then no row is running, so a late write of the old owner changes
--- nothing. Those of a paused queue come back without `hinted_at`: they get no hint.
+-- nothing. Those of a paused queue or kind come back without `hinted_at`: they get no hint.
 -- Rows are found by the ids of `judged`, and told apart in hash tables, as in finish.
 with ranked as (
     select id, releases, not suspect and row_number() over (order by started_at, id)
@@ -25,8 +25,7 @@ requeued as (
         and (j.attempt + 1 < j.max_attempts or j.id not in (select id from judged where charged))
     returning j.id, j.kind, j.attempt, j.max_attempts, j.fence, j.started_at, j.args,
         j.id in (select id from judged where charged) as charged,
-        case when j.queue <> all (array(select name from carafe.queues where paused_at is not null)) then j.hinted_at end
-            as hinted_at
+        case when {unpaused} then j.hinted_at end as hinted_at
 ),
 ended as (
     delete from carafe.jobs j

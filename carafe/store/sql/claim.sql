@@ -1,5 +1,6 @@
 -- Takes queued rows for one worker and raises their fence: a previous holder can no longer write anything.
--- A hint is only a hint: what is not queued (ended, running elsewhere), paused or not ours to run is not taken.
+-- A hint is only a hint: what is not queued (ended, running elsewhere), paused (its queue, or its kind) or not ours to run
+-- is not taken.
 -- Rows are found by their ids through the primary key alone (see docs/plans.md): no other index serves a condition here.
 update carafe.jobs
 set state = 'running', fence = fence + 1, worker = :worker, started_at = now(),
@@ -7,6 +8,6 @@ set state = 'running', fence = fence + 1, worker = :worker, started_at = now(),
 where id = any(:ids::uuid[])
     and state || '' = 'queued'
     and kind = any(:kinds::text[])
-    and queue <> all (array(select name from carafe.queues where paused_at is not null))
+    and {unpaused}
 returning id, kind, cast(args as text) as args, version, fence, attempt, max_attempts, timeout, due_at, started_at,
     deadline_at, trace, suspect

@@ -1,12 +1,13 @@
--- Each queue in numbers; the age of the oldest job that could run, in seconds: none of one that is not due, and at most since
--- 2000 (a time may be infinite).
+-- Each queue in numbers; the age of the oldest job that could run, in seconds: none of one that is not due or whose kind is
+-- paused, and at most since 2000 (a time may be infinite).
 select q.name,
     count(j.id) filter (where j.state = 'queued') as queued,
     count(j.id) filter (where j.state = 'running') as running,
     count(j.id) filter (where j.state = 'scheduled') as scheduled,
     count(j.id) filter (where j.state = 'retrying') as retrying,
     (select count(*) from carafe.jobs_dead d where d.queue = q.name and d.resolved_at is null) as dead,
-    cast(extract(epoch from now() - greatest(least(min(j.due_at) filter (where j.state = 'queued'), now()),
+    cast(extract(epoch from now() - greatest(least(min(j.due_at)
+        filter (where j.state = 'queued' and j.kind <> all (array(select kind from carafe.paused_kinds))), now()),
         timestamptz '2000-01-01 00:00+00')) as float8) as oldest_wait,
     q.paused_at, q.paused_by, q.paused_reason
 from carafe.queues q left join carafe.jobs j on j.queue = q.name

@@ -1,8 +1,8 @@
 -- Ends attempts in every way but success, each only under its own fence and for the worker that claimed it: the job retries,
 -- waits, is queued again, or ends. `states` says what each becomes, and `spends` what that costs: an 'attempt', a 'snooze', a
 -- 'release', or nothing (null). A job that was to retry is dead when no attempt is left; one that was to run again, in
--- whatever way, is cancelled when somebody wants that. A failure (it has a cause) is recorded. Jobs of a paused queue come
--- back without `hinted_at`.
+-- whatever way, is cancelled when somebody wants that. A failure (it has a cause) is recorded. Jobs of a paused queue or
+-- kind come back without `hinted_at`.
 -- Rows are found and joined as in finish; `told` holds what an update needs of what was given, by id and fence.
 with given as materialized (
     select distinct on (id, fence) * from unnest(:ids::uuid[], :fences::bigint[], :states::text[], :spends::text[],
@@ -37,8 +37,7 @@ kept as (
             or j.attempt + 1 < j.max_attempts)
         and j.cancel_requested_at is null
     returning j.id, j.kind, j.state, j.attempt, j.max_attempts, j.fence, j.started_at, j.args,
-        case when j.state = 'queued' and j.queue <> all (array(select name from carafe.queues where paused_at is not null))
-            then j.hinted_at end as hinted_at
+        case when j.state = 'queued' and {unpaused} then j.hinted_at end as hinted_at
 ),
 ended as (
     delete from carafe.jobs j
