@@ -69,6 +69,8 @@ class Situation:
 def attention(situation: Situation) -> tuple[Attention, ...]:
     """Returns what a person should look at in this situation, the worst first."""
     found = [item for condition in _CONDITIONS for item in condition(situation)]
+    causes = {item.key for item in found}
+    found = [item for item in found if not causes & _FOLLOWS_FROM.get(item.key, frozenset())]
     return tuple(sorted(found, key=lambda item: _ORDER[item.severity]))
 
 
@@ -207,6 +209,16 @@ _CONDITIONS: tuple[Callable[[Situation], Iterable[Attention]], ...] = (
     _held_back,
     _dead,
 )
+
+
+_FOLLOWS_FROM: Mapping[str, frozenset[str]] = {
+    "leader": frozenset({"postgres"}),
+    "no-workers": frozenset({"postgres"}),
+    "scaled-to-zero": frozenset({"postgres", "redis"}),
+    "lost-workers": frozenset({"postgres"}),
+    "backlog": frozenset({"postgres", "redis"}),
+}
+"""For the key of a condition: the outages that cause it, too. While there is one of these, the condition is not listed."""
 
 
 def _wait(count: Count) -> str:

@@ -104,7 +104,7 @@ class ReadModel:
 
     async def jobs(self, filter: JobFilter, *, cursor: str | None = None, limit: int = 50) -> Page:  # noqa: A002
         """Returns a page of jobs, newest first: live jobs by their creation, ended jobs by their end. `limit` is from 1 to
-        500. The jobs come without arguments and results, and with only the first line of an error.
+        500. The jobs come without results and without long arguments, and with only the first line of an error.
 
         Raises `InvalidOption` for a cursor that is not valid.
         """
@@ -174,13 +174,9 @@ class ReadModel:
         return await self._memory.get(("kind figures", frozenset(known)), COUNTED, ask)
 
     async def kind(self, kind: str) -> KindView:
-        """Returns one kind, whether anybody knows it or not."""
-
-        async def ask() -> KindView:
-            async with self._connection() as connection:
-                return await kind_view(connection, kind)
-
-        return await self._memory.get(("kind", kind), LIVE, ask)
+        """Returns one kind as it is now, whether anybody knows it or not."""
+        async with self._connection() as connection:
+            return await kind_view(connection, kind)
 
     async def audit(self, *, target: str | None = None, cursor: str | None = None, limit: int = 50) -> AuditPage:
         """Returns a page of the audit, newest first. With `target`, it has only actions on that job, worker or queue. Raises

@@ -561,9 +561,26 @@ class Filler:
                             {"width": width, "at": moment, "kind": "", "outcome": outcome, "count": count,
                              "wait_seconds": count, "run_seconds": count, "waits": waits, "runs": runs}
                         )  # fmt: skip
+                        rows += self._of_kinds(rows[-1], at, last)
         await self.insert("carafe.statistics", rows)
         samples = [5 * n for n in range(4000 // 5)] + [60 * n for n in range(67, 1441)] + [600 * n for n in range(145, 1008)]
         await self.insert("carafe.gauges", [self._sample(seconds + 6) for seconds in samples])
+
+    def _of_kinds(self, row: dict[str, Any], at: int, last: int) -> list[dict[str, Any]]:
+        """The kinds' shares of a row of all kinds, of the last hours."""
+        if at < last - 3 * 3600:
+            return []
+        found = []
+        for kind, weight in zip(KINDS, WEIGHTS, strict=True):
+            share = weight / sum(WEIGHTS) if row["outcome"] == "succeeded" else float(kind == "webhook.deliver")
+            if kind == PAUSED and at > last - 480:
+                share = 0.0
+            parts = {name: [round(n * share) for n in row[name]] for name in ("waits", "runs")}
+            count = sum(parts["runs"])
+            if count:
+                sums = {"count": count, "wait_seconds": count, "run_seconds": 0.4 * count}
+                found.append({**row, **parts, **sums, "kind": self._say(kind)})
+        return found
 
     def _sample(self, seconds: float) -> dict[str, Any]:
         traffic = self._traffic(seconds / 60)

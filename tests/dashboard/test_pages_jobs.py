@@ -1,5 +1,6 @@
 """The list of jobs, a job's page, and what they do: over HTTP, as a browser without JavaScript would use them."""
 
+import random
 import re
 import subprocess
 from html import unescape
@@ -51,6 +52,24 @@ async def test_a_kept_trace_is_linked_and_another_only_named(opened: Open, datab
 
 
 # -- the list
+
+
+async def test_the_list_shows_the_beginning_of_the_arguments_without_secrets(ana: Visitor, client: Client) -> None:
+    noise = random.Random(1).randbytes(50_000).hex()
+    said = (await client.enqueue(Secretive(user="ana <i>", password=SECRET), run_at=LATER)).id
+    long, half = [(await client.enqueue(Marked(value=value), run_at=LATER)).id for value in (noise, "y" * 1_000)]
+    page = (await ana.open("/jobs?state=scheduled")).text
+    rows = {
+        job: unescape(re.search(rf'data-key="{job}".*?class="beginning">(.*?)</td>', page, re.DOTALL)[1])  # type: ignore[index]
+        for job in (said, long, half)
+    }
+    assert 'user: "ana <i>"' in rows[said]
+    assert REDACTED in rows[said]
+    assert SECRET not in page
+    assert "long" in rows[long]
+    assert noise[:20] not in page
+    assert rows[half].startswith('value: "yyyy')
+    assert len(rows[half]) == 200
 
 
 async def test_tabs_and_chips_stand_in_the_address(ana: Visitor, client: Client, database: Database) -> None:
@@ -261,7 +280,7 @@ async def test_arguments_are_shown_to_whom_the_setting_says(opened: Open, client
         async with opened(dashboard_args=setting) as served:
             visitor = served.visitor()
             await visitor.sign_in(name, PASSWORDS[name])
-            for path in (f"/jobs/{job_id}", f"/jobs/{done}"):
+            for path in (f"/jobs/{job_id}", f"/jobs/{done}", "/jobs?state=dead&kind=pages.every"):
                 page = await visitor.open(path)
                 assert page.status_code == 200
                 assert ("tell-tale" in page.text) is sees

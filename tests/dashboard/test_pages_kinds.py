@@ -95,7 +95,11 @@ async def test_one_kind_is_paused_and_resumed(dashboard: Served, ana: Visitor, v
         return "the kind web.resize is paused by ana (phones <b>down</b>)" in await text(ana, "/")
 
     await eventually(attends, within=10)
-    assert re.search(r"web\.resize .* paused .* by ana", await text(ana, "/kinds"))
+
+    async def listed() -> bool:
+        return re.search(r"web\.resize .* paused .* by ana", await text(ana, "/kinds")) is not None
+
+    await eventually(listed, within=10)
     await ana.send(f"{RESIZE}/pause")
     assert "It was paused already, by ana" in await text(ana, RESIZE)
     await ana.send(f"{RESIZE}/resume")

@@ -109,6 +109,20 @@ async def test_what_needs_attention_is_said_in_words(carafe_client: Client, work
     assert next(iter(found)) == "redis"
 
 
+async def test_what_follows_from_an_outage_is_not_listed_beside_it(
+    carafe_client: Client, model: ReadModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await carafe_client.enqueue(ADA)
+    assert {"leader", "no-workers"} <= told(await model.snapshot()).keys()
+
+    async def refuses() -> str:
+        return "is read-only"
+
+    # Nobody can renew a lease or a heartbeat then.
+    monkeypatch.setattr(model, "_refuses", refuses)
+    assert list(told(await model.snapshot())) == ["postgres"]
+
+
 async def test_a_paused_kind_needs_attention_and_asks_for_no_worker(carafe_client: Client, model: ReadModel) -> None:
     await lead(carafe_client)
     await carafe_client.pause_kind("tests.greet", by=Actor("ana", "cli"), reason="the API is down")

@@ -1,4 +1,5 @@
-// Keeps "3 min ago" true, by the server's clock whatever this machine's says; titles add the local time.
+// Keeps "3 min ago" true, by the server's clock whatever this machine's says. Adds the local time to times in UTC: behind those
+// that are written out, in the title of all others. Where the local time is UTC, nothing is added.
 // Says the same words as carafe/dashboard/view/formatting.py.
 
 const UNITS = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
@@ -12,6 +13,8 @@ export function start() {
   tick();
   setInterval(() => document.hidden || tick(), 1_000);
   document.addEventListener("carafe:patched", tick);
+  const where = document.getElementById("zone");
+  if (where && new Date().getTimezoneOffset() !== 0) where.textContent = `; in parentheses: ${zone(new Date())}, the time of this browser`;
   document.addEventListener("pointerover", (event) => addLocal(event.target.closest?.("time[datetime]")));
 }
 
@@ -22,7 +25,19 @@ function tick() {
     const text = time.dataset.time === "ago" ? ago(seconds) : time.dataset.time === "elapsed" ? duration(seconds) : null;
     if (text !== null && time.textContent !== text) time.textContent = text;
   }
+  for (const time of document.querySelectorAll("time:is([data-time=full], [data-time=clock]):not([data-here])")) addHere(time);
 }
+
+function addHere(time) {
+  const at = new Date(time.dateTime);
+  if (Number.isNaN(at.getTime()) || at.getTimezoneOffset() === 0) return;
+  const [date, clock] = at.toLocaleString("sv-SE").split(" ");
+  time.dataset.here = `${date === time.dateTime.slice(0, 10) ? "" : `${date} `}${clock} ${zone(at)}`;
+  time.dataset.mine = `${time.dataset.mine ?? ""} data-here`.trim();
+}
+
+const zone = (at) =>
+  new Intl.DateTimeFormat("en-GB", { timeZoneName: "short" }).formatToParts(at).find((part) => part.type === "timeZoneName").value;
 
 function ago(seconds) {
   const size = Math.abs(seconds);
@@ -48,6 +63,6 @@ function addLocal(time) {
   const at = new Date(time.dateTime);
   if (Number.isNaN(at.getTime())) return;
   time.dataset.local = "1";
-  time.dataset.mine = "title data-local";
+  time.dataset.mine = `${time.dataset.mine ?? ""} title data-local`.trim();
   time.title = `${time.title || time.textContent} · ${at.toLocaleString(undefined, { timeZoneName: "short" })}`;
 }
