@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from carafe.jobs.modules import load_jobs
     from carafe.jobs.new_job import Limits, NewJob
     from carafe.jobs.outcomes import Cancel, Discard, Retry, Snooze
-    from carafe.jobs.records import AttemptRecord, Enqueued, JobRecord, KindRecord, Page, QueueRecord
+    from carafe.jobs.records import AttemptRecord, Enqueued, JobRecord, KindRecord, Page, QueueRecord, StackRecord
     from carafe.jobs.states import State
     from carafe.settings.settings import Settings, load_settings
     from carafe.store.audit import Actor
@@ -97,6 +97,7 @@ _HOME = {
     "KindRecord": "carafe.jobs.records",
     "Page": "carafe.jobs.records",
     "QueueRecord": "carafe.jobs.records",
+    "StackRecord": "carafe.jobs.records",
     "State": "carafe.jobs.states",
     "Settings": "carafe.settings.settings",
     "load_settings": "carafe.settings.settings",
@@ -143,6 +144,7 @@ __all__ = [
     "Retry",
     "Settings",
     "Snooze",
+    "StackRecord",
     "StaleClaim",
     "State",
     "SyncClient",

@@ -39,13 +39,13 @@ from carafe.jobs.numbers import number_of_seconds
 from carafe.jobs.options import EnqueueOptions, checked_text
 from carafe.jobs.outcomes import Seconds
 from carafe.jobs.queue_name import QUEUE
-from carafe.jobs.records import Enqueued, JobRecord, KindRecord, Page, QueueRecord, as_uuid
+from carafe.jobs.records import Enqueued, JobRecord, KindRecord, Page, QueueRecord, StackRecord, as_uuid
 from carafe.jobs.states import State, StateName, states_of
 from carafe.jobs.typed_results import typed_result
 from carafe.queue.hints import Hint, stamp_of
 from carafe.queue.queue import Queue
 from carafe.store import bulk as bulk_actions
-from carafe.store import pages, paused_kinds
+from carafe.store import pages, paused_kinds, stacks
 from carafe.store.acceptance import Acceptance
 from carafe.store.actions import act
 from carafe.store.audit import Actor, checked_actor, checked_reason, entry, record_each
@@ -91,6 +91,9 @@ AFTERWARDS = 2.0
 
 RESUMED_AT_ONCE = 1000
 """The maximum number of jobs whose hints a pause or resume pushes itself. The steward pushes the hints of the others."""
+
+STACK_EVERY = 0.2
+"""Seconds between two looks whether a worker has answered where its job is."""
 
 TRYING = 0.25
 """Seconds for which `Client.find` searches when there is no index for its filter."""
@@ -565,6 +568,25 @@ class Client:
         since = await self._in_transaction(drain)
         await self._afterwards(self.queue.announce_cancel())
         return since
+
+    async def stack(self, job_id: UUID, *, timeout: float = 5.0) -> StackRecord:  # noqa: ASYNC109
+        """Ask a running job's worker where the job is: at which lines of code. Waits for the answer for `timeout` seconds;
+        if there is none by then, the record says so (`answered_at` is None). A worker answers within about a second, also
+        when the job blocks its event loop; a child process whose handler is in a function in C answers when that returns.
+
+        Raises `JobNotFound`, `NotAllowedInState` (the job does not run), `InvalidOption`, `Unavailable`.
+        """
+        job_id, limit = id_of(job_id), number_of_seconds(timeout)
+        if not limit >= 0:
+            raise InvalidOption("timeout", f"must be a number of seconds, 0 or more (got {shown(timeout)})")
+        record = await self._in_transaction(lambda connection: stacks.ask(connection, job_id))
+        await self._afterwards(self.queue.announce_cancel())
+        until = time.monotonic() + limit
+        while record.answered_at is None and time.monotonic() < until:
+            await asyncio.sleep(STACK_EVERY)
+            async with self._connected() as connection:
+                record = await stacks.read(connection, job_id) or record
+        return record
 
     # -- acting on many
 

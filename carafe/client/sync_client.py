@@ -21,7 +21,7 @@ from carafe.jobs.new_job import Limits, NewJob
 from carafe.jobs.options import EnqueueOptions
 from carafe.jobs.outcomes import Seconds
 from carafe.jobs.queue_name import QUEUE
-from carafe.jobs.records import Enqueued, JobRecord, KindRecord, Page, QueueRecord
+from carafe.jobs.records import Enqueued, JobRecord, KindRecord, Page, QueueRecord, StackRecord
 from carafe.jobs.states import State, StateName
 from carafe.queue.hints import Hint
 from carafe.store.audit import Actor, entry
@@ -232,6 +232,10 @@ class SyncClient:
     def drain_worker(self, worker_id: UUID, *, reason: str | None = None, by: Actor | None = None) -> datetime:
         """See `Client.drain_worker`."""
         return self._call(partial(self._client.drain_worker, worker_id, reason=reason, by=by))
+
+    def stack(self, job_id: UUID, *, timeout: float = 5.0) -> StackRecord:
+        """See `Client.stack`."""
+        return self._call(partial(self._client.stack, job_id, timeout=timeout))
 
     def start_bulk(
         self,

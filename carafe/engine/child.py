@@ -35,6 +35,7 @@ from carafe.jobs.handlers import handlers
 from carafe.jobs.modules import load_handlers, load_jobs
 from carafe.jobs.outcomes import Outcome
 from carafe.kubernetes.pod import in_pod
+from carafe.process import stacks
 from carafe.texts import class_name, in_words
 
 if TYPE_CHECKING:
@@ -113,6 +114,19 @@ def _told(what: Any, memory_limit: int | None, shown: Callable[[Any], Any]) -> d
 _RECURSION_LIMIT = sys.getrecursionlimit()
 
 
+_tasks: list["asyncio.Task[Any] | None"] = []
+"""The task of an ``async def`` handler, once it runs."""
+
+
+def where() -> list[str]:
+    """The lines of code at which this process's job is now: those of the handler's task or, of a plain function, of the main
+    thread. Callable from any thread."""
+    for task in _tasks:
+        if task is not None:
+            return stacks.of_coroutine(task.get_coro())
+    return stacks.of_thread(threading.main_thread().ident or 0)
+
+
 async def _run_async(function: Any, job: Any, row: dict[str, Any], answers: "Answers") -> "tuple[Any, AttemptContext]":
     """Run an ``async def`` handler with the same kind of context as in the worker, but with this process's own connections.
     Returns the handler's value and the context. If the handler raised after its own transaction had ended the job, returns
@@ -121,6 +135,7 @@ async def _run_async(function: Any, job: Any, row: dict[str, Any], answers: "Ans
     from carafe.engine.contexts import AttemptContext
     from carafe.store.database import Database
 
+    _tasks.append(asyncio.current_task())
     database = Database(row["database_url"], pool_size=2, name="carafe child")
     context = AttemptContext(row, None, database, row["result_limit"])
     context.hiding, context.tell = answers.hiding, lambda yes: answers.say({"completes": yes})
@@ -218,13 +233,14 @@ def _asked(descriptor: int) -> dict[str, Any] | None:
     return request
 
 
-def _end_with_parent(descriptor: int) -> None:
+def _end_with_parent(descriptor: int, answers: Answers) -> None:
     """Wait until the pipe from the parent is closed at the parent's side, which means that the parent has ended. Then kill
-    this process and its whole process group, and so all processes that the handler started in it. Returns only if the
-    handler has closed the pipe on this side."""
+    this process and its whole process group, and so all processes that the handler started in it. Until then, each byte that
+    the parent writes asks where the job is. Returns only if the handler has closed the pipe on this side."""
     try:
         while os.read(descriptor, 1):
-            pass
+            with contextlib.suppress(Exception):  # no memory left, or the pipe to the parent is closed
+                answers.say({"where": where()})
     except OSError:
         return  # the handler has closed it
     os.killpg(0, signal.SIGKILL)
@@ -271,7 +287,7 @@ def main() -> None:
     request = _asked(asking)
     if request is None:
         return
-    threading.Thread(target=_end_with_parent, args=(asking,), daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(asking, answers), daemon=True).start()
     _limit_memory(request["memory_limit"])
     logging.getLogger().addHandler(Sending(answers.log))
     _name_in_log(request, answers)

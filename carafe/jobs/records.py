@@ -166,6 +166,22 @@ def as_uuid(value: Any) -> UUID:
 
 
 @dataclass(frozen=True, slots=True)
+class StackRecord:
+    """Where a running job is, as its worker said: lines of the form ``file:number in function``, the innermost last. First
+    those of the handler, then those of the tasks that it has made.
+
+    `lines` and `answered_at` are None while the worker has not answered. `lines` is empty if the attempt was over by then.
+    `fence` is the number of the claim that was asked about.
+    """
+
+    job_id: UUID
+    fence: int
+    requested_at: datetime
+    answered_at: datetime | None
+    lines: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
 class KindRecord:
     """A kind, and whether it is paused: since when (None: it is not), by whom and why.
 

@@ -25,6 +25,7 @@ from carafe import (
     NewJob,
     Page,
     QueueRecord,
+    StackRecord,
 )
 from carafe.jobs.actions import ACTIONS, Action
 from carafe.jobs.declaring import KIND
@@ -58,6 +59,7 @@ from carafe.web.models import (
     PausedKindModel,
     QueueList,
     QueueModel,
+    StackModel,
 )
 from carafe.web.openapi import problems, request_body
 from carafe.web.problems import Malformed
@@ -204,6 +206,19 @@ async def find(caller: Viewer, asked: Annotated[Listing, Depends(listing)], clie
 async def get(caller: Viewer, job_id: UUID, client: ClientOf) -> JobRecord:
     """The current state of a job, its failed attempts and, while it waits, why it waits."""
     return await client.get(job_id)
+
+
+@router.post(
+    "/jobs/{job_id}/stack",
+    operation_id="showStack",
+    summary="Ask where a running job is",
+    response_model=StackModel,
+    responses=problems(401, 403, 404, 409, 422, 503),
+)
+async def stack(caller: Operator, job_id: UUID, client: ClientOf) -> StackRecord:
+    """The lines of code at which a running job is now: files, numbers and functions, no values. Its worker answers within
+    about a second."""
+    return await client.stack(job_id)
 
 
 def _add_route(action: Action) -> None:

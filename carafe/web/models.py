@@ -175,6 +175,20 @@ class KindList(BaseModel):
     kinds: list[KindModel]
 
 
+class StackModel(BaseModel):
+    """Where a running job is, as its worker said."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    job_id: UUID
+    requested_at: datetime
+    answered_at: datetime | None = Field(description="Null if the worker did not answer within 5 seconds.")
+    lines: list[str] | None = Field(
+        description="`file:number in function`, the innermost last; then those of tasks that the handler has made. Empty if "
+        "the attempt was over."
+    )
+
+
 class PausedKindModel(BaseModel):
     """A kind, and whether it is paused."""
 

@@ -3,6 +3,7 @@
 import random
 import re
 import subprocess
+from collections.abc import Mapping
 from html import unescape
 from urllib.parse import parse_qs, quote, urlsplit
 from uuid import UUID, uuid4
@@ -12,6 +13,7 @@ import pytest
 
 from carafe import Client, State
 from carafe.jobs.definition import REDACTED
+from carafe.readmodel.jobview import versions
 from carafe.store.database import Database
 from tests.dashboard.conftest import PASSWORDS, Open
 from tests.dashboard.ended import dead, every
@@ -267,6 +269,43 @@ async def test_a_secret_is_on_no_page(ana: Visitor, client: Client, database: Da
     assert REDACTED in (await ana.open(f"/jobs/{job_id}")).text
     found = await ana.open(f"/jobs?args.password={SECRET}")
     assert str(job_id) not in found.text
+
+
+# -- where a running job is
+
+
+async def test_where_a_running_job_is_can_be_asked_and_is_shown(
+    ana: Visitor, vic: Visitor, client: Client, database: Database
+) -> None:
+    job_id = (await client.enqueue(every())).id
+    await claim(database, job_id, "pages.every")
+    assert "Show stack" in (await ana.open(f"/jobs/{job_id}")).text
+    await vic.open(f"/jobs/{job_id}")
+    assert (await vic.send(f"/jobs/{job_id}/stack")).status_code == 403
+    await ana.open(f"/jobs/{job_id}")
+    answer = await ana.send(f"/jobs/{job_id}/stack")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs/{job_id}")
+    assert "has not answered yet" in (await ana.open(f"/jobs/{job_id}")).text
+    before = (await served_versions(client, job_id))[job_id]
+    async with database.connection() as connection:
+        await connection.execute(
+            "update carafe.stacks set answered_at = now(), lines = $2 where job_id = $1",
+            job_id,
+            ["/srv/shop/reports.py:41 in export <b>", "/srv/shop/pages.py:7 in fetch"],
+        )
+    assert (await served_versions(client, job_id))[job_id] != before, "open pages fetch it"
+    for visitor, may_ask in ((ana, True), (vic, False)):
+        page = (await visitor.open(f"/jobs/{job_id}")).text
+        assert "/srv/shop/reports.py:41 in export &lt;b&gt;\n/srv/shop/pages.py:7 in fetch" in page
+        assert ("Show stack again" in page) is may_ask
+    async with database.connection() as connection:
+        await connection.execute("update carafe.jobs set started_at = now() + interval '1 second' where id = $1", job_id)
+    assert "reports.py" not in (await ana.open(f"/jobs/{job_id}")).text, "of an attempt before"
+
+
+async def served_versions(client: Client, job_id: UUID) -> Mapping[UUID, str]:
+    async with client.database.connection() as connection:
+        return await versions(connection, [job_id])
 
 
 # -- arguments that are not shown

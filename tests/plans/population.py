@@ -22,6 +22,7 @@ from carafe.store.statements import (
     REHINT,
     RESUME_HINTS,
     SETTLE,
+    STACK_REQUEST,
     UNIQUE_HOLDERS,
     WORKER_BEAT,
 )
@@ -172,6 +173,7 @@ def questions() -> Mapping[str, tuple[Statement, Mapping[str, Any]]]:
         ("silent workers", WORKERS_SILENT, {"gone": False}),
         ("get", GET, {"id": running[0]}),
         ("get dead", GET, {"id": ids("dead", 1)[0]}),
+        ("stack request", STACK_REQUEST, {"id": running[0]}),
         ("unique holders", UNIQUE_HOLDERS, {"keys": str([f"key {n}" for n in range(BATCH)]).replace("'", '"')}),
     )
     return {name: (statement, values) for name, statement, values in given}

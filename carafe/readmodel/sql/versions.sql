@@ -1,7 +1,8 @@
 -- For each of these jobs something that changes whenever its page may have changed: its row, its last log line, the last
--- action on it. Of one that waits also every five seconds: what it waits for may have changed.
+-- action on it, the last question where it is. Of one that waits also every five seconds: what it waits for may have changed.
 select j.id, md5(row(j.state, j.attempt, j.fence, j.progress, j.progress_note, j.cancel_requested_at, j.due_at, j.suspect,
-        j.max_attempts, case when j.state <> 'running' then floor(extract(epoch from now()) / 5) end, l.last, a.at)::text
+        j.max_attempts, case when j.state <> 'running' then floor(extract(epoch from now()) / 5) end, l.last, a.at,
+        (select row(s.requested_at, s.answered_at) from carafe.stacks s where s.job_id = j.id))::text
     ) as version
 from carafe.jobs j
 left join lateral (
