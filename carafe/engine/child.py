@@ -114,16 +114,15 @@ def _told(what: Any, memory_limit: int | None, shown: Callable[[Any], Any]) -> d
 _RECURSION_LIMIT = sys.getrecursionlimit()
 
 
-_tasks: list["asyncio.Task[Any] | None"] = []
-"""The task of an ``async def`` handler, once it runs."""
+_tasks: list["asyncio.Task[Any]"] = []
+"""The task of an ``async def`` handler, once it runs. Empty for a plain function."""
 
 
 def where() -> list[str]:
     """The lines of code at which this process's job is now: those of the handler's task or, of a plain function, of the main
     thread. Callable from any thread."""
     for task in _tasks:
-        if task is not None:
-            return stacks.of_coroutine(task.get_coro())
+        return stacks.of_coroutine(task.get_coro())
     return stacks.of_thread(threading.main_thread().ident or 0)
 
 
@@ -135,7 +134,9 @@ async def _run_async(function: Any, job: Any, row: dict[str, Any], answers: "Ans
     from carafe.engine.contexts import AttemptContext
     from carafe.store.database import Database
 
-    _tasks.append(asyncio.current_task())
+    task = asyncio.current_task()
+    assert task is not None
+    _tasks.append(task)
     database = Database(row["database_url"], pool_size=2, name="carafe child")
     context = AttemptContext(row, None, database, row["result_limit"])
     context.hiding, context.tell = answers.hiding, lambda yes: answers.say({"completes": yes})

@@ -43,7 +43,7 @@ LOOK = 0.2
 """Seconds between two checks whether a child still lives, on systems without file descriptors for processes (pidfd)."""
 
 FRESH = 5.0
-"""For so many seconds the child's answer to the question where it is counts, and it is not asked again."""
+"""Seconds for which the child's answer to the question where it is counts, and for which it is not asked again."""
 
 WHERE = b"?"
 """What the child is sent after its request: the question at which lines of code it is."""

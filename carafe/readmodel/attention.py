@@ -106,7 +106,7 @@ def _paused_kinds(s: Situation) -> Iterable[Attention]:
     for kind in s.facts.paused_kinds.values():
         by = f" by {kind.paused_by}" if kind.paused_by else ""
         why = f" ({kind.paused_reason})" if kind.paused_reason else ""
-        wait = f"more than {kind.held:,} jobs wait" if kind.held == MAX_HELD else _wait(Count(kind.held))
+        wait = f"{kind.held:,} jobs or more wait" if kind.held == MAX_HELD else _wait(Count(kind.held))
         path = f"/kinds/{quote(kind.kind, safe='')}"
         yield Attention(
             f"paused-kind:{kind.kind}", "warning", f"the kind `{kind.kind}` is paused{by}{why}; {wait}", path, kind.paused_at

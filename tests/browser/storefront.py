@@ -299,6 +299,19 @@ class Filler:
             retrying.append(row | {"hinted_at": None, "deadline_at": None, "suspect": False})
         find["retrying"] = retrying[-1]["id"]
         await self.insert("carafe.jobs", [*jobs, *retrying])
+        lines = (
+            "reports.py:88 in export",
+            "reports.py:131 in write_page",
+            "lib/python3.13/site-packages/s3/upload.py:57 in put",
+        )
+        question = {
+            "job_id": find["running"],
+            "fence": 2,
+            "worker": running[0]["worker"],
+            "requested_at": self.ago(seconds=13),
+        }
+        answer = {"answered_at": self.ago(seconds=12), "lines": [say(f"/srv/shop/{line}") for line in lines]}
+        await self.insert("carafe.stacks", [question | answer])
         before = running[0]["started_at"] - timedelta(seconds=9)
         attempts = [self._attempt(row, row["attempt"], worker=row["worker"]) for row in retrying]
         await self.insert("carafe.attempts", [*attempts, self._attempt(running[0], 1, before)])
