@@ -5,6 +5,8 @@
 const UNITS = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
 
 let ahead = 0; // milliseconds that the server's clock is ahead of ours
+const here = new WeakMap(); // by element: the time whose local time stands behind it
+const titled = new WeakMap(); // by element: the time whose local time is in its title
 
 export function start() {
   const made = Date.parse(document.documentElement.dataset.now ?? "");
@@ -25,15 +27,23 @@ function tick() {
     const text = time.dataset.time === "ago" ? ago(seconds) : time.dataset.time === "elapsed" ? duration(seconds) : null;
     if (text !== null && time.textContent !== text) time.textContent = text;
   }
-  for (const time of document.querySelectorAll("time:is([data-time=full], [data-time=clock]):not([data-here])")) addHere(time);
+  for (const time of document.querySelectorAll("time:is([data-time=full], [data-time=clock])")) addHere(time);
 }
 
 function addHere(time) {
   const at = new Date(time.dateTime);
-  if (Number.isNaN(at.getTime()) || at.getTimezoneOffset() === 0) return;
+  // A patch may have given it another time.
+  if (here.get(time) === time.dateTime || Number.isNaN(at.getTime()) || at.getTimezoneOffset() === 0) return;
+  here.set(time, time.dateTime);
   const [date, clock] = at.toLocaleString("sv-SE").split(" ");
   time.dataset.here = `${date === time.dateTime.slice(0, 10) ? "" : `${date} `}${clock} ${zone(at)}`;
-  time.dataset.mine = `${time.dataset.mine ?? ""} data-here`.trim();
+  keep(time, "data-here");
+}
+
+/** Lets a patch leave this attribute alone. */
+function keep(time, attribute) {
+  const mine = new Set((time.dataset.mine ?? "").split(" ").filter(Boolean)).add(attribute);
+  time.dataset.mine = [...mine].join(" ");
 }
 
 const zone = (at) =>
@@ -59,10 +69,12 @@ function duration(seconds) {
 }
 
 function addLocal(time) {
-  if (!time || time.dataset.local) return;
+  if (!time || titled.get(time) === time.dateTime) return;
   const at = new Date(time.dateTime);
   if (Number.isNaN(at.getTime())) return;
-  time.dataset.local = "1";
-  time.dataset.mine = `${time.dataset.mine ?? ""} title data-local`.trim();
-  time.title = `${time.title || time.textContent} · ${at.toLocaleString(undefined, { timeZoneName: "short" })}`;
+  titled.set(time, time.dateTime);
+  const utc = `${at.toISOString().slice(0, 19).replace("T", " ")} UTC`;
+  const since = time.dataset.time === "elapsed" ? "since " : "";
+  time.title = `${since}${utc} · ${at.toLocaleString(undefined, { timeZoneName: "short" })}`;
+  keep(time, "title");
 }
