@@ -134,7 +134,8 @@ async def pages(connection: "asyncpg.Connection[asyncpg.Record]") -> list[Page]:
         pairs = {"kind": group["kind"], "fingerprint": group["error_fingerprint"]}
         found.append(Page("dead letters: a group", f"/dead/group?{urlencode(pairs)}"))
     found.append(Page("bulk: new", "/bulk/new?action=retry&all=1&state=dead&kind=kind.000"))
-    others = ("dead", "bulk", "workers", "enqueue", "audit")
+    found.append(Page("a kind", "/kinds/kind.000"))
+    others = ("kinds", "dead", "bulk", "workers", "enqueue", "audit")
     return found + [Page(name, f"/{name}") for name in others]
 
 

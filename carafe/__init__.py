@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         InvalidOption,
         InvalidResult,
         JobNotFound,
+        KindNotFound,
         NotAllowedInState,
         OutcomeUnknown,
         PayloadTooLarge,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from carafe.jobs.modules import load_jobs
     from carafe.jobs.new_job import Limits, NewJob
     from carafe.jobs.outcomes import Cancel, Discard, Retry, Snooze
-    from carafe.jobs.records import AttemptRecord, Enqueued, JobRecord, Page, QueueRecord
+    from carafe.jobs.records import AttemptRecord, Enqueued, JobRecord, KindRecord, Page, QueueRecord, StackRecord
     from carafe.jobs.states import State
     from carafe.jobs.worker_lifespan import WorkerLifespan, worker_lifespan
     from carafe.settings.settings import Settings, load_settings
@@ -71,6 +72,7 @@ _HOME = {
     "InvalidOption": "carafe.jobs.errors",
     "InvalidResult": "carafe.jobs.errors",
     "JobNotFound": "carafe.jobs.errors",
+    "KindNotFound": "carafe.jobs.errors",
     "NotAllowedInState": "carafe.jobs.errors",
     "OutcomeUnknown": "carafe.jobs.errors",
     "PayloadTooLarge": "carafe.jobs.errors",
@@ -95,8 +97,10 @@ _HOME = {
     "AttemptRecord": "carafe.jobs.records",
     "Enqueued": "carafe.jobs.records",
     "JobRecord": "carafe.jobs.records",
+    "KindRecord": "carafe.jobs.records",
     "Page": "carafe.jobs.records",
     "QueueRecord": "carafe.jobs.records",
+    "StackRecord": "carafe.jobs.records",
     "State": "carafe.jobs.states",
     "WorkerLifespan": "carafe.jobs.worker_lifespan",
     "worker_lifespan": "carafe.jobs.worker_lifespan",
@@ -133,6 +137,8 @@ __all__ = [
     "JobFilter",
     "JobNotFound",
     "JobRecord",
+    "KindNotFound",
+    "KindRecord",
     "Limits",
     "NewJob",
     "NotAllowedInState",
@@ -145,6 +151,7 @@ __all__ = [
     "SecretUrl",
     "Settings",
     "Snooze",
+    "StackRecord",
     "StaleClaim",
     "State",
     "SyncClient",

@@ -46,7 +46,10 @@ async def test_the_audit_s_old_spelling_is_renamed(carafe_database_url: str) -> 
             values (gen_random_uuid(), 'ana', 'cli', 'run' || ' now', 'old'),
                 (gen_random_uuid(), 'ana', 'cli', 'cancel', 'old');
             update carafe.alembic_version set version_num = '0005';
-            alter table carafe.workers drop column versions
+            alter table carafe.workers drop column versions;
+            alter table carafe.gauges drop column held;
+            drop index carafe.jobs_held;
+            drop table carafe.paused_kinds, carafe.stacks
         """)
         assert await migrate(carafe_database_url) != []
         rows = await connection.fetch("select action from carafe.audit where target = 'old' order by action")

@@ -31,6 +31,11 @@ queues = typer.Typer(
 )
 app.add_typer(queues, name="queues")
 
+kinds = typer.Typer(
+    help="Show the kinds that JOB_MODULES declare; pause and resume one.", invoke_without_command=True, rich_markup_mode=None
+)
+app.add_typer(kinds, name="kinds")
+
 bulk = typer.Typer(
     help="Act on many jobs at once. Without a command: list the newest bulk actions.",
     invoke_without_command=True,
@@ -288,6 +293,14 @@ def wait_for_job(
     raise typer.Exit(work.wait(job_id, timeout=timeout, as_json=as_json))
 
 
+@jobs.command("stack")
+def show_stack(job_id: Annotated[UUID, typer.Argument(metavar="ID", show_default=False)], as_json: Json = False) -> None:
+    """Show where a running job is: its lines of code, as its worker says. Exit code 8: the worker has not answered."""
+    from carafe.cli import jobs as work
+
+    raise typer.Exit(work.stack(job_id, as_json=as_json))
+
+
 @queues.callback()
 def show_queues(context: typer.Context, as_json: Json = False) -> None:
     """Show the number of jobs in each queue; pause or resume a queue."""
@@ -452,12 +465,45 @@ def prune(
     raise typer.Exit(work(dry_run=dry_run, as_json=as_json))
 
 
-@app.command()
-def kinds(as_json: Json = False) -> None:
-    """List the kinds of jobs that JOB_MODULES declare, with their arguments."""
+@kinds.callback()
+def show_kinds(context: typer.Context, as_json: Json = False) -> None:
+    """List the kinds of jobs that JOB_MODULES declare, with their arguments; pause and resume one."""
+    if context.invoked_subcommand is not None:
+        return
     from carafe.cli import jobs as work
 
     raise typer.Exit(work.show_kinds(as_json=as_json))
+
+
+KindName = Annotated[str, typer.Argument(metavar="KIND", help="The kind; `carafe kinds` lists the kinds.")]
+
+
+@kinds.command("pause")
+def pause_kind(
+    kind: KindName,
+    reason: Annotated[str | None, typer.Option(help="The reason; shown while the kind is paused.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Start no more jobs of a kind until it is resumed; running jobs finish, and jobs are still accepted."""
+    from carafe.cli import kinds as work
+
+    raise typer.Exit(work.pause(kind, reason=reason, as_json=as_json))
+
+
+@kinds.command("resume")
+def resume_kind(kind: KindName, reason: Why = None, as_json: Json = False) -> None:
+    """Start the jobs of a paused kind again."""
+    from carafe.cli import kinds as work
+
+    raise typer.Exit(work.resume(kind, reason=reason, as_json=as_json))
+
+
+@kinds.command("paused")
+def show_paused_kinds(as_json: Json = False) -> None:
+    """List the kinds that are paused, since when, by whom and why."""
+    from carafe.cli import kinds as work
+
+    raise typer.Exit(work.show_paused(as_json=as_json))
 
 
 @app.command()

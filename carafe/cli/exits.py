@@ -105,6 +105,7 @@ def _of_jobs(error: BaseException) -> tuple[Exit, str] | None:
     meanings: list[tuple[type[BaseException], Exit]] = [
         (errors.JobNotFound, Exit.NOT_FOUND),
         (errors.QueueNotFound, Exit.NOT_FOUND),
+        (errors.KindNotFound, Exit.NOT_FOUND),
         (errors.WorkerNotFound, Exit.NOT_FOUND),
         (errors.BulkActionNotFound, Exit.NOT_FOUND),
         (errors.BulkActionEnded, Exit.NOT_ALLOWED),

@@ -260,6 +260,25 @@ def wait(job_id: UUID, *, timeout: str | None, as_json: bool) -> Exit:
     return asyncio.run(go())
 
 
+def stack(job_id: UUID, *, as_json: bool) -> Exit:
+    """Prints the lines of code at which a running job is. The exit code says whether its worker has answered."""
+
+    async def go() -> Exit:
+        async with connected() as client:
+            record = await client.stack(job_id)
+        if record.answered_at is None:
+            raise Failure(f"the worker of job {job_id} has not answered: it is busy, or has just ended", Exit.NOT_ENDED)
+        if as_json:
+            show_json(record)
+        elif record.lines:
+            print(clean_lines("\n".join(record.lines)))
+        else:
+            say("the attempt was over before its worker could answer")
+        return Exit.OK
+
+    return asyncio.run(go())
+
+
 def queues(*, as_json: bool) -> Exit:
     """Prints each queue with its numbers of jobs, its oldest wait, and whether it is paused."""
 

@@ -39,13 +39,13 @@ from carafe.jobs.numbers import number_of_seconds
 from carafe.jobs.options import EnqueueOptions, checked_text
 from carafe.jobs.outcomes import Seconds
 from carafe.jobs.queue_name import QUEUE
-from carafe.jobs.records import Enqueued, JobRecord, Page, QueueRecord, as_uuid
+from carafe.jobs.records import Enqueued, JobRecord, KindRecord, Page, QueueRecord, StackRecord, as_uuid
 from carafe.jobs.states import State, StateName, states_of
 from carafe.jobs.typed_results import typed_result
 from carafe.queue.hints import Hint, stamp_of
 from carafe.queue.queue import Queue
 from carafe.store import bulk as bulk_actions
-from carafe.store import pages
+from carafe.store import pages, paused_kinds, stacks
 from carafe.store.acceptance import Acceptance
 from carafe.store.actions import act
 from carafe.store.audit import Actor, checked_actor, checked_reason, entry, record_each
@@ -55,6 +55,7 @@ from carafe.store.database import CONFLICTS, Connection, Database, committed, re
 from carafe.store.enqueueing import Batch, Plan, prepare, prepare_one, store
 from carafe.store.filters import JobFilter
 from carafe.store.keyset import weighs
+from carafe.store.paused_kinds import checked_kind
 from carafe.store.reading import Found, find_job, found_in
 from carafe.store.statement import Row, Statement
 from carafe.store.statements import (
@@ -63,6 +64,7 @@ from carafe.store.statements import (
     GET,
     PAUSE,
     QUEUES,
+    REHINT,
     RESUME,
     RESUME_HINTS,
 )
@@ -88,7 +90,10 @@ AFTERWARDS = 2.0
 """The maximum number of seconds for which work after a commit may delay the caller."""
 
 RESUMED_AT_ONCE = 1000
-"""The maximum number of jobs whose hints `Client.resume` pushes itself. The steward pushes the hints of the others."""
+"""The maximum number of jobs whose hints a pause or resume pushes itself. The steward pushes the hints of the others."""
+
+STACK_EVERY = 0.2
+"""Seconds between two looks whether a worker has answered where its job is."""
 
 TRYING = 0.25
 """Seconds for which `Client.find` searches when there is no index for its filter."""
@@ -506,17 +511,49 @@ class Client:
         like `pause`."""
         record = await self._set(queue, RESUME, "resume", checked_reason(reason), by, {})
         if queue == QUEUE:
-            await self._afterwards(self._hint_resumed(queue))
+            await self._afterwards(self._hint(RESUME_HINTS, queue=queue))
         return record
 
-    async def _hint_resumed(self, queue: str) -> None:
+    async def _hint(self, which: Statement, **values: Any) -> None:
+        """Push the hints of the first `RESUMED_AT_ONCE` jobs that the statement returns, after a pause or resume."""
         try:
             async with self.database.within(AFTERWARDS), self._connected() as connection:
-                rows = await RESUME_HINTS.fetch(connection, queue=queue, limit=RESUMED_AT_ONCE)
+                rows = await which.fetch(connection, **values, limit=RESUMED_AT_ONCE)
         except (Unavailable, TimeoutError, *CONFLICTS) as error:
-            log.warning("hints of a resumed queue are late; the steward pushes them", error=type(error).__name__)
+            log.warning("hints are late; the steward pushes them", error=type(error).__name__)
             return
         await self.queue.push(_hints(rows))
+
+    async def pause_kind(self, kind: str, *, reason: str | None = None, by: Actor | None = None) -> KindRecord:
+        """Pause one kind: until `resume_kind`, none of its jobs is started, and no workers are requested for them. Jobs of
+        the kind can still be enqueued, and running ones finish; other kinds go on. Pausing a paused kind changes nothing,
+        not even the reason. Returns the kind, which says so (`unchanged`). Raises `KindNotFound`, `InvalidOption`,
+        `Unavailable`.
+        """
+        reason, by = checked_reason(reason), checked_actor(by)
+        checked_kind(kind)
+        record = await self._in_transaction(lambda connection: paused_kinds.pause(connection, kind, reason=reason, by=by))
+        if not record.unchanged:
+            # Its hints lie between those of other kinds. So the list is emptied, and the others get new hints, the first at
+            # once; the steward sees to the rest, as after a loss of Redis.
+            await self._afterwards(self.queue.empty())
+            await self._afterwards(self._hint(RESUME_HINTS, queue=QUEUE))
+        return record
+
+    async def resume_kind(self, kind: str, *, reason: str | None = None, by: Actor | None = None) -> KindRecord:
+        """End the pause of a kind, so that its jobs start again. The hints of the first thousand jobs are pushed before this
+        method returns, if that is quick enough; the steward pushes the others. Resuming a kind that is not paused changes
+        nothing. Returns the kind, which says so (`unchanged`). Raises `InvalidOption`, `Unavailable`."""
+        reason, by = checked_reason(reason), checked_actor(by)
+        checked_kind(kind)
+        record = await self._in_transaction(lambda connection: paused_kinds.resume(connection, kind, reason=reason, by=by))
+        await self._afterwards(self._hint(REHINT))
+        return record
+
+    async def paused_kinds(self) -> list[KindRecord]:
+        """The kinds that are paused, in alphabetical order. Raises `Unavailable`."""
+        async with self._connected() as connection:
+            return await paused_kinds.paused_kinds(connection)
 
     async def drain_worker(self, worker_id: UUID, *, reason: str | None = None, by: Actor | None = None) -> datetime:
         """Ask a worker to drain as at SIGTERM: to claim no new jobs, finish or release the ones it has, and exit.
@@ -537,6 +574,25 @@ class Client:
         since = await self._in_transaction(drain)
         await self._afterwards(self.queue.announce_cancel())
         return since
+
+    async def stack(self, job_id: UUID, *, timeout: float = 5.0) -> StackRecord:  # noqa: ASYNC109
+        """Ask a running job's worker where the job is: at which lines of code. Waits for the answer for `timeout` seconds;
+        if there is none by then, the record says so (`answered_at` is None). A worker answers within about a second, also
+        when the job blocks its event loop; a child process whose handler is in a function in C answers when that returns.
+
+        Raises `JobNotFound`, `NotAllowedInState` (the job does not run), `InvalidOption`, `Unavailable`.
+        """
+        job_id, limit = id_of(job_id), number_of_seconds(timeout)
+        if not limit >= 0:
+            raise InvalidOption("timeout", f"must be a number of seconds, 0 or more (got {shown(timeout)})")
+        record = await self._in_transaction(lambda connection: stacks.ask(connection, job_id))
+        await self._afterwards(self.queue.announce_cancel())
+        until = time.monotonic() + limit
+        while record.answered_at is None and time.monotonic() < until:
+            await asyncio.sleep(STACK_EVERY)
+            async with self._connected() as connection:
+                record = await stacks.read(connection, job_id) or record
+        return record
 
     # -- acting on many
 

@@ -29,7 +29,7 @@ from carafe.jobs.new_job import Limits, NewJob
 from carafe.jobs.options import EnqueueOptions
 from carafe.jobs.outcomes import Seconds
 from carafe.jobs.queue_name import QUEUE
-from carafe.jobs.records import Enqueued, JobRecord, Page, QueueRecord
+from carafe.jobs.records import Enqueued, JobRecord, KindRecord, Page, QueueRecord, StackRecord
 from carafe.jobs.states import State, StateName
 from carafe.queue.blocking_queue import BlockingQueue
 from carafe.queue.hints import Hint
@@ -244,9 +244,25 @@ class SyncClient:
         """See `Client.resume`."""
         return self._call(partial(self._client.resume, queue, reason=reason, by=by))
 
+    def pause_kind(self, kind: str, *, reason: str | None = None, by: Actor | None = None) -> KindRecord:
+        """See `Client.pause_kind`."""
+        return self._call(partial(self._client.pause_kind, kind, reason=reason, by=by))
+
+    def resume_kind(self, kind: str, *, reason: str | None = None, by: Actor | None = None) -> KindRecord:
+        """See `Client.resume_kind`."""
+        return self._call(partial(self._client.resume_kind, kind, reason=reason, by=by))
+
+    def paused_kinds(self) -> list[KindRecord]:
+        """See `Client.paused_kinds`."""
+        return self._call(self._client.paused_kinds)
+
     def drain_worker(self, worker_id: UUID, *, reason: str | None = None, by: Actor | None = None) -> datetime:
         """See `Client.drain_worker`."""
         return self._call(partial(self._client.drain_worker, worker_id, reason=reason, by=by))
+
+    def stack(self, job_id: UUID, *, timeout: float = 5.0) -> StackRecord:
+        """See `Client.stack`."""
+        return self._call(partial(self._client.stack, job_id, timeout=timeout))
 
     def start_bulk(
         self,

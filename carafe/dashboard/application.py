@@ -18,7 +18,7 @@ from carafe.dashboard.dashboard import Dashboard, Page
 from carafe.dashboard.dependencies import check_unsafe, viewer_of
 from carafe.dashboard.live.snapshots import Snapshots
 from carafe.dashboard.live.streams import Streams
-from carafe.dashboard.pages import audit, bulk, dead, enqueue, events, job, jobs, overview, workers
+from carafe.dashboard.pages import audit, bulk, dead, enqueue, events, job, jobs, kinds, overview, workers
 from carafe.dashboard.pages import help as help_page
 from carafe.dashboard.security import login
 from carafe.dashboard.security.access import Access, Authenticate
@@ -48,6 +48,7 @@ STATEMENT_TIMEOUT = 5
 PAGES = (
     (Page("Overview", "/", 10), (overview.router, help_page.router)),
     (Page("Jobs", "/jobs", 20), (jobs.router, job.router)),
+    (Page("Kinds", "/kinds", 25), (kinds.router,)),
     (Page("Dead letters", "/dead", 30), (dead.router,)),
     (Page("Bulk actions", "/bulk", 40), (bulk.router,)),
     (Page("Workers", "/workers", 50), (workers.router,)),
@@ -227,8 +228,11 @@ def _answer_errors(app: FastAPI) -> None:
         app.add_exception_handler(kind, answer)  # type: ignore[arg-type]
 
 
-async def _told(request: Request, status: int, title: str, text: str, headers: dict[str, str] | None = None) -> Response:
-    """Returns the answer that shows an error: a page or, if a script asked for a fragment of a page, a line of text."""
+async def _told(
+    request: Request, status: int, title: str, text: str, headers: dict[str, str] | None = None, *, tells: str = ""
+) -> Response:
+    """Returns the answer that shows an error: a page or, if a script asked for a fragment of a page, a line of text.
+    `tells`: the trouble that the page itself is about, so that no banner repeats it (``postgres``)."""
     answer: Response
     if viewer_of(request) is None:
         # A missing page needs no sign-in; signed-in users still get the navigation.
@@ -238,7 +242,7 @@ async def _told(request: Request, status: int, title: str, text: str, headers: d
         answer = PlainTextResponse(text, status)
     else:
         try:
-            answer = render(request, "error.html", status, status=status, title=title, text=text)
+            answer = render(request, "error.html", status, status=status, title=title, text=text, tells=tells)
         except Exception:
             log.exception("the error page failed")
             answer = PlainTextResponse(f"{title}. {text}", status)
@@ -269,9 +273,11 @@ async def _of_the_library(request: Request, error: CarafeError) -> Response:
 async def _away(request: Request, error: Exception) -> Response:
     if isinstance(error.__cause__, asyncpg.QueryCanceledError):
         return await _too_slow(request, error)
+    snapshots = request.app.state.dashboard.snapshots
     if not isinstance(error, (Busy, *BUSY)):
-        request.app.state.dashboard.snapshots.mark_stale()
-    text = "Nothing can be shown and nothing was done; no job is lost. Carafe keeps trying to reconnect."
+        snapshots.mark_stale()
+    text = snapshots.trouble()["postgres"] or "Nothing can be shown and nothing was done; no job is lost."
+    text += " Carafe keeps trying to reconnect."
     title = f"Postgres {words(error)}"
     if isinstance(error, (Busy, *BUSY)):
         title, text = (
@@ -282,7 +288,7 @@ async def _away(request: Request, error: Exception) -> Response:
         text = "Nothing was done; no job is lost. Carafe keeps trying to reconnect."
     if isinstance(error, OutcomeUnknown):
         text = "The connection was lost during this action: check whether it took effect before you repeat it."
-    return await _told(request, 503, title, text, {"Retry-After": "2"})
+    return await _told(request, 503, title, text, {"Retry-After": "2"}, tells="postgres")
 
 
 async def _too_slow(request: Request, error: Exception) -> Response:

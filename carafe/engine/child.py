@@ -40,6 +40,7 @@ from carafe.jobs.modules import load_handlers, load_jobs
 from carafe.jobs.outcomes import Outcome
 from carafe.jobs.worker_lifespan import WorkerLifespan, worker_lifespans
 from carafe.kubernetes.pod import in_pod
+from carafe.process import stacks
 from carafe.texts import class_name, in_words
 
 if TYPE_CHECKING:
@@ -175,6 +176,18 @@ def _told(what: Any, memory_limit: int | None, shown: Callable[[Any], Any]) -> d
 _RECURSION_LIMIT = sys.getrecursionlimit()
 
 
+_tasks: list["asyncio.Task[Any]"] = []
+"""The task of an ``async def`` handler, once it runs. Empty for a plain function."""
+
+
+def where() -> list[str]:
+    """The lines of code at which this process's job is now: those of the handler's task or, of a plain function, of the main
+    thread. Callable from any thread."""
+    for task in _tasks:
+        return stacks.of_coroutine(task.get_coro())
+    return stacks.of_thread(threading.main_thread().ident or 0)
+
+
 async def _run_async(
     function: Any, job: Any, row: dict[str, Any], answers: "Answers", shared: Mapping[str, Any]
 ) -> "tuple[Any, AttemptContext]":
@@ -185,6 +198,9 @@ async def _run_async(
     from carafe.engine.contexts import AttemptContext
     from carafe.store.database import Database
 
+    task = asyncio.current_task()
+    assert task is not None
+    _tasks.append(task)
     database = Database(row["database_url"], pool_size=2, name="carafe child")
     context = AttemptContext(row, None, database, row["result_limit"], shared)
     context.hiding, context.tell = answers.hiding, answers.completes
@@ -357,13 +373,14 @@ LOOK = 1000
 """Milliseconds between two looks whether `_end_if_orphaned` is still needed."""
 
 
-def _end_with_parent(descriptor: int) -> None:
+def _end_with_parent(descriptor: int, answers: Answers) -> None:
     """Wait until the pipe from the parent is closed at the parent's side, which means that the parent has ended. Then kill
-    this process and its whole process group, and so all processes that the handler started in it. Returns only if the
-    handler has closed the pipe on this side."""
+    this process and its whole process group, and so all processes that the handler started in it. Until then, each byte that
+    the parent writes asks where the job is. Returns only if the handler has closed the pipe on this side."""
     try:
         while os.read(descriptor, 1):
-            pass
+            with contextlib.suppress(Exception):  # no memory left, or the pipe to the parent is closed
+                answers.say({"where": where()})
     except OSError:
         return  # the handler has closed it
     os.killpg(0, signal.SIGKILL)
@@ -412,7 +429,7 @@ def main() -> None:
     if request is None:
         entered.leave()
         return
-    threading.Thread(target=_end_with_parent, args=(asking,), daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(asking, answers), daemon=True).start()
     _limit_memory(request["memory_limit"])
     logging.getLogger().addHandler(Sending(answers.log))
     _name_in_log(request, answers)

@@ -43,6 +43,12 @@ themselves."""
 LOOK = 0.2
 """Seconds between two checks whether a child still lives, on systems without file descriptors for processes (pidfd)."""
 
+FRESH = 5.0
+"""Seconds for which the child's answer to the question where it is counts, and for which it is not asked again."""
+
+WHERE = b"?"
+"""What the child is sent after its request: the question at which lines of code it is."""
+
 ENOUGH = 64 << 20
 """The maximum number of bytes of one message from a child. Results and log lines have far lower limits."""
 
@@ -182,8 +188,10 @@ class Child:
         # A copy of ours, forked by a handler in a thread, would be taken for us by the child.
         forks.keep_to_ourselves(descriptors=self._ours)
         self._lock = threading.Lock()
-        self._gone = False
+        self._gone = self._begun = False
         self._begin_by: float | None = None
+        self._asked_at = self._answered_at = float("-inf")
+        self._where: list[str] = []
 
     def run(
         self,
@@ -203,8 +211,10 @@ class Child:
         for line in self._lines():
             message = orjson.loads(line)
             if "begun" in message:
-                self._begin_by = None
+                self._begin_by, self._begun = None, True
                 begun()
+            elif "where" in message:
+                self._where, self._answered_at = message["where"], time.monotonic()
             elif "log" in message:
                 logged(*message["log"])
             elif "completes" in message:
@@ -265,6 +275,19 @@ class Child:
             return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
         except ChildProcessError:
             return True
+
+    def where(self) -> list[str] | None:
+        """Ask the child at which lines of code it is. Returns None at once if it has not answered yet: the next call returns
+        the answer. Callable from any thread; never raises."""
+        now = time.monotonic()
+        if self._answered_at > self._asked_at and now - self._answered_at < FRESH:
+            self._asked_at = float("inf")  # the next call asks again
+            return self._where
+        with self._lock, suppress(OSError):  # it has ended, or its handler has closed the pipe
+            if self._begun and not self._gone and not 0 <= now - self._asked_at < FRESH:
+                self._asked_at = now
+                os.write(self._asking, WHERE)
+        return None
 
     def kill(self) -> None:
         """Kill the child and its whole process group at once. Callable from any thread; harmless when they have ended."""

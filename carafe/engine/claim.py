@@ -29,6 +29,11 @@ class Running(Protocol):
         """Stop the task or the call, if that is possible. Never raises."""
         ...
 
+    def where(self) -> list[str]:
+        """Returns the lines of code at which the task or the call is now, the innermost last. Callable from any thread;
+        never raises."""
+        ...
+
 
 Held = Callable[[], Callable[[], None] | None]
 """A connection that a handler has taken, as a function. A call returns a function that closes the connection, or None if the
@@ -45,6 +50,8 @@ class Claim:
     `started` and `deadline`: when the attempt began and when its time is over, in monotonic seconds
     `stop`: why the attempt was asked to stop; None if it was not asked
     `stop_with`: the function that stops the attempt; None if `task.stop` does
+    `where_apart`: the function that returns where the attempt's child process is, or None while that has not answered; None
+    if `task.where` knows
     `task`: the task or the call in a thread in which the attempt runs
     `left`: the tasks that the handler has made
     `connections`: the connections to Postgres that the handler has taken (see `handler_connections`)
@@ -81,6 +88,7 @@ class Claim:
         "tail",
         "task",
         "traced",
+        "where_apart",
     )
 
     def __init__(self, row: Any, raw: bytes, claimed: float) -> None:
@@ -96,6 +104,7 @@ class Claim:
         self.over = self.spares = self.completes = False
         self.stop: Stop | None = None
         self.stop_with: Callable[[Stop], None] | None = None
+        self.where_apart: Callable[[], list[str] | None] | None = None
         self.task: Running | None = None
         self.memory: int | None = None
         self.left: list[asyncio.Task[Any]] | None = None

@@ -3,10 +3,11 @@ Postgres (docs/design rule 9).
 
 It has a thread and a connection of its own, so that neither a busy event loop nor a full pool makes a living worker look
 dead. Postgres answers each beat with the jobs that this worker must stop: jobs that are to be cancelled, and jobs that no
-longer belong to this worker. The answer also says whether the worker is to drain. The cost of a beat grows with the number
-of claims that the worker holds. After a beat, the heartbeat searches for unheld rows: rows of jobs that run on this worker
-according to Postgres, although the worker holds no claim on them. If this search becomes slow, it happens less often. A
-worker that could not beat for a while starts no job (`reconciliation.TRUST`).
+longer belong to this worker. The answer also says whether the worker is to drain, and of which jobs somebody has asked where
+they are (`carafe.engine.where`): since this thread answers, a job that blocks the event loop is shown as well. The cost of a
+beat grows with the number of claims that the worker holds. After a beat, the heartbeat searches for unheld rows: rows of
+jobs that run on this worker according to Postgres, although the worker holds no claim on them. If this search becomes slow,
+it happens less often. A worker that could not beat for a while starts no job (`reconciliation.TRUST`).
 Guarantees: no error ends the heartbeat; if it ended all the same, `/livez` would notice that, since `tried` has the time of
 the last try.
 """
@@ -28,7 +29,7 @@ import asyncpg
 from carafe import __version__
 from carafe.engine.held_claims import InHand
 from carafe.engine.reconciliation import Findings, Pair, Reconciliation
-from carafe.engine.statements import UNDEFER, WORKER_UNHELD
+from carafe.engine.statements import STACK_ANSWER, UNDEFER, WORKER_UNHELD
 from carafe.postgres_url import connect
 from carafe.process.incarnation import incarnation, pod
 from carafe.seldom import Seldom
@@ -235,6 +236,7 @@ class Heartbeat:
             settled=held.settled,
         )
         found: dict[str, list[Pair]] = {"cancel": [], "lost": []}
+        asked: list[Pair] = []
         at = None
         drain = False
         for row in rows:
@@ -242,6 +244,8 @@ class Heartbeat:
                 at = row["at"]
             elif row["what"] == "drain":
                 drain = True
+            elif row["what"] == "stack":
+                asked.append((row["id"], row["fence"]))
             else:
                 found[row["what"]].append((row["id"], row["fence"]))
         if at is None:
@@ -254,6 +258,9 @@ class Heartbeat:
             return
         before, self._since = self._since, at
         reconciliation.found(Findings(sent, found["cancel"], found["lost"], drain))
+        for job_id, fence in asked:
+            if (lines := reconciliation.where(job_id, fence)) is not None:
+                await STACK_ANSWER.execute(connection, id=job_id, fence=fence, lines=lines)
         if unheld := await self._look(connection, held, before):
             reconciliation.unheld(unheld)
         if self._deferred:

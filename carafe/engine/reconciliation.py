@@ -15,8 +15,10 @@ from carafe.engine.held_claims import Holdings, InHand
 from carafe.engine.hint_returns import HintReturns
 from carafe.engine.intake import Intake
 from carafe.engine.runner import Runner
+from carafe.engine.where import where
 from carafe.store.database import Database
 from carafe.telemetry.loggers import get_logger
+from carafe.texts import in_words
 
 log = get_logger("carafe.engine")
 
@@ -76,6 +78,15 @@ class Reconciliation:
     def unheld(self, ids: Sequence[UUID]) -> None:
         """Queue jobs again that run on this worker according to Postgres, but that it does not hold."""
         self._call(lambda: self._returns.unheld(ids))
+
+    def where(self, job_id: UUID, fence: int) -> list[str] | None:
+        """Returns the lines of code at which the attempt with this fence is now (`carafe.engine.where`); an empty list if it
+        does not run here. Returns None while its child process has not answered. Never raises."""
+        claim = self._holdings.find(job_id, fence)
+        try:
+            return [] if claim is None else where(claim)
+        except Exception as error:
+            return [f"It cannot be told: {in_words(error, 500)}"]
 
     def missed(self, error: BaseException) -> None:
         """Record that a heartbeat has failed with this error. The database then counts as away until a probe reaches it, so

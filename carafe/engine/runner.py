@@ -306,7 +306,7 @@ class Runner:
                     task.owner = claim
             elif handler.mode == "process" or claim.suspect:
                 killer = _Killer()
-                claim.stop_with = killer.stop
+                claim.stop_with, claim.where_apart = killer.stop, killer.where
                 claim.task = self._threads.submit(context, self._attempt_apart, slot, claim, handler, killer)
             else:
                 claim.task = self._threads.submit(context, self._attempt_apart, slot, claim, handler, None)
@@ -567,8 +567,8 @@ class RemoteFailure(Exception):
 
 
 class _Killer:
-    """Kills an attempt's child process. If `stop` is called before the child has started, the child is killed as soon as it
-    starts."""
+    """Kills an attempt's child process, and asks it where it is. If `stop` is called before the child has started, the child
+    is killed as soon as it starts."""
 
     def __init__(self) -> None:
         self._child: Child | None = None
@@ -578,6 +578,9 @@ class _Killer:
         self._child = child
         if self._stopped:
             child.kill()
+
+    def where(self) -> list[str] | None:
+        return None if self._child is None else self._child.where()
 
     def stop(self, why: Stop) -> None:
         self._stopped = True

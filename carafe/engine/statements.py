@@ -9,5 +9,6 @@ def _here(name: str) -> Statement:
 
 DEFER = _here("defer")
 FENCES = _here("fences")
+STACK_ANSWER = _here("stack_answer")
 UNDEFER = _here("undefer")
 WORKER_UNHELD = _here("worker_unheld")

@@ -12,6 +12,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from carafe.engine import borrowed_loop
+from carafe.process import stacks
 from carafe.telemetry.loggers import get_logger
 
 log = get_logger("carafe.runner")
@@ -20,11 +21,12 @@ log = get_logger("carafe.runner")
 class Work:
     """One call of a function. The call has a copy of a context for itself."""
 
-    __slots__ = ("_arguments", "_context", "_done", "_function")
+    __slots__ = ("_arguments", "_context", "_done", "_function", "_thread")
 
     def __init__(self, context: Context, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
         self._context, self._function, self._arguments = context, function, arguments
         self._done = False
+        self._thread = 0
 
     def done(self) -> bool:
         """Returns whether the call is over. It is over when the function has returned or raised."""
@@ -34,8 +36,14 @@ class Work:
         """Does nothing: a function in a thread cannot be stopped. The handler itself can read in ``ctx.cancelled`` that it
         is to stop."""
 
+    def where(self) -> list[str]:
+        """Returns the lines of code at which the call is now; an empty list if it does not run. Callable from any thread;
+        never raises."""
+        return stacks.of_thread(self._thread) if self._thread and not self._done else []
+
     def run(self) -> None:
         """Call the function. Never raises."""
+        self._thread = threading.get_ident()
         try:
             self._context.run(self._function, *self._arguments)
         except BaseException:  # the function ends its attempt whatever its handler raises, so this is our own bug

@@ -29,6 +29,7 @@ import carafe
 from carafe.engine.captured_logs import running
 from carafe.engine.claim import Claim
 from carafe.jobs.hooks import HookRun, hooks_run
+from carafe.process import stacks
 from carafe.telemetry.loggers import get_logger
 from carafe.texts import class_name, in_words
 
@@ -90,6 +91,10 @@ class GuardedTask(asyncio.Task[Any]):
         finally:
             if self.owner is not None:
                 self.owner.spares = said
+
+    def where(self) -> list[str]:
+        """Returns the lines of code at which the task is now. Callable from any thread; never raises."""
+        return stacks.of_coroutine(self.get_coro())
 
     @property
     def deaf(self) -> bool:

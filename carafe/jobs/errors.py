@@ -171,6 +171,19 @@ class QueueNotFound(CarafeError):
         super().__init__(f"no queue {name!r}; `carafe queues` lists them")
 
 
+class KindNotFound(CarafeError):
+    """No process knows this kind, and no job has it."""
+
+    code = "kind-not-found"
+    status = 404
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        super().__init__(
+            f"no kind {kind!r}: JOB_MODULES does not declare it here, no worker has a handler for it, no job has it"
+        )
+
+
 class WorkerNotFound(CarafeError):
     """No live worker has this id."""
 

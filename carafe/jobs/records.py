@@ -180,11 +180,47 @@ def as_uuid(value: Any) -> UUID:
 
 
 @dataclass(frozen=True, slots=True)
+class StackRecord:
+    """Where a running job is, as its worker said: lines of the form ``file:number in function``, the innermost last. First
+    those of the handler, then those of the tasks that it has made.
+
+    `lines` and `answered_at` are None while the worker has not answered. `lines` is empty if the attempt was over by then.
+    `fence` is the number of the claim that was asked about.
+    """
+
+    job_id: UUID
+    fence: int
+    requested_at: datetime
+    answered_at: datetime | None
+    lines: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class KindRecord:
+    """A kind, and whether it is paused: since when (None: it is not), by whom and why.
+
+    `held` is the number of its queued jobs, which the pause holds back; at most `MAX_HELD` are counted. It is 0 in the
+    answer to a pause or resume. `unchanged`, in such an answer: whether the kind was paused, or was not, before.
+    """
+
+    kind: str
+    paused_at: datetime | None
+    paused_by: str | None
+    paused_reason: str | None
+    held: int = 0
+    unchanged: bool = False
+
+
+MAX_HELD = 1_000
+"""The maximum number of jobs of a paused kind that are counted."""
+
+
+@dataclass(frozen=True, slots=True)
 class QueueRecord:
     """A queue: the numbers of its jobs by state, and whether it is paused. `oldest_wait` is the number of seconds that the
-    job which was queued first has waited. The numbers are None if the queue was just paused or resumed and counting took too
-    long. `unchanged`, in the answer to a pause: whether the queue was paused already; in the answer to a resume: whether it
-    was not paused."""
+    job which was queued first has waited, of the jobs whose kind is not paused. The numbers are None if the queue was just
+    paused or resumed and counting took too long. `unchanged`, in the answer to a pause: whether the queue was paused
+    already; in the answer to a resume: whether it was not paused."""
 
     name: str
     queued: int | None

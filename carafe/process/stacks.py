@@ -22,7 +22,7 @@ log = get_logger("carafe.process.stacks")
 Loops = Mapping[str, asyncio.AbstractEventLoop]
 
 MAX_FRAMES = 50
-"""The greatest number of coroutines shown for one task."""
+"""The greatest number of coroutines shown for one task, and of functions for one thread."""
 
 MAX_TASKS = 200
 """The greatest number of tasks shown for one event loop."""
@@ -59,21 +59,54 @@ def _show(loops: Loops) -> None:
             tasks = sorted(asyncio.all_tasks(loop), key=lambda task: task.get_name())
             log.warning("stacks: the tasks of an event loop", loop=name, tasks=len(tasks))
             for task in tasks[:MAX_TASKS]:
-                log.warning("stacks: a task", loop=name, task=task.get_name(), stack=_stack(task))
+                log.warning(
+                    "stacks: a task", loop=name, task=task.get_name(), stack="\n".join(of_coroutine(task.get_coro()))
+                )
 
 
-def _stack(task: "asyncio.Task[Any]") -> str:
-    """Returns where a task is: one line for the task's own coroutine, and one for each that it awaits, the innermost last.
-    (``Task.print_stack`` shows only the outermost.)"""
+def of_coroutine(coroutine: Any) -> list[str]:
+    """Returns where a coroutine is: a line (``file:number in function``) for itself, and one for each that it awaits, the
+    innermost last. (``Task.print_stack`` shows only the outermost.) Of a coroutine that runs just now, it returns the stack
+    of its thread, from the coroutine's own frame on. Callable from any thread; never raises."""
     lines: list[str] = []
-    waiting: Any = task.get_coro()
+    waiting: Any = coroutine
     try:
         while waiting is not None and len(lines) < MAX_FRAMES:
             frame = getattr(waiting, "cr_frame", None) or getattr(waiting, "gi_frame", None)
             if frame is not None:
-                code = frame.f_code
-                lines.append(f"{code.co_filename}:{frame.f_lineno} in {code.co_qualname}")
+                if lines_below := _running_in(frame):
+                    return [*lines, *lines_below]
+                lines.append(_line(frame))
             waiting = getattr(waiting, "cr_await", None) or getattr(waiting, "gi_yieldfrom", None)
     except Exception as error:  # it went on meanwhile
         lines.append(type(error).__name__)
-    return "\n".join(lines)
+    return lines
+
+
+def of_thread(ident: int) -> list[str]:
+    """Returns where a thread is: a line for each function, the innermost last, `MAX_FRAMES` at most (the innermost). Returns
+    an empty list if there is no such thread. Callable from any thread; never raises."""
+    return [_line(frame) for frame in _frames(sys._current_frames().get(ident))][-MAX_FRAMES:]
+
+
+def _running_in(sought: FrameType) -> list[str]:
+    """The stack of the thread that runs this frame now, from the frame on; empty if none does."""
+    for innermost in sys._current_frames().values():
+        frames = _frames(innermost)
+        if sought in frames:
+            return [_line(frame) for frame in frames[frames.index(sought) :]][-MAX_FRAMES:]
+    return []
+
+
+def _frames(innermost: FrameType | None) -> list[FrameType]:
+    """The frames of a stack, the innermost last."""
+    found: list[FrameType] = []
+    while innermost is not None:
+        found.append(innermost)
+        innermost = innermost.f_back
+    return found[::-1]
+
+
+def _line(frame: FrameType) -> str:
+    code = frame.f_code
+    return f"{code.co_filename}:{frame.f_lineno} in {code.co_qualname}"

@@ -5,12 +5,13 @@ on call.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 from carafe.durations import in_words
-from carafe.jobs.records import Count
+from carafe.jobs.records import MAX_HELD, Count
 from carafe.jobs.states import State
 from carafe.readmodel.records import Attention, Rates
 from carafe.store.held_back import HeldBack
@@ -56,10 +57,21 @@ class Situation:
         """The number of queued jobs: the backlog."""
         return self.counts[State.QUEUED]
 
+    @property
+    def startable(self) -> Count:
+        """The number of queued jobs whose kind is not paused. If more than `MAX_HELD` jobs of a kind are held back, their
+        number is that of the last sample."""
+        paused = self.facts.paused_kinds.values()
+        exact = all(kind.held < MAX_HELD for kind in paused)
+        held = sum(kind.held for kind in paused) if exact else self.facts.held
+        return replace(self.queued, number=max(0, self.queued.number - held))
+
 
 def attention(situation: Situation) -> tuple[Attention, ...]:
     """Returns what a person should look at in this situation, the worst first."""
     found = [item for condition in _CONDITIONS for item in condition(situation)]
+    causes = {item.key for item in found}
+    found = [item for item in found if not causes & _FOLLOWS_FROM.get(item.key, frozenset())]
     return tuple(sorted(found, key=lambda item: _ORDER[item.severity]))
 
 
@@ -91,18 +103,32 @@ def _paused(s: Situation) -> Iterable[Attention]:
         yield Attention("paused", "warning", text, "/jobs?state=queued", s.facts.paused_at)
 
 
+def _paused_kinds(s: Situation) -> Iterable[Attention]:
+    for kind in s.facts.paused_kinds.values():
+        by = f" by {kind.paused_by}" if kind.paused_by else ""
+        why = f" ({kind.paused_reason})" if kind.paused_reason else ""
+        wait = f"{kind.held:,} jobs or more wait" if kind.held == MAX_HELD else _wait(Count(kind.held))
+        path = f"/kinds/{quote(kind.kind, safe='')}"
+        yield Attention(
+            f"paused-kind:{kind.kind}", "warning", f"the kind `{kind.kind}` is paused{by}{why}; {wait}", path, kind.paused_at
+        )
+
+
 def _workers(s: Situation) -> Iterable[Attention]:
-    if s.queued.number == 0 or s.facts.paused_at is not None or s.facts.workers > s.facts.draining:
+    if s.facts.paused_at is not None or s.facts.workers > s.facts.draining:
+        return
+    queued = s.startable
+    if queued.number == 0:
         return
     if s.facts.trouble is not None:
-        text = f"{_wait(s.queued)} and no worker runs: pod {s.facts.trouble.pod} is {_trouble(s.facts)}"
+        text = f"{_wait(queued)} and no worker runs: pod {s.facts.trouble.pod} is {_trouble(s.facts)}"
         yield Attention("no-workers", "critical", text, "/workers", s.facts.trouble.since)
     elif s.facts.scales:
         severity = "critical" if s.oldest_wait > LONG_WAIT else "info"
-        text = f"{_wait(s.queued)}; the workers are scaled to zero, and the autoscaler should start some"
+        text = f"{_wait(queued)}; the workers are scaled to zero, and the autoscaler should start some"
         yield Attention("scaled-to-zero", severity, text, "/workers")  # type: ignore[arg-type]
     else:
-        yield Attention("no-workers", "critical", f"{_wait(s.queued)} and no worker is alive", "/workers")
+        yield Attention("no-workers", "critical", f"{_wait(queued)} and no worker is alive", "/workers")
 
 
 def _pods(s: Situation) -> Iterable[Attention]:
@@ -176,6 +202,7 @@ _CONDITIONS: tuple[Callable[[Situation], Iterable[Attention]], ...] = (
     _workers,
     _unknown_kinds,
     _paused,
+    _paused_kinds,
     _deaths,
     _pods,
     _lost,
@@ -183,6 +210,16 @@ _CONDITIONS: tuple[Callable[[Situation], Iterable[Attention]], ...] = (
     _held_back,
     _dead,
 )
+
+
+_FOLLOWS_FROM: Mapping[str, frozenset[str]] = {
+    "leader": frozenset({"postgres"}),
+    "no-workers": frozenset({"postgres"}),
+    "scaled-to-zero": frozenset({"postgres", "redis"}),
+    "lost-workers": frozenset({"postgres"}),
+    "backlog": frozenset({"postgres", "redis"}),
+}
+"""For the key of a condition: the outages that cause it, too. While there is one of these, the condition is not listed."""
 
 
 def _wait(count: Count) -> str:

@@ -13,7 +13,7 @@ from carafe.jobs.states import State
 from carafe.queue.queue import Queue
 from carafe.readmodel.records import JobView, Moment
 from carafe.readmodel.statements import JOB_ACTIONS, VERSIONS
-from carafe.store import job_logs
+from carafe.store import job_logs, stacks
 from carafe.store.audit import AuditRecord, audit_record
 from carafe.store.database import Connection
 from carafe.store.reading import find_job
@@ -38,6 +38,9 @@ async def job_view(connection: Connection, queue: Queue | None, job_id: UUID, *,
     actions = [audit_record(done) for done in await JOB_ACTIONS.fetch(connection, target=str(job_id), limit=ACTIONS_SHOWN)]
     logs = tuple(await job_logs.read(connection, job_id))
     waiting = await sentence(connection, row, await hints_for(row, queue), max_replicas=max_replicas)
+    stack = await stacks.read(connection, job_id) if job.state is State.RUNNING else None
+    if stack is not None and (job.started_at is None or stack.requested_at < job.started_at):
+        stack = None  # of an attempt before
     names = [attempt.worker for attempt in attempts if attempt.worker]
     return JobView(
         job=job,
@@ -55,6 +58,7 @@ async def job_view(connection: Connection, queue: Queue | None, job_id: UUID, *,
         logs=logs,
         logs_cut=job_logs.were_cut(logs),
         origin=_origin(actions),
+        stack=stack,
         version=version,
     )
 

@@ -8,7 +8,7 @@ Must never: write anything, or remember an answer for longer than stated here.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from uuid import UUID
@@ -20,6 +20,7 @@ from carafe.jobs.states import State
 from carafe.queue.queue import Queue
 from carafe.readmodel import audits, jobview, overview, workforce
 from carafe.readmodel.dead import COUNTING, DeadLetters
+from carafe.readmodel.kinds import KindFigures, KindView, all_figures, kind_view
 from carafe.readmodel.memory import Memory
 from carafe.readmodel.records import AuditPage, DeadGroup, DeadGroups, JobView, Range, Series, Snapshot, Workers
 from carafe.readmodel.series import axis_of, series
@@ -103,7 +104,7 @@ class ReadModel:
 
     async def jobs(self, filter: JobFilter, *, cursor: str | None = None, limit: int = 50) -> Page:  # noqa: A002
         """Returns a page of jobs, newest first: live jobs by their creation, ended jobs by their end. `limit` is from 1 to
-        500. The jobs come without arguments and results, and with only the first line of an error.
+        500. The jobs come without results and without long arguments, and with only the first line of an error.
 
         Raises `InvalidOption` for a cursor that is not valid.
         """
@@ -161,6 +162,21 @@ class ReadModel:
             return tuple(row["kind"] for row in rows if row["kind"] is not None)
 
         return await self._memory.get("kinds", KINDS_KEPT, ask)
+
+    async def kind_figures(self, declared: Iterable[str] = ()) -> tuple[KindFigures, ...]:
+        """Returns the figures of all kinds: those that are known, as in `kinds`, and those in `declared`."""
+        known = {*await self.kinds(), *declared}
+
+        async def ask() -> tuple[KindFigures, ...]:
+            async with self._connection() as connection:
+                return await all_figures(connection, sorted(known))
+
+        return await self._memory.get(("kind figures", frozenset(known)), COUNTED, ask)
+
+    async def kind(self, kind: str) -> KindView:
+        """Returns one kind as it is now, whether anybody knows it or not."""
+        async with self._connection() as connection:
+            return await kind_view(connection, kind)
 
     async def audit(self, *, target: str | None = None, cursor: str | None = None, limit: int = 50) -> AuditPage:
         """Returns a page of the audit, newest first. With `target`, it has only actions on that job, worker or queue. Raises

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from carafe.jobs.records import AttemptRecord, Count, JobRecord
+from carafe.jobs.records import AttemptRecord, Count, JobRecord, StackRecord
 from carafe.jobs.states import State
 from carafe.store.audit import AuditRecord
 from carafe.store.job_logs import LogLine
@@ -147,6 +147,8 @@ class JobView:
     logs: tuple[LogLine, ...]
     logs_cut: bool
     origin: UUID | None
+    stack: StackRecord | None
+    """The answer of the job's worker to the question where the job is; None if nobody has asked about this attempt."""
     version: str
     """A text that changes whenever anything in this record may have changed."""
 

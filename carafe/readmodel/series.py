@@ -140,6 +140,10 @@ def _marker(row: Mapping[str, Any]) -> Marker:
             return Marker(row["at"], "paused", f"paused{by}{why}")
         case "resume":
             return Marker(row["at"], "resumed", f"resumed{by}{why}")
+        case "pause kind":
+            return Marker(row["at"], "paused", f"{row['target']} paused{by}{why}")
+        case "resume kind":
+            return Marker(row["at"], "resumed", f"{row['target']} resumed{by}{why}")
         case _:
             details = readable(row["details"])
             details = details if isinstance(details, dict) else {}

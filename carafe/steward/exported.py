@@ -39,6 +39,7 @@ FRESH = 60.0
 
 COLUMNS = {
     metrics.JOBS_QUEUED: "queued",
+    metrics.JOBS_HELD: "held",
     metrics.JOBS_RUNNING: "running",
     metrics.JOBS_SCHEDULED: "scheduled",
     metrics.JOBS_RETRYING: "retrying",

@@ -4,6 +4,9 @@ Hints are popped in the order of their stamps, and each job's row has the stamp 
 lost if the list is empty, or if the job's stamp is older than that of the hint to be popped next. In both cases a hint
 counts as lost only after two more seconds, since a push or a claim may be under way. A stamp in the future means that the
 hint is to be pushed at that time and not before, because no worker knew the kind of job.
+
+A job whose kind is paused loses its stamp instead of getting a hint, so that rounds do not look at it again, however many
+there are. When the kind is resumed, such jobs are found by the missing stamp, and get a hint.
 """
 
 import asyncio
@@ -19,6 +22,7 @@ from carafe.steward.promoter import hints_of
 from carafe.steward.service import Service
 from carafe.steward.statements import REPUSH
 from carafe.store.database import Database
+from carafe.store.statements import REHINT
 from carafe.telemetry import metrics
 
 GRACE = 2.0
@@ -89,13 +93,15 @@ class Repairer(Service):
             return False
         async with self._database.connection() as connection:
             began = time.monotonic()
+            resumed = await REHINT.fetch(connection, limit=BATCH)
             rows = await REPUSH.fetch(connection, queue=QUEUE, before=self._before, after=self._after, limit=BATCH)
             self._took = time.monotonic() - began
         if rows:
             # Jobs that were stamped again are not visited again in this round.
             self._after = rows[0]["reached"]
-        pushed = await self._queue.push(hints_of(rows))
-        self.repaired += len(rows)
+        repaired = hints_of(rows)
+        pushed = await self._queue.push([*hints_of(resumed), *repaired])
+        self.repaired += len(repaired)
         # Shown as 0 too, so that the first repair is seen as a rise.
-        metrics.HINTS_REPAIRED.add((QUEUE,), len(rows) if pushed else 0)
-        return pushed and len(rows) == BATCH
+        metrics.HINTS_REPAIRED.add((QUEUE,), len(repaired) if pushed else 0)
+        return pushed and BATCH in (len(rows), len(resumed))

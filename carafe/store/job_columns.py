@@ -29,6 +29,12 @@ _JSON = ("args", "result")
 FIRST_LINE = 1_000
 """How many characters of an error are read in order to find its first line."""
 
+SMALL = 2_000
+"""The maximum number of bytes that a job's arguments may take in the table for a list of jobs to read them. What takes more
+may lie in another table, compressed, and a list shows the beginning alone."""
+
+_SMALL_ARGS = f"case when pg_column_size(j.args) <= {SMALL} then j.args end"
+
 COLUMNS = tuple(field.name for field in fields(JobRecord) if field.name not in _MADE)
 _TEXTS = tuple(name for name, kind in get_type_hints(JobRecord).items() if name in COLUMNS and kind in (str, str | None))
 
@@ -57,13 +63,13 @@ def shown(longest: int | None) -> str:
     """The record's columns in SQL, to be read from a subquery ``j`` that selects `columns`, with long values cut.
 
     JSON of more than `longest` characters is left out, longer texts are shortened, and the column ``cut`` names both. If
-    `longest` is 0, arguments and result are left out, and only as much of an error is read as its first line needs. If it is
-    None, nothing is cut.
+    `longest` is 0, the result is left out, and so are arguments that take more than `SMALL` bytes in the table; only as much
+    of an error is read as its first line needs. If it is None, nothing is cut.
     """
     if longest is None:
         return ", ".join(f"j.{name}" for name in COLUMNS)
     if longest == 0:
-        read = {"args": "null", "result": "null", "error": f"left(j.error, {FIRST_LINE})"}
+        read = {"args": _SMALL_ARGS, "result": "null", "error": f"left(j.error, {FIRST_LINE})"}
         return ", ".join(f"{read[name]} as {name}" if name in read else f"j.{name}" for name in COLUMNS)
     found = []
     for name in COLUMNS:

@@ -155,7 +155,7 @@ def _job(row: Mapping[str, Any], errors: Mapping[UUID, Mapping[str, Any]], longe
     error = failure["error"]
     cut: tuple[str, ...] = ()
     if longest == 0:
-        error, cut = first_line(error), ("args", "result", "error")
+        error, cut = first_line(error), ("result", "error") if row["args"] is not None else ("args", "result", "error")
     elif longest is not None and failure is not row and len(error) > longest:
         error, cut = error[: longest - 1] + "…", ("error",)
     return job_record(row, cut=cut, error_class=failure["error_class"], error=error)

@@ -5,10 +5,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from carafe.jobs.queue_name import QUEUE
+from carafe.jobs.records import KindRecord
 from carafe.queue import redis_away
 from carafe.queue.hints import moment_of, read
 from carafe.queue.queue import Queue
 from carafe.store.database import Connection
+from carafe.store.paused_kinds import paused_kinds
 from carafe.store.statements import FACTS
 
 REDIS_WITHIN = 0.5
@@ -46,7 +48,8 @@ class Facts:
     """The facts in Postgres that decide whether jobs run now.
 
     `kinds`: the kinds for which a worker that takes jobs has a handler. Each kind is mapped to the newest version of its
-    arguments that such a worker knows. `wanted`: the number of replicas that the autoscaler's formula gives (None: there is
+    arguments that such a worker knows. `paused_kinds`: the kinds that are paused. `held`: the number of queued jobs of such
+    kinds at the last sample. `wanted`: the number of replicas that the autoscaler's formula gives (None: there is
     no autoscaler). `before`: the sample that was taken a minute before `sample`.
     """
 
@@ -60,6 +63,8 @@ class Facts:
     slots: int
     slots_used: int
     kinds: Mapping[str, int]
+    paused_kinds: Mapping[str, KindRecord]
+    held: int
     pods: int
     pods_ready: int
     pods_troubled: int
@@ -116,6 +121,8 @@ async def facts(connection: Connection, *, max_replicas: int | None, queue: str 
         slots=row["slots"],
         slots_used=row["slots_used"],
         kinds=dict(zip(row["kinds"] or (), row["versions"] or (), strict=True)),
+        paused_kinds={record.kind: record for record in await paused_kinds(connection)},
+        held=row["sampled_held"] or 0,
         pods=row["pods"],
         pods_ready=row["pods_ready"],
         pods_troubled=row["pods_troubled"],

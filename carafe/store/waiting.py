@@ -1,9 +1,9 @@
 """Says in one sentence, with numbers, why a job that is not running waits. If there are several reasons, the sentence has
 the first of them.
 
-The reasons are in the order in which they must be removed: while the queue is paused, it does not matter how many slots are
-busy. `sentence` collects the facts for the pages, the HTTP API and the command line; `why`, a pure function, makes the
-sentence from them.
+The reasons are in the order in which they must be removed: while the queue or the kind is paused, it does not matter how
+many slots are busy. `sentence` collects the facts for the pages, the HTTP API and the command line; `why`, a pure function,
+makes the sentence from them.
 """
 
 from collections.abc import Mapping
@@ -152,9 +152,10 @@ def _no_steward(facts: Facts) -> str:
 
 def _for_a_worker(job: Waiting, facts: Facts) -> str:
     if facts.paused_at is not None:
-        by = f" by {facts.paused_by}" if facts.paused_by else ""
-        reason = f": {facts.paused_reason}" if facts.paused_reason else ""
-        return f"The queue is paused since {clock(facts.paused_at, facts.now)} UTC{by}{reason}."
+        return f"The queue is paused {_since(facts.paused_at, facts.paused_by, facts.paused_reason, facts.now)}."
+    kind = facts.paused_kinds.get(job.kind)
+    if kind is not None and kind.paused_at is not None:
+        return f"The kind {job.kind!r} is paused {_since(kind.paused_at, kind.paused_by, kind.paused_reason, facts.now)}."
     if job.redis is not None:
         return f"Redis cannot be used ({job.redis}): until it can, workers get no new jobs. The job is safe in Postgres."
     alive = facts.workers - facts.draining
@@ -185,6 +186,10 @@ def _for_a_worker(job: Waiting, facts: Facts) -> str:
     if job.before.number:
         return f"{_before(job, capital=True)}; {_slots(facts)}."
     return f"It is next: a worker takes it in a moment ({_slots(facts)})."
+
+
+def _since(at: datetime, by: str | None, reason: str | None, now: datetime) -> str:
+    return f"since {clock(at, now)} UTC{f' by {by}' if by else ''}{f': {reason}' if reason else ''}"
 
 
 def _no_workers(facts: Facts) -> str:

@@ -151,11 +151,16 @@ REDIS_SECONDS = Gauge("carafe_redis_ping_seconds", "Time that the last check of 
 # Of the whole installation: exported by the leading steward alone.
 
 JOBS_QUEUED = Gauge("carafe_jobs_queued", "Jobs that wait for a worker.", ("queue",))
+JOBS_HELD = Gauge("carafe_jobs_held", "Queued jobs that are held back, since their kind is paused.", ("queue",))
 JOBS_RUNNING = Gauge("carafe_jobs_running", "Jobs that run.", ("queue",))
 JOBS_SCHEDULED = Gauge("carafe_jobs_scheduled", "Jobs that are for later.", ("queue",))
 JOBS_RETRYING = Gauge("carafe_jobs_retrying", "Jobs that wait for their next attempt.", ("queue",))
 JOBS_DEAD = Gauge("carafe_jobs_dead", "Dead jobs that nobody has resolved.", ("queue",))
-OLDEST_WAIT = Gauge("carafe_oldest_wait_seconds", "How long the job that waits longest has been due.", ("queue",))
+OLDEST_WAIT = Gauge(
+    "carafe_oldest_wait_seconds",
+    "How long the job that waits longest has been due, of those whose kind is not paused.",
+    ("queue",),
+)
 PAUSED = Gauge("carafe_queue_paused", "Whether the queue is paused (1).", ("queue",))
 WORKERS = Gauge("carafe_workers", "Workers that are alive.")
 WORKER_SLOTS = Gauge("carafe_worker_slots", "Slots of all workers that take jobs.")
@@ -175,6 +180,7 @@ REDIS_NOEVICTION = Gauge(
 
 LED = (
     JOBS_QUEUED,
+    JOBS_HELD,
     JOBS_RUNNING,
     JOBS_SCHEDULED,
     JOBS_RETRYING,

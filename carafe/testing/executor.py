@@ -62,7 +62,7 @@ class Executor:
 
     async def attempt(self, job_id: UUID, kind: str) -> bool:
         """Claim the job and run one attempt of it to its end. Returns False when the job cannot be claimed, because it is
-        not queued or its queue is paused.
+        not queued, or its queue or kind is paused.
 
         Raises `NoHandler` if this process has no handler for the job, and `LifespanFailed` if a worker lifespan fails at its
         start; the job then stays queued.

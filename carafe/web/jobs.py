@@ -14,8 +14,21 @@ import orjson
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 
-from carafe import BulkInvalid, CarafeError, Enqueued, InvalidArguments, Job, JobRecord, NewJob, Page, QueueRecord
+from carafe import (
+    BulkInvalid,
+    CarafeError,
+    Enqueued,
+    InvalidArguments,
+    Job,
+    JobRecord,
+    KindRecord,
+    NewJob,
+    Page,
+    QueueRecord,
+    StackRecord,
+)
 from carafe.jobs.actions import ACTIONS, Action
+from carafe.jobs.declaring import KIND
 from carafe.jobs.definition import build, kinds
 from carafe.jobs.errors import MAX_FAULTS
 from carafe.jobs.new_job import Limits
@@ -42,8 +55,11 @@ from carafe.web.models import (
     JobToEnqueue,
     KindList,
     KindModel,
+    PausedKindList,
+    PausedKindModel,
     QueueList,
     QueueModel,
+    StackModel,
 )
 from carafe.web.openapi import problems, request_body
 from carafe.web.problems import Malformed
@@ -68,6 +84,7 @@ IdempotencyKey = Annotated[
     ),
 ]
 
+KindName = Annotated[str, Path(pattern=f"^{KIND.pattern}$")]
 QueueName = Annotated[str, Path(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 Reason = Annotated[
     str | None,
@@ -191,6 +208,19 @@ async def get(caller: Viewer, job_id: UUID, client: ClientOf) -> JobRecord:
     return await client.get(job_id)
 
 
+@router.post(
+    "/jobs/{job_id}/stack",
+    operation_id="showStack",
+    summary="Ask where a running job is",
+    response_model=StackModel,
+    responses=problems(401, 403, 404, 409, 422, 503),
+)
+async def stack(caller: Operator, job_id: UUID, client: ClientOf) -> StackRecord:
+    """The lines of code at which a running job is now: files, numbers and functions, no values. Its worker answers within
+    about a second."""
+    return await client.stack(job_id)
+
+
 def _add_route(action: Action) -> None:
     """Add the route ``POST /jobs/{job_id}/NAME`` of an action. The parameter `reason` is required if the action needs it."""
     first, *rest = action.name.split("_")
@@ -257,6 +287,43 @@ async def edit_and_run(
 async def list_kinds(caller: Viewer, client: ClientOf) -> KindList:
     """Every kind of job that this process knows, with the JSON Schema of its arguments and its options."""
     return KindList(kinds=[_kind(found, client.limits) for _, found in sorted(kinds().items())])
+
+
+@router.get(
+    "/paused-kinds",
+    operation_id="listPausedKinds",
+    summary="Which kinds are paused",
+    response_model=PausedKindList,
+    responses=problems(401, 403, 503),
+)
+async def list_paused_kinds(caller: Viewer, client: ClientOf) -> PausedKindList:
+    """The kinds that are paused, since when, by whom and why."""
+    return PausedKindList(kinds=[PausedKindModel.model_validate(kind) for kind in await client.paused_kinds()])
+
+
+@router.post(
+    "/kinds/{kind}/pause",
+    operation_id="pauseKind",
+    summary="Pause a kind",
+    response_model=PausedKindModel,
+    responses=problems(401, 403, 404, 422, 503),
+)
+async def pause_kind(caller: Operator, kind: KindName, client: ClientOf, reason: Reason = None) -> KindRecord:
+    """Start no more jobs of the kind until it is resumed. Other kinds go on, running jobs continue, and new jobs of the kind
+    are still accepted."""
+    return await client.pause_kind(kind, reason=reason, by=caller.actor)
+
+
+@router.post(
+    "/kinds/{kind}/resume",
+    operation_id="resumeKind",
+    summary="Resume a kind",
+    response_model=PausedKindModel,
+    responses=problems(401, 403, 422, 503),
+)
+async def resume_kind(caller: Operator, kind: KindName, client: ClientOf, reason: Reason = None) -> KindRecord:
+    """Let a paused kind start jobs again."""
+    return await client.resume_kind(kind, reason=reason, by=caller.actor)
 
 
 @router.get(

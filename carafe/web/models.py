@@ -175,6 +175,37 @@ class KindList(BaseModel):
     kinds: list[KindModel]
 
 
+class StackModel(BaseModel):
+    """Where a running job is, as its worker said."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    job_id: UUID
+    requested_at: datetime
+    answered_at: datetime | None = Field(description="Null if the worker did not answer within 5 seconds.")
+    lines: list[str] | None = Field(
+        description="`file:number in function`, the innermost last; then those of tasks that the handler has made. Empty if "
+        "the attempt was over."
+    )
+
+
+class PausedKindModel(BaseModel):
+    """A kind, and whether it is paused."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    kind: str
+    paused_at: datetime | None = Field(description="When the kind was paused; null if it is not paused.")
+    paused_by: str | None
+    paused_reason: str | None
+
+
+class PausedKindList(BaseModel):
+    """The kinds that are paused, by name."""
+
+    kinds: list[PausedKindModel]
+
+
 class QueueModel(BaseModel):
     """A queue in numbers. In the answer to a pause or resume, numbers that could not be counted in time are null."""
 
@@ -186,7 +217,9 @@ class QueueModel(BaseModel):
     scheduled: int | None
     retrying: int | None
     dead: int | None
-    oldest_wait: float | None = Field(description="Seconds that the oldest queued job has waited.")
+    oldest_wait: float | None = Field(
+        description="Seconds that the oldest queued job has waited, of those whose kind is not paused."
+    )
     paused_at: datetime | None = Field(description="When the queue was paused; null if it is not paused.")
     paused_by: str | None
     paused_reason: str | None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 from uuid import UUID
 
+from carafe.dashboard.view.rendering import kind_path
 from tests.browser.storefront import Storefront
 
 NOBODY = UUID("0197aaaa-0000-7000-8000-000000000000")
@@ -40,6 +41,8 @@ def anywhere() -> list[Place]:
         ),
         Place("jobs-no-match", "/jobs" + _query(kind="no.such", text="nothing"), "/jobs"),
         Place("jobs-search-fault", "/jobs" + _query(q=NOBODY), "/jobs", status=404),
+        Place("kinds", "/kinds", "/kinds"),
+        Place("kind-gone", "/kinds/no.such", "/kinds/{kind:path}", status=404),
         Place("dead", "/dead", "/dead"),
         Place("dead-group-gone", "/dead/group" + _query(kind="no.such", fingerprint="0"), "/dead/group"),
         Place("bulk", "/bulk", "/bulk"),
@@ -64,6 +67,9 @@ def of_a_storefront(front: Storefront) -> list[Place]:
         Place("overview-24h", "/?range=24h", "/"),
         Place("overview-7d", "/?range=7d", "/"),
         *(Place(f"job-{name}", f"/jobs/{job}", "/jobs/{job_id}") for name, job in front.jobs.items()),
+        Place("kind", kind_path(group["kind"]), "/kinds/{kind:path}"),
+        Place("kind-paused", kind_path(under_way["kind"]), "/kinds/{kind:path}"),
+        Place("kind-viewed", kind_path(under_way["kind"]) + "?range=5m", "/kinds/{kind:path}", who="vic"),
         Place("job-viewed", f"/jobs/{front.jobs['dead']}", "/jobs/{job_id}", who="vic"),
         Place("job-edit", f"/jobs/{front.jobs['dead']}/edit", "/jobs/{job_id}/edit"),
         Place("jobs-filtered", "/jobs" + _query(state="dead", kind=group["kind"], text="northwind"), "/jobs"),

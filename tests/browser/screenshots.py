@@ -39,7 +39,7 @@ LOOKS: dict[str, tuple[Literal["light", "dark"], int, int]] = {
 
 SHOWN = [
     "overview", "overview-24h", "jobs", "jobs-filtered", "jobs-no-match", "job-running",
-    "job-dead", "job-queued", "job-succeeded", "job-edit", "dead", "dead-group",
+    "job-dead", "job-queued", "job-succeeded", "job-edit", "kinds", "kind-paused", "dead", "dead-group",
     "dead-group-replaying", "bulk", "bulk-running", "bulk-new", "workers", "enqueue",
     "enqueue-form", "briefings", "briefing-completed", "audit", "help", "login",
     "forbidden", "not-found",

@@ -69,6 +69,9 @@ class DeliverWebhook(Job, kind="webhook.deliver"):
 KINDS = ["email.send", "image.resize", "invoice.render", "webhook.deliver", "report.export"]
 WEIGHTS = [8, 5, 4, 4, 1]
 
+PAUSED = "image.resize"
+"""The kind that somebody has paused."""
+
 TRACEBACK = """Traceback (most recent call last):
   File "/srv/shop/worker/handlers/{module}.py", line 41, in {function}
     answer = await client.post(job.url, json=payload, timeout=10)
@@ -152,6 +155,7 @@ class Filler:
         await self._live()
         await self._ended()
         await self._bulk_actions()
+        await self._paused_kind()
         await self._audit()
         await self._history()
         await self._briefings()
@@ -265,8 +269,10 @@ class Filler:
         jobs, say, find = [], self._say, self.found.jobs
         for n in range(340):
             at = self.ago(seconds=95 - n * 0.28)
-            row = self.job(self._random.choices(KINDS, WEIGHTS)[0], "queued", at, n)
-            jobs.append(row | {"hinted_at": at, "deadline_at": None, "suspect": False})
+            kind = self._random.choices(KINDS, WEIGHTS)[0]
+            row = self.job(kind, "queued", at, n)
+            hinted_at = None if kind == PAUSED else at
+            jobs.append(row | {"hinted_at": hinted_at, "deadline_at": None, "suspect": False})
         find["queued"] = jobs[-20]["id"]
         for n in range(62):
             row = self.job(self._random.choices(KINDS, WEIGHTS)[0], "scheduled", self.ago(hours=1 + n / 7), n)
@@ -293,6 +299,19 @@ class Filler:
             retrying.append(row | {"hinted_at": None, "deadline_at": None, "suspect": False})
         find["retrying"] = retrying[-1]["id"]
         await self.insert("carafe.jobs", [*jobs, *retrying])
+        lines = (
+            "reports.py:88 in export",
+            "reports.py:131 in write_page",
+            "lib/python3.13/site-packages/s3/upload.py:57 in put",
+        )
+        question = {
+            "job_id": find["running"],
+            "fence": 2,
+            "worker": running[0]["worker"],
+            "requested_at": self.ago(seconds=13),
+        }
+        answer = {"answered_at": self.ago(seconds=12), "lines": [say(f"/srv/shop/{line}") for line in lines]}
+        await self.insert("carafe.stacks", [question | answer])
         before = running[0]["started_at"] - timedelta(seconds=9)
         attempts = [self._attempt(row, row["attempt"], worker=row["worker"]) for row in retrying]
         await self.insert("carafe.attempts", [*attempts, self._attempt(running[0], 1, before)])
@@ -534,6 +553,11 @@ class Filler:
             "dead_there": 458 if minutes < 1 else 146 + 312 * (14 - minutes) / 13 if minutes < 14 else 140,
         }
 
+    async def _paused_kind(self) -> None:
+        pause = {"paused_at": self.ago(minutes=8), "paused_by": self._say("ana")}
+        reason = self._say("pictures from phones cannot be read; a fix is under way")
+        await self.insert("carafe.paused_kinds", [{"kind": self._say(PAUSED), **pause, "paused_reason": reason}])
+
     async def _history(self) -> None:
         rows: list[dict[str, Any]] = []
         for width, seconds in ((10, 4000), (60, 90_000), (600, 7 * 86_400)):
@@ -550,9 +574,26 @@ class Filler:
                             {"width": width, "at": moment, "kind": "", "outcome": outcome, "count": count,
                              "wait_seconds": count, "run_seconds": count, "waits": waits, "runs": runs}
                         )  # fmt: skip
+                        rows += self._of_kinds(rows[-1], at, last)
         await self.insert("carafe.statistics", rows)
         samples = [5 * n for n in range(4000 // 5)] + [60 * n for n in range(67, 1441)] + [600 * n for n in range(145, 1008)]
         await self.insert("carafe.gauges", [self._sample(seconds + 6) for seconds in samples])
+
+    def _of_kinds(self, row: dict[str, Any], at: int, last: int) -> list[dict[str, Any]]:
+        """The kinds' shares of a row of all kinds, of the last hours."""
+        if at < last - 3 * 3600:
+            return []
+        found = []
+        for kind, weight in zip(KINDS, WEIGHTS, strict=True):
+            share = weight / sum(WEIGHTS) if row["outcome"] == "succeeded" else float(kind == "webhook.deliver")
+            if kind == PAUSED and at > last - 480:
+                share = 0.0
+            parts = {name: [round(n * share) for n in row[name]] for name in ("waits", "runs")}
+            count = sum(parts["runs"])
+            if count:
+                sums = {"count": count, "wait_seconds": count, "run_seconds": 0.4 * count}
+                found.append({**row, **parts, **sums, "kind": self._say(kind)})
+        return found
 
     def _sample(self, seconds: float) -> dict[str, Any]:
         traffic = self._traffic(seconds / 60)

@@ -186,6 +186,7 @@ async def test_it_can_be_used_while_postgres_is_away(look: Look, carafe_database
 TELLS_NOTHING = {
     "jobs-no-match",
     "jobs-search-fault",
+    "kind-gone",
     "dead-group-gone",
     "enqueue",
     "enqueue-form",
@@ -225,11 +226,12 @@ async def test_text_of_addresses_is_shown_as_text(look: Look, database_url: str)
         "login": "/login?" + urlencode({"next": "/" + HOSTILE}),
         "nowhere": "/" + HOSTILE.replace("/", "%2F").replace("#", "%23"),
         "no-job": "/jobs/" + HOSTILE.replace("/", "%2F").replace("#", "%23"),
+        "kind": "/kinds/" + HOSTILE.replace("/", "%2F").replace("#", "%23"),
         "no-bulk": f"/bulk/{NOBODY}{HOSTILE.replace('/', '%2F')}",
     }
     async with look(database_url) as seen:
         addresses = [(name, "" if name == "login" else "ana", path) for name, path in paths.items()]
-        told = {"jobs", "search", "search-argument", "group", "bulk-filter", "audit"}
+        told = {"jobs", "search", "search-argument", "group", "bulk-filter", "audit", "kind"}
         none(await shows_text(seen, addresses, tells=told.__contains__))
 
 

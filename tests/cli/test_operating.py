@@ -10,6 +10,7 @@ import pytest
 from carafe.queue.queue import Queue
 from carafe.steward.bulk import BulkWorker
 from carafe.store.database import Database, plain_dsn
+from tests.answering import ANSWERS_AT_ONCE, LINE
 from tests.cli.conftest import Command
 
 
@@ -174,3 +175,21 @@ def test_the_audit_is_listed(carafe: Command, database_url: str) -> None:
     assert heading.split()[:4] == ["AT", "WHO", "VIA", "WHAT"]
     assert (ME in newest, "discard" in newest, "gone" in newest) == (True, True, True)
     assert carafe("audit", "--limit", "1", "--json").json["rows"][0]["action"] == "discard"
+
+
+def test_a_running_job_is_asked_where_it_is(carafe: Command, database_url: str) -> None:
+    job_id = carafe("enqueue", "cli.greet", "name=Ada").out.strip()
+    waits = carafe("jobs", "stack", job_id)
+    assert (waits.code, "it cannot be asked where it is" in waits.err) == (4, True)
+    query(
+        database_url,
+        "update carafe.jobs set state = 'running', worker = gen_random_uuid(), started_at = now() where id = $1",
+        job_id,
+    )
+    silent = carafe("jobs", "stack", job_id)
+    assert (silent.code, "has not answered" in silent.err) == (8, True)
+    for statement in ANSWERS_AT_ONCE:
+        query(database_url, statement)
+    answered = carafe("jobs", "stack", job_id)
+    assert (answered.code, answered.out) == (0, f"{LINE}\n")
+    assert carafe("jobs", "stack", job_id, "--json").json["lines"] == [LINE]

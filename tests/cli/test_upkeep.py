@@ -31,6 +31,25 @@ def test_a_queue_is_paused_and_resumed(carafe: Command) -> None:
     assert carafe("queues", "--json").json[0]["paused_at"] is None
 
 
+def test_a_kind_is_paused_and_resumed(carafe: Command) -> None:
+    paused = carafe("kinds", "pause", "cli.greet", "--reason", "the webhook is down")
+    assert (paused.code, paused.out.startswith("cli.greet  paused since ")) == (0, True), paused.err
+    job_id = carafe("enqueue", "cli.greet", "name=Ada").out.strip()
+    again = carafe("kinds", "pause", "cli.greet", "--reason", "another")
+    assert (again.code, again.out.startswith("cli.greet  was paused already, since ")) == (0, True)
+    assert "a pause keeps its first reason" in again.err
+    assert "kind 'cli.greet' is paused since" in carafe("jobs", "show", job_id).out
+    heading, line = carafe("kinds", "paused").out.splitlines()
+    assert heading.split()[0] == "KIND"
+    assert line.split()[:3] == ["cli.greet", "1", "since"]
+    assert carafe("kinds", "paused", "--json").json[0]["paused_reason"] == "the webhook is down"
+    assert carafe("kinds", "resume", "cli.greet").out == "cli.greet  resumed\n"
+    assert carafe("kinds", "resume", "cli.greet").out == "cli.greet  was not paused\n"
+    assert carafe("kinds", "paused", "--json").json == []
+    unknown = carafe("kinds", "pause", "cli.gret")
+    assert (unknown.code, unknown.err.startswith("error: no kind 'cli.gret'")) == (3, True)
+
+
 @pytest.mark.parametrize("action", ["pause", "resume"])
 def test_a_queue_that_is_not_there_is_code_3(carafe: Command, action: str) -> None:
     answer = carafe("queues", action, "other")

@@ -127,11 +127,27 @@ def test_the_time_axis_has_four_to_eight_round_moments(seconds: int, first: str)
     assert all(0 <= tick.at_percent <= 100 for tick in ticks)
 
 
-def test_a_series_without_anything_says_so() -> None:
+def test_a_chart_of_which_nothing_was_sampled_is_left_out_and_named() -> None:
     charts = draw(series([point(0), point(1)]))
-    assert charts.empty
+    assert not charts.panels
+    assert not charts.columns
+    assert len(charts.absent) == 6
+    charts = draw(series([point(0, dead=0.0, workers=1.0), point(1)]))
+    assert [panel.key for panel in charts.panels] == ["backlog", "dead"]
+    assert charts.absent == ("Running and capacity", "Wait until start", "Succeeded and dead", "Run time")
     assert "Queued: nothing sampled." in panel(charts, "backlog").description
-    assert not draw(series([point(0, dead=0.0), point(1)])).empty
+
+
+def test_the_charts_of_a_kind_have_only_its_own_lines() -> None:
+    sampled = {"queued": 9.0, "oldest_wait": 9.0, "wait_p95": 1.0, "succeeded_rate": 2.0, "dead": 4.0}
+    charts = draw(series([point(0, **sampled)]), per_kind=True)
+    assert [line.key for panel in charts.panels for line in panel.lines] == [
+        "wait_p95",
+        "wait_p50",
+        "succeeded_rate",
+        "dead_rate",
+    ]
+    assert charts.absent == ("Run time",)
 
 
 def test_the_description_and_the_table_say_the_same_numbers() -> None:

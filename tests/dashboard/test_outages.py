@@ -44,6 +44,7 @@ async def test_pages_say_that_postgres_is_away_and_recover(opened: Open, databas
             assert "Sign out" in page.text
         # The frame works, and what it stands on is said there.
         assert "Postgres cannot be reached since" in (await visitor.open("/desk")).text
+        assert (await visitor.open("/jobs")).text.count("Postgres cannot be reached since") == 1
         fragment = await visitor.open("/jobs", **{"x-fragment": "1"})
         assert (fragment.status_code, fragment.headers["content-type"]) == (503, "text/plain; charset=utf-8")
         stranger = served.visitor()

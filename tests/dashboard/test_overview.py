@@ -97,6 +97,8 @@ async def test_pausing_and_resuming_say_who_and_why(opened: Open, database: Data
         page = await text(visitor, "/")
         assert "by ana: webhook <b>down</b>" in words(page).replace("  ", " ")
         assert "<b>down" not in page
+        assert words(page).count("webhook") == 1, "one banner, and nothing beside it"
+        assert "Nothing needs attention" not in page
         await visitor.send("/resume")
 
         async def resumed() -> bool:

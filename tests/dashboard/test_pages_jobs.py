@@ -1,7 +1,9 @@
 """The list of jobs, a job's page and their actions, over HTTP as a browser without JavaScript uses them."""
 
+import random
 import re
 import subprocess
+from collections.abc import Mapping
 from html import unescape
 from urllib.parse import parse_qs, quote, urlsplit
 from uuid import UUID, uuid4
@@ -11,6 +13,7 @@ import pytest
 
 from carafe import Client, State
 from carafe.jobs.definition import REDACTED
+from carafe.readmodel.jobview import versions
 from carafe.store.database import Database
 from tests.dashboard.conftest import PASSWORDS, Open
 from tests.dashboard.ended import dead, every
@@ -51,6 +54,24 @@ async def test_a_kept_trace_is_linked_and_another_only_named(opened: Open, datab
 
 
 # -- the list
+
+
+async def test_the_list_shows_the_beginning_of_the_arguments_without_secrets(ana: Visitor, client: Client) -> None:
+    noise = random.Random(1).randbytes(50_000).hex()
+    said = (await client.enqueue(Secretive(user="ana <i>", password=SECRET), run_at=LATER)).id
+    long, half = [(await client.enqueue(Marked(value=value), run_at=LATER)).id for value in (noise, "y" * 1_000)]
+    page = (await ana.open("/jobs?state=scheduled")).text
+    rows = {
+        job: unescape(re.search(rf'data-key="{job}".*?class="beginning">(.*?)</td>', page, re.DOTALL)[1])  # type: ignore[index]
+        for job in (said, long, half)
+    }
+    assert 'user: "ana <i>"' in rows[said]
+    assert REDACTED in rows[said]
+    assert SECRET not in page
+    assert "long" in rows[long]
+    assert noise[:20] not in page
+    assert rows[half].startswith('value: "yyyy')
+    assert len(rows[half]) == 200
 
 
 async def test_tabs_and_chips_stand_in_the_address(ana: Visitor, client: Client, database: Database) -> None:
@@ -250,6 +271,43 @@ async def test_a_secret_is_on_no_page(ana: Visitor, client: Client, database: Da
     assert str(job_id) not in found.text
 
 
+# -- where a running job is
+
+
+async def test_where_a_running_job_is_can_be_asked_and_is_shown(
+    ana: Visitor, vic: Visitor, client: Client, database: Database
+) -> None:
+    job_id = (await client.enqueue(every())).id
+    await claim(database, job_id, "pages.every")
+    assert "Show stack" in (await ana.open(f"/jobs/{job_id}")).text
+    await vic.open(f"/jobs/{job_id}")
+    assert (await vic.send(f"/jobs/{job_id}/stack")).status_code == 403
+    await ana.open(f"/jobs/{job_id}")
+    answer = await ana.send(f"/jobs/{job_id}/stack")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs/{job_id}")
+    assert "has not answered yet" in (await ana.open(f"/jobs/{job_id}")).text
+    before = (await served_versions(client, job_id))[job_id]
+    async with database.connection() as connection:
+        await connection.execute(
+            "update carafe.stacks set answered_at = now(), lines = $2 where job_id = $1",
+            job_id,
+            ["/srv/shop/reports.py:41 in export <b>", "/srv/shop/pages.py:7 in fetch"],
+        )
+    assert (await served_versions(client, job_id))[job_id] != before, "open pages fetch it"
+    for visitor, may_ask in ((ana, True), (vic, False)):
+        page = (await visitor.open(f"/jobs/{job_id}")).text
+        assert "/srv/shop/reports.py:41 in export &lt;b&gt;\n/srv/shop/pages.py:7 in fetch" in page
+        assert ("Show stack again" in page) is may_ask
+    async with database.connection() as connection:
+        await connection.execute("update carafe.jobs set started_at = now() + interval '1 second' where id = $1", job_id)
+    assert "reports.py" not in (await ana.open(f"/jobs/{job_id}")).text, "of an attempt before"
+
+
+async def served_versions(client: Client, job_id: UUID) -> Mapping[UUID, str]:
+    async with client.database.connection() as connection:
+        return await versions(connection, [job_id])
+
+
 # -- arguments that are not shown
 
 
@@ -261,7 +319,7 @@ async def test_arguments_are_shown_to_whom_the_setting_says(opened: Open, client
         async with opened(dashboard_args=setting) as served:
             visitor = served.visitor()
             await visitor.sign_in(name, PASSWORDS[name])
-            for path in (f"/jobs/{job_id}", f"/jobs/{done}"):
+            for path in (f"/jobs/{job_id}", f"/jobs/{done}", "/jobs?state=dead&kind=pages.every"):
                 page = await visitor.open(path)
                 assert page.status_code == 200
                 assert ("tell-tale" in page.text) is sees

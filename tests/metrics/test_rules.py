@@ -103,6 +103,11 @@ CASES = [
         queued(9) | gauge("carafe_workers", 0, "") | gauge("carafe_queue_paused", 0),
         queued(9) | gauge("carafe_workers", 0, "") | gauge("carafe_queue_paused", 1),
     ),
+    Case(
+        "CarafeBacklogWithoutWorkers",
+        queued(9) | gauge("carafe_workers", 0, "") | gauge("carafe_jobs_held", 8),
+        queued(9) | gauge("carafe_workers", 0, "") | gauge("carafe_jobs_held", 9),
+    ),
     Case("CarafeBacklogWithoutWorkers", queued(1) | gauge("carafe_workers", 0, ""), gauge("carafe_workers", 0, "")),
     Case(
         "CarafeDeadLettersGrowing",
@@ -132,6 +137,7 @@ CASES = [
         queued(1) | gauge("carafe_queue_paused", 0),
     ),
     Case("CarafeQueuePaused", queued(1) | gauge("carafe_queue_paused", 1), gauge("carafe_queue_paused", 1)),
+    Case("CarafeKindPaused", gauge("carafe_jobs_held", 1), gauge("carafe_jobs_held", 0)),
     Case("CarafeWaitBudgetBurnsFast", waits(85, 15), waits(86, 14), since=STEP),
     Case("CarafeWaitBudgetBurnsSlowly", waits(93, 7), waits(95, 5), since=STEP),
     Case(

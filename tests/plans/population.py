@@ -16,9 +16,13 @@ from carafe.store.statements import (
     CLAIM,
     FINISH,
     GET,
+    IS_KNOWN_KIND,
+    PAUSED_KINDS,
     PROGRESS,
+    REHINT,
     RESUME_HINTS,
     SETTLE,
+    STACK_REQUEST,
     UNIQUE_HOLDERS,
     WORKER_BEAT,
 )
@@ -30,7 +34,18 @@ BATCH = 50
 WORKER, LOST = UUID(int=1 << 100), UUID(int=2 << 100)
 """The worker under which most jobs run, and one that holds a batch."""
 
-SHARES = {"queued": 0, "running": 1, "lost": 2, "scheduled": 3, "retrying": 4, "deferred": 5, "future": 6, "dead": 7}
+SHARES = {
+    "queued": 0,
+    "running": 1,
+    "lost": 2,
+    "scheduled": 3,
+    "retrying": 4,
+    "deferred": 5,
+    "future": 6,
+    "dead": 7,
+    "held": 8,
+    "resumed": 9,
+}
 RANGE = 1 << 32
 
 FILL = """
@@ -64,7 +79,7 @@ async def fill(connection: Any, share: float = 1.0) -> None:
     async def some(
         state: str, count: int, *, name: str = "", due: float = -600, hint: float = -600, worker: Any = None
     ) -> None:
-        kind = "plans.unknown" if state == "deferred" else "plans.job"
+        kind = {"deferred": "plans.unknown", "held": "plans.held", "resumed": "plans.resumed"}.get(state, "plans.job")
         begin = SHARES[state] * RANGE
         number = max(1, int(count * share))
         await connection.execute(
@@ -77,6 +92,10 @@ async def fill(connection: Any, share: float = 1.0) -> None:
     await some("scheduled", 3_000)
     await some("retrying", 3_000)
     await some("deferred", 3_000, name="queued", hint=3_600)
+    await some("held", 3_000, name="queued")
+    await some("resumed", 3_000, name="queued")
+    await connection.execute("update carafe.jobs set hinted_at = null where kind = any('{plans.held,plans.resumed}')")
+    await connection.execute("insert into carafe.paused_kinds (kind) values ('plans.held') on conflict do nothing")
     await some("future", 1_000, name="scheduled", due=3_600)
     await connection.execute(DEAD, SHARES["dead"] * RANGE, max(1, int(3_000 * share)))
 
@@ -133,6 +152,9 @@ def questions() -> Mapping[str, tuple[Statement, Mapping[str, Any]]]:
             {"queue": "default", "before": datetime.now(UTC), "after": datetime(2020, 1, 1, tzinfo=UTC), "limit": BATCH},
         ),
         ("resume hints", RESUME_HINTS, {"queue": "default", "limit": BATCH}),
+        ("rehint", REHINT, {"limit": BATCH}),
+        ("paused kinds", PAUSED_KINDS, {"limit": BATCH}),
+        ("known kind", IS_KNOWN_KIND, {"kind": "plans.strange", "limit": BATCH}),
         (
             "rescue",
             RESCUE,
@@ -151,6 +173,7 @@ def questions() -> Mapping[str, tuple[Statement, Mapping[str, Any]]]:
         ("silent workers", WORKERS_SILENT, {"gone": False}),
         ("get", GET, {"id": running[0]}),
         ("get dead", GET, {"id": ids("dead", 1)[0]}),
+        ("stack request", STACK_REQUEST, {"id": running[0]}),
         ("unique holders", UNIQUE_HOLDERS, {"keys": str([f"key {n}" for n in range(BATCH)]).replace("'", '"')}),
     )
     return {name: (statement, values) for name, statement, values in given}

@@ -109,6 +109,39 @@ async def test_what_needs_attention_is_said_in_words(carafe_client: Client, work
     assert next(iter(found)) == "redis"
 
 
+async def test_what_follows_from_an_outage_is_not_listed_beside_it(
+    carafe_client: Client, model: ReadModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await carafe_client.enqueue(ADA)
+    assert {"leader", "no-workers"} <= told(await model.snapshot()).keys()
+
+    async def refuses() -> str:
+        return "is read-only"
+
+    # Nobody can renew a lease or a heartbeat then.
+    monkeypatch.setattr(model, "_refuses", refuses)
+    assert list(told(await model.snapshot())) == ["postgres"]
+
+
+async def test_a_paused_kind_needs_attention_and_asks_for_no_worker(carafe_client: Client, model: ReadModel) -> None:
+    await lead(carafe_client)
+    await carafe_client.pause_kind("tests.greet", by=Actor("ana", "cli"), reason="the API is down")
+    await carafe_client.enqueue_many([ADA, ADA])
+    found = told(await model.snapshot())
+    assert found["paused-kind:tests.greet"].text == "the kind `tests.greet` is paused by ana (the API is down); 2 jobs wait"
+    assert found["paused-kind:tests.greet"].path == "/kinds/tests.greet"
+    assert "no-workers" not in found
+
+
+async def test_jobs_of_a_paused_kind_are_not_among_those_that_wait_for_a_worker(
+    carafe_client: Client, model: ReadModel
+) -> None:
+    await lead(carafe_client)
+    await carafe_client.pause_kind("tests.greet")
+    await carafe_client.enqueue_many([ADA, ADA, Fail()])
+    assert told(await model.snapshot())["no-workers"].text == "1 job waits and no worker is alive"
+
+
 async def test_no_worker_a_pending_pod_and_an_unknown_kind(carafe_client: Client, model: ReadModel, worker: ByHand) -> None:
     await lead(carafe_client)
     await carafe_client.enqueue(ADA)
@@ -215,12 +248,14 @@ async def test_replicas_and_deploys_are_on_the_same_axis(carafe_client: Client, 
             ago,
         )
     await carafe_client.pause(by=Actor("ana", "dashboard"), reason="deploying")
+    await carafe_client.resume_kind("tests.greet", by=Actor("ana", "dashboard"))
     await execute(carafe_client, "update carafe.audit set at = at - interval '10 minutes'")
     series = await model.series("1h")
     assert [(marker.kind, marker.text) for marker in series.markers] == [
         ("scaled", "1 → 3 workers"),
         ("deploy", "version 1.1"),
         ("paused", "paused by ana: deploying"),
+        ("resumed", "tests.greet resumed by ana"),
     ]
     assert {point.wanted for point in series.points} == {None, 3.0}
 

@@ -59,6 +59,15 @@ async def test_paused(carafe_client: Client, model: ReadModel) -> None:
     )
 
 
+async def test_its_kind_is_paused(carafe_client: Client, model: ReadModel) -> None:
+    job = await carafe_client.enqueue(ADA)
+    await carafe_client.pause_kind("tests.greet", by=Actor("ana", "cli"), reason="the API is down")
+    assert re.fullmatch(
+        r"The kind 'tests\.greet' is paused since \d\d:\d\d:\d\d UTC by ana: the API is down\.",
+        await sentence(model, job.id),
+    )
+
+
 async def test_scheduled(carafe_client: Client, model: ReadModel) -> None:
     job = await carafe_client.enqueue(ADA, delay=timedelta(hours=2, minutes=30))
     assert re.fullmatch(r"Scheduled for .*\d\d:\d\d:\d\d UTC, in 2 h (29|30) min\.", await sentence(model, job.id))

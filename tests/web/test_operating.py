@@ -9,6 +9,7 @@ import pytest
 
 from carafe.store.database import Database
 from carafe.store.statements import WORKER_START
+from tests.answering import ANSWERS_AT_ONCE, LINE
 from tests.web.conftest import OPERATE, TOKENS, VIEW, Serve, bearer
 from tests.web.rows import claim, fail
 
@@ -91,6 +92,22 @@ async def test_a_job_is_edited_and_run(guarded: httpx.AsyncClient, database: Dat
     assert (secret.status_code, secret.json()["faults"][0]["path"]) == (422, "keep_secrets")
     absent = await guarded.post(f"{API}/jobs/{uuid4()}/edit-and-run", json={"args": {}})
     assert absent.status_code == 404
+
+
+async def test_a_running_job_is_asked_where_it_is(guarded: httpx.AsyncClient, database: Database) -> None:
+    job_id = await enqueue(guarded)
+    waits = await guarded.post(f"{API}/jobs/{job_id}/stack")
+    assert (waits.status_code, waits.json()["type"]) == (409, "/problems/not-allowed-in-state")
+    await claim(database, job_id, "web.resize")
+    async with database.connection() as connection:
+        for statement in ANSWERS_AT_ONCE:
+            await connection.execute(statement)
+    answer = await guarded.post(f"{API}/jobs/{job_id}/stack")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["answered_at"] is not None
+    assert answer.json()["lines"] == [LINE]
+    assert (await guarded.post(f"{API}/jobs/{job_id}/stack", headers=bearer(VIEW))).status_code == 403
+    assert (await guarded.post(f"{API}/jobs/{uuid4()}/stack")).status_code == 404
 
 
 async def test_a_worker_is_drained(guarded: httpx.AsyncClient, database: Database) -> None:

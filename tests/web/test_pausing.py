@@ -1,4 +1,4 @@
-"""Pausing and resuming a queue over HTTP."""
+"""Pausing and resuming a queue, and a kind, over HTTP."""
 
 from collections.abc import AsyncIterator
 
@@ -40,3 +40,35 @@ async def test_it_needs_the_role_operate_and_a_queue_that_is_there(guarded: http
     assert (missing.status_code, missing.json()["type"]) == (404, "/problems/queue-not-found")
     strange = await guarded.post("/api/v1/queues/%00/pause", headers=bearer(OPERATE))
     assert strange.status_code == 422
+
+
+KIND = "/api/v1/kinds/web.resize"
+
+
+async def test_a_kind_is_paused_and_resumed(guarded: httpx.AsyncClient) -> None:
+    headers = bearer(OPERATE)
+    paused = await guarded.post(f"{KIND}/pause", params={"reason": "the webhook is down"}, headers=headers)
+    assert paused.status_code == 200
+    assert paused.json()["paused_at"] is not None
+    assert (paused.json()["paused_by"], paused.json()["paused_reason"]) == ("ops", "the webhook is down")
+    accepted = await guarded.post("/api/v1/jobs", json={"kind": "web.resize", "args": {"width": 1}}, headers=headers)
+    assert (accepted.status_code, accepted.json()["state"]) == (202, "queued")
+    note = (await guarded.get(accepted.headers["Location"], headers=headers)).json()["note"]
+    assert note.startswith("The kind 'web.resize' is paused since ")
+    [listed] = (await guarded.get("/api/v1/paused-kinds", headers=bearer(VIEW))).json()["kinds"]
+    assert (listed["kind"], listed["paused_by"]) == ("web.resize", "ops")
+    resumed = await guarded.post(f"{KIND}/resume", headers=headers)
+    assert (resumed.status_code, resumed.json()["paused_at"]) == (200, None)
+    assert (await guarded.get("/api/v1/paused-kinds", headers=bearer(VIEW))).json() == {"kinds": []}
+
+
+@pytest.mark.parametrize("action", ["pause", "resume"])
+async def test_pausing_a_kind_needs_the_role_operate(guarded: httpx.AsyncClient, action: str) -> None:
+    assert (await guarded.post(f"{KIND}/{action}")).status_code == 401
+    assert (await guarded.post(f"{KIND}/{action}", headers=bearer(VIEW))).status_code == 403
+    assert (await guarded.post(f"/api/v1/kinds/a%20b/{action}", headers=bearer(OPERATE))).status_code == 422
+
+
+async def test_a_kind_that_nobody_knows_is_not_paused(guarded: httpx.AsyncClient) -> None:
+    missing = await guarded.post("/api/v1/kinds/no.such/pause", headers=bearer(OPERATE))
+    assert (missing.status_code, missing.json()["type"]) == (404, "/problems/kind-not-found")

@@ -31,7 +31,7 @@ async def choose(request: Request, operator: OperatorOf, dashboard: DashboardOf)
     if kind is not None:
         form = ArgumentForm(job_class(kind))
         return _form(request, form, form.blank())
-    known = [(name, _gist(found)) for name, found in sorted(kinds().items())]
+    known = [(name, gist(found)) for name, found in sorted(kinds().items())]
     return show(request, "enqueue", kinds=known, modules=dashboard.settings.job_modules)
 
 
@@ -166,7 +166,7 @@ def texts(pairs: Sequence[tuple[str, Any]]) -> dict[str, str]:
     return {name: value for name, value in pairs if isinstance(value, str)}
 
 
-def _gist(job: type[Job]) -> str:
+def gist(job: type[Job]) -> str:
     """Returns the first line of the job class's docstring; empty if it has none."""
     own = job.__doc__ if job.__doc__ is not Job.__doc__ else None
     return (own or "").strip().partition("\n")[0]

@@ -46,6 +46,9 @@ LONGEST_ERROR = 10_000
 ASKED = "Asked to stop: it ends once its worker has stopped it."
 """The message that a job's page shows after an action on a running job."""
 
+STACK_WITHIN = 1.5
+"""Seconds that the button waits for the worker's answer, so that the page shows it at once in most cases."""
+
 MOMENTS = 200
 """The maximum number of entries of the timeline on a job's page; the newest are kept."""
 
@@ -198,6 +201,13 @@ async def edited(
         run_at_error=run_at_error,
         status=status,
     )
+
+
+@router.post("/jobs/{job_id}/stack")
+async def ask_where(request: Request, operator: OperatorOf, dashboard: DashboardOf, job_id: UUID) -> Response:
+    """Ask the job's worker where the job is. The job's page shows the answer, a second later."""
+    await dashboard.client.stack(job_id, timeout=STACK_WITHIN)
+    return after(request, f"/jobs/{job_id}", "Its worker was asked where it is.")
 
 
 @router.post("/jobs/{job_id}/{action}")

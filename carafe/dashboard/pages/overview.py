@@ -4,6 +4,7 @@ An open page fetches two parts of it again: the figures every second, the charts
 bucket.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
@@ -66,16 +67,11 @@ async def overview(
 
         return await render_shared(request, "overview/now.html", snapshot and snapshot.at, SHARED, now)
 
+    def charts_at(which: str) -> str:
+        return "/?" + urlencode({"range": which} | ({"kind": kind} if kind else {}))
+
     async def drawn() -> dict[str, Any]:
-        words, every = RANGES[range]
-        return {
-            "charts": charts.draw(await dashboard.model.series(range, kind or None)),
-            "range": range,
-            "ranges": [(key, words) for key, (words, _) in RANGES.items()],
-            "label": words,
-            "every": every,
-            "kind": kind,
-        }
+        return of_charts(charts.draw(await dashboard.model.series(range, kind or None)), range, kind, charts_at)
 
     if fragment == "charts":
         return await render_shared(request, "overview/charts.html", (range, kind), SHARED, drawn)
@@ -99,6 +95,29 @@ async def resume(request: Request, operator: OperatorOf, dashboard: DashboardOf)
     await dashboard.client.resume(by=operator.actor)
     dashboard.snapshots.mark_stale()
     return after(request, "/", "Resumed: jobs start again.")
+
+
+def of_charts(
+    drawn: charts.Charts,
+    range: Range,  # noqa: A002
+    kind: str,
+    charts_at: Callable[[str], str],
+    *,
+    alone: bool = False,
+) -> dict[str, Any]:
+    """Returns the variables for the template of the charts. `charts_at` returns the path of the page for a range. `alone`:
+    the charts show only the jobs of `kind`, on its own page."""
+    words, every = RANGES[range]
+    return {
+        "charts": drawn,
+        "range": range,
+        "ranges": [(key, words) for key, (words, _) in RANGES.items()],
+        "label": words,
+        "every": every,
+        "kind": kind,
+        "alone": alone,
+        "charts_at": charts_at,
+    }
 
 
 def of_now(snapshot: Snapshot | None) -> dict[str, Any]:

@@ -20,7 +20,7 @@ Must never: average percentiles, or draw anything that is not in the series.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -113,19 +113,20 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Charts:
-    """All charts of one time range. `empty` says whether nothing was sampled in this range."""
+    """All charts of one time range of which something was sampled."""
 
     since: datetime
     until: datetime
     step: float
     panels: tuple[Panel, ...]
+    absent: tuple[str, ...]
+    """The titles of charts that are left out, because nothing was sampled for them."""
     ticks: tuple[Tick, ...]
     flags: tuple[Flag, ...]
     columns: tuple[tuple[str, str], ...]
     """The key and the label of each column of the table."""
     rows: tuple[Row, ...]
     """The rows of the table, newest first."""
-    empty: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,8 @@ class _Source:
     unit: Unit
     shape: Shape = "line"
     right: bool = False
+    per_kind: bool = False
+    """Whether there are values of one kind alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,24 +171,24 @@ _PLANS = (
         "Wait until start",
         (
             _Source("oldest_wait", "oldest", lambda point: point.oldest_wait, "seconds"),
-            _Source("wait_p95", "p95", lambda point: point.wait_p95, "seconds"),
-            _Source("wait_p50", "p50", lambda point: point.wait_p50, "seconds"),
+            _Source("wait_p95", "p95", lambda point: point.wait_p95, "seconds", per_kind=True),
+            _Source("wait_p50", "p50", lambda point: point.wait_p50, "seconds", per_kind=True),
         ),
     ),
     _Plan(
         "ends",
         "Succeeded and dead",
         (
-            _Source("succeeded_rate", "succeeded", lambda point: point.succeeded_rate, "per second", "area"),
-            _Source("dead_rate", "dead", lambda point: point.dead_rate, "per second"),
+            _Source("succeeded_rate", "succeeded", lambda point: point.succeeded_rate, "per second", "area", per_kind=True),
+            _Source("dead_rate", "dead", lambda point: point.dead_rate, "per second", per_kind=True),
         ),
     ),
     _Plan(
         "run",
         "Run time",
         (
-            _Source("run_p95", "p95", lambda point: point.run_p95, "seconds"),
-            _Source("run_p50", "p50", lambda point: point.run_p50, "seconds"),
+            _Source("run_p95", "p95", lambda point: point.run_p95, "seconds", per_kind=True),
+            _Source("run_p50", "p50", lambda point: point.run_p50, "seconds", per_kind=True),
         ),
     ),
     _Plan("dead", "Dead letters", (_Source("dead", "dead letters", lambda point: point.dead, "jobs", "area"),)),
@@ -210,19 +213,26 @@ _SECONDS_STEPS = (0.01, 0.02, 0.1, 0.2, 0.4, 1, 2, 4, 10, 20, 30, 60, 120, 240, 
 _DAY = 86400.0
 
 
-def draw(series: Series) -> Charts:
-    """Returns the charts of a series."""
-    sources = [source for plan in _PLANS for source in plan.sources]
+def draw(series: Series, *, per_kind: bool = False) -> Charts:
+    """Returns the charts of a series, without those of which nothing was sampled. With `per_kind`, only the lines that a
+    series of one kind has values of its own for are drawn."""
+    sampled: list[_Plan] = []
+    absent: list[_Plan] = []
+    for plan in _PLANS:
+        lines = tuple(source for source in plan.sources if source.per_kind or not per_kind)
+        if lines:
+            (sampled if _any_sampled(lines, series.points) else absent).append(replace(plan, sources=lines))
+    sources = [source for plan in sampled for source in plan.sources]
     return Charts(
         since=series.since,
         until=series.until,
         step=series.step,
-        panels=tuple(_panel(plan, series) for plan in _PLANS),
+        panels=tuple(_panel(plan, series) for plan in sampled),
+        absent=tuple(plan.title for plan in absent),
         ticks=_ticks(series),
         flags=_flags(series),
         columns=tuple((source.key, _TABLE_LABELS.get(source.key, source.label)) for source in sources),
         rows=tuple(_rows(sources, series)),
-        empty=not _any_sampled(sources, series.points),
     )
 
 

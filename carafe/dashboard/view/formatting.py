@@ -16,6 +16,7 @@ from carafe.jobs.records import Count
 
 NOTHING = "–"
 _JSON_CHARACTERS = 200_000
+_BEGINNING = 200
 
 
 def duration(seconds: float | None) -> str:
@@ -107,6 +108,20 @@ def json_text(value: Any) -> str:
     return text
 
 
+def beginning(value: Any) -> str:
+    """The beginning of a job's arguments on one line: ``to: "ana@example.com", copies: 2``. At most 200 characters."""
+    text = ""
+    for name, inner in value.items() if isinstance(value, dict) else [("", value)]:
+        try:
+            written = json.dumps(inner, ensure_ascii=False, default=str)
+        except RecursionError:
+            written = "…"
+        text += f"{', ' if text else ''}{name}{': ' if name else ''}{written[:_BEGINNING]}"
+        if len(text) > _BEGINNING:
+            return f"{text[: _BEGINNING - 1]}…"
+    return text
+
+
 def scalar_text(value: Any) -> str:
     """A JSON value that contains no others, as JSON (a text with its quotation marks)."""
     return json.dumps(value, ensure_ascii=False, default=str)
@@ -142,6 +157,7 @@ def kind_of(value: Any) -> str:
 
 FILTERS: dict[str, Callable[..., str]] = {
     "ago": ago,
+    "beginning": beginning,
     "clock": clock,
     "count_text": count,
     "duration": duration,

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -58,6 +59,7 @@ def render(request: Request, template: str, status_code: int = 200, **context: A
     - `flash`: the message about the action that led to this page, or None
     - `now`: the time, with its zone, in UTC
     - `version`: Carafe's version
+    - `kind_path(kind)`: the path of a kind's page
     - the filters of `carafe.dashboard.view.formatting`, and `BOUNDS` by name
     """
     flash = cookies.take_flash(request)
@@ -123,6 +125,11 @@ def url(request: Request, path: str) -> str:
     return root_of(request) + (path if path.startswith("/") else f"/{path}")
 
 
+def kind_path(kind: str) -> str:
+    """Returns the path of a kind's page."""
+    return f"/kinds/{quote(kind, safe='')}"
+
+
 def static(request: Request, path: str) -> str:
     """Returns the URL of a static file. The URL changes with the content of the files, so that browsers may cache the
     file."""
@@ -153,7 +160,7 @@ def environment(folders: Sequence[Path], *, reload: bool) -> Environment:
         auto_reload=reload,
     )
     made.filters.update(FILTERS)
-    made.globals.update(BOUNDS)
+    made.globals.update(BOUNDS, kind_path=kind_path)
     return made
 
 

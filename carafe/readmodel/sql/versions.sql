@@ -1,8 +1,9 @@
 -- For each of these jobs, a value that changes whenever the job's page may have changed. It is made from the job's row, its
--- last log line and the last action on it. For a waiting job it also changes every five seconds, since the reason for the
--- wait may have changed.
+-- last log line, the last action on it and the last question where it is. For a waiting job it also changes every five
+-- seconds, since the reason for the wait may have changed.
 select j.id, md5(row(j.state, j.attempt, j.fence, j.progress, j.progress_note, j.cancel_requested_at, j.due_at, j.suspect,
-        j.max_attempts, case when j.state <> 'running' then floor(extract(epoch from now()) / 5) end, l.last, a.at)::text
+        j.max_attempts, case when j.state <> 'running' then floor(extract(epoch from now()) / 5) end, l.last, a.at,
+        (select row(s.requested_at, s.answered_at) from carafe.stacks s where s.job_id = j.id))::text
     ) as version
 from carafe.jobs j
 left join lateral (

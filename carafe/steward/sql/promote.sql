@@ -1,6 +1,7 @@
 -- Changes due jobs to queued, oldest first, in a bounded batch: those that became due within the last `within` seconds, and
--- not before `after`. Concurrent runs never take the same row. Jobs of a paused queue come back without `hinted_at`: they
--- get no hint. The batch is found along an index, in the index's order, and changed by the ids found (see docs/plans.md).
+-- not before `after`. Concurrent runs never take the same row. Jobs of a paused queue or kind come back without `hinted_at`:
+-- they get no hint. The batch is found along an index, in the index's order, and changed by the ids found (see
+-- docs/plans.md).
 with due as (
     select id from carafe.jobs
     where state in ('scheduled', 'retrying') and due_at <= now()
@@ -10,5 +11,4 @@ with due as (
 update carafe.jobs j set state = 'queued', hinted_at = clock_timestamp(), started_at = null, deferrals = 0
 where j.id = any(array(select id from due))
 returning j.id, j.kind, j.state, j.attempt, j.max_attempts, cast(j.args as text) as args, j.version, null as result, null as error,
-    case when j.queue <> all (array(select name from carafe.queues where paused_at is not null)) then j.hinted_at end as hinted_at,
-    j.due_at
+    case when {unpaused} then j.hinted_at end as hinted_at, j.due_at

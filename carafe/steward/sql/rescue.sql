@@ -7,7 +7,7 @@
 -- The attempt of a job that may have been running is recorded as ended by the worker's loss: 'worker lost' if it is spent,
 -- else 'interrupted'.
 -- The fence stays; the next claim raises it. Until then the row is not running, so a late write of the former owner changes
--- nothing. Jobs of a paused queue come back without `hinted_at`: they get no hint.
+-- nothing. Jobs of a paused queue or kind come back without `hinted_at`: they get no hint.
 -- Rows are found by the ids of `judged`, and matched in hash tables, as in finish.sql.
 with ranked as (
     select id, releases, not suspect and row_number() over (order by started_at, id)
@@ -28,8 +28,7 @@ requeued as (
         and (j.attempt + 1 < j.max_attempts or j.id not in (select id from judged where charged))
     returning j.id, j.kind, j.attempt, j.max_attempts, j.fence, j.started_at, j.args, j.version,
         j.id in (select id from judged where charged) as charged, j.suspect as recorded,
-        case when j.queue <> all (array(select name from carafe.queues where paused_at is not null)) then j.hinted_at end
-            as hinted_at
+        case when {unpaused} then j.hinted_at end as hinted_at
 ),
 ended as (
     delete from carafe.jobs j

@@ -4,8 +4,8 @@
 select now() as now, q.paused_at, q.paused_by, q.paused_reason,
     (select holder_name from carafe.leases where name = 'steward' and expires_at > now()) as leader,
     w.*, p.*, k.kinds, k.versions,
-    g.at as sampled_at, g.queued as sampled_queued, g.running as sampled_running, g.scheduled as sampled_scheduled,
-    g.retrying as sampled_retrying, g.dead as sampled_dead, g.oldest_wait as sampled_wait, g.wanted,
+    g.at as sampled_at, g.queued as sampled_queued, g.held as sampled_held, g.running as sampled_running,
+    g.scheduled as sampled_scheduled, g.retrying as sampled_retrying, g.dead as sampled_dead, g.oldest_wait as sampled_wait, g.wanted,
     b.at as before_at, b.queued as before_queued, b.running as before_running, b.scheduled as before_scheduled,
     b.retrying as before_retrying
 from carafe.queues q

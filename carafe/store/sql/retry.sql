@@ -1,5 +1,5 @@
 -- Queues dead jobs again with more attempts: as many as `grants` (a JSON object) has for the kind, or else `grant_attempts`.
--- Attempt and fence never fall. Jobs of a paused queue come back without `hinted_at`: they get no hint.
+-- Attempt and fence never fall. Jobs of a paused queue or kind come back without `hinted_at`: they get no hint.
 with back as (
     delete from carafe.jobs_ended where id = any(:ids::uuid[]) and state = 'dead' returning *
 )
@@ -10,4 +10,4 @@ select {kept}, 'queued', attempt,
 from back
 order by unique_key nulls last, id
 returning {live},
-    case when queue <> all (array(select name from carafe.queues where paused_at is not null)) then hinted_at end as hinted_at
+    case when {unpaused} then hinted_at end as hinted_at

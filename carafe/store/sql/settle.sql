@@ -2,7 +2,7 @@
 -- retries, waits, is queued again, or ends. `states` has the state that each job enters, and `spends` has what that costs:
 -- an 'attempt', a 'snooze', a 'release', or nothing (null). A job that was to be retried is dead if no attempt is left. A
 -- job that was to run again, for whatever reason, is cancelled if somebody has requested that. A failure (an end with a
--- cause) is recorded as a failed attempt. Jobs of a paused queue come back without `hinted_at`.
+-- cause) is recorded as a failed attempt. Jobs of a paused queue or kind come back without `hinted_at`.
 -- Rows are found and joined as in finish.sql. `told` has the given values that an update needs, by id and fence.
 with given as materialized (
     select distinct on (id, fence) * from unnest(:ids::uuid[], :fences::bigint[], :states::text[], :spends::text[],
@@ -37,8 +37,7 @@ kept as (
             or j.attempt + 1 < j.max_attempts)
         and j.cancel_requested_at is null
     returning j.id, j.kind, j.state, j.attempt, j.max_attempts, j.fence, j.started_at, j.args, j.version,
-        case when j.state = 'queued' and j.queue <> all (array(select name from carafe.queues where paused_at is not null))
-            then j.hinted_at end as hinted_at
+        case when j.state = 'queued' and {unpaused} then j.hinted_at end as hinted_at
 ),
 ended as (
     delete from carafe.jobs j

@@ -1,0 +1,88 @@
+"""Where does a running job hang: its worker says at which lines of code it is, in whatever it runs."""
+
+import re
+
+import pytest
+
+from carafe import Client, JobNotFound, NotAllowedInState, State
+from carafe.jobs.identifiers import uuid7
+from tests.engine.conftest import Gates, States
+from tests.engine.jobs import DO, AsyncDo, Commit, CommitApart, Do
+from tests.engine.worker_process import WorkerProcess
+
+pytestmark = [pytest.mark.anyio, pytest.mark.process]
+
+SECRET = "s3cr3t-of-the-tests"
+LINE = re.compile(r"\S.*:\d+ in \S+")
+
+
+async def where(client: Client, job: Do | Commit, becomes: States) -> list[str]:
+    """Where a job is that waits for its gate."""
+    job_id = (await client.enqueue(job)).id
+    await becomes(job_id, State.RUNNING)
+    record = await client.stack(job_id, timeout=30)
+    while record.lines == ("It waits for a slot.",) or not any("pass_gate" in line for line in record.lines or ()):
+        record = await client.stack(job_id, timeout=30)  # it has only begun
+    assert record.lines is not None
+    assert SECRET not in str(record)
+    return list(record.lines)
+
+
+@pytest.mark.parametrize("mode", DO)
+async def test_a_job_is_shown_in_every_mode(
+    worker: WorkerProcess, client: Client, becomes: States, gate: Gates, mode: str
+) -> None:
+    async with gate() as number:
+        lines = await where(client, DO[mode](what="hold", gate=number, secret=SECRET), becomes)
+
+    assert all(LINE.fullmatch(line) for line in lines), lines
+    assert re.search(r"tests/engine/handlers\.py:\d+ in do_", lines[0]), "the handler comes first"
+    assert any("in pass_gate" in line for line in lines)
+
+
+async def test_an_async_handler_in_a_process_is_shown(
+    worker: WorkerProcess, client: Client, becomes: States, gate: Gates
+) -> None:
+    async with gate() as number:
+        lines = await where(client, CommitApart(word="w", gate=number), becomes)
+    assert "in pass_gate_async" in "\n".join(lines)
+
+
+async def test_what_blocks_the_loop_is_shown(worker: WorkerProcess, client: Client, becomes: States, gate: Gates) -> None:
+    async with gate() as number:
+        lines = await where(client, AsyncDo(what="block", gate=number), becomes)
+    text = "\n".join(lines)
+    assert text.index("in do_async") < text.index("in pass_gate")
+
+
+async def test_another_question_gets_another_answer(
+    worker: WorkerProcess, client: Client, becomes: States, gate: Gates
+) -> None:
+    async with gate() as number:
+        job_id = (await client.enqueue(DO["process"](what="hold", gate=number))).id
+        await becomes(job_id, State.RUNNING)
+        first = await client.stack(job_id, timeout=30)
+        second = await client.stack(job_id, timeout=30)
+    assert first.answered_at is not None
+    assert second.answered_at is not None
+    assert second.answered_at > first.answered_at
+    assert (await becomes(job_id, State.SUCCEEDED)).state is State.SUCCEEDED
+
+
+async def test_only_a_running_job_can_be_asked(client: Client) -> None:
+    waiting = (await client.enqueue(AsyncDo(what="none"), delay=3600)).id
+    with pytest.raises(NotAllowedInState, match="is scheduled: it cannot be asked where it is"):
+        await client.stack(waiting)
+    with pytest.raises(JobNotFound):
+        await client.stack(uuid7())
+
+
+async def test_without_an_answer_the_record_says_so(client: Client, becomes: States) -> None:
+    job_id = (await client.enqueue(AsyncDo(what="none"), delay=3600)).id
+    async with client.database.connection() as connection:
+        # As of a worker that has just died.
+        await connection.execute(
+            "update carafe.jobs set state = 'running', worker = gen_random_uuid(), started_at = now() where id = $1", job_id
+        )
+    record = await client.stack(job_id, timeout=0)
+    assert (record.answered_at, record.lines) == (None, None)
