@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from carafe import __version__
 from carafe.dev.stopping import Stopping
-from carafe.settings.local_servers import Announcement, Servers, with_urls
+from carafe.settings.local_servers import Announcement, Servers, announced, with_urls
 from carafe.settings.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -27,15 +27,23 @@ def require_development(settings: Settings) -> None:
 
 
 @contextlib.contextmanager
-def servers_where_unset(settings: Settings, *, meanwhile: Callable[[], None] = lambda: None) -> Iterator[Settings]:
-    """Yields the settings with both server URLs set. If a URL was missing, an embedded server runs during the block.
-    `meanwhile` is called while the servers start.
+def servers_where_unset(
+    settings: Settings, *, alone: bool = False, meanwhile: Callable[[], None] = lambda: None
+) -> Iterator[Settings]:
+    """Yields the settings with both server URLs set. If a URL was missing, it is that of a `carafe dev --servers` that runs
+    on DATA_DIR or, if there is none, an embedded server runs during the block.
+
+    `alone`: this process is `carafe dev --servers` itself. `meanwhile` is called while the servers start.
 
     Raises EmbeddedServerError when a server cannot be started.
     """
     missing = [name for name in ("database_url", "redis_url") if getattr(settings, name) is None]
     if not missing:
         yield settings
+        return
+    lent = None if alone else announced(settings.data_dir)
+    if lent is not None and lent.alone:
+        yield with_urls(settings, **{name: getattr(lent, name) for name in missing})
         return
     from carafe.dev.embedded import EmbeddedPostgres, EmbeddedValkey
 
@@ -57,7 +65,7 @@ def servers_where_unset(settings: Settings, *, meanwhile: Callable[[], None] = l
         assert settings.redis_url is not None
         announcement = Announcement(
             settings.data_dir,
-            Servers(settings.database_url.get_secret_value(), settings.redis_url.get_secret_value()),
+            Servers(settings.database_url.get_secret_value(), settings.redis_url.get_secret_value(), alone),
         )
         stack.callback(announcement.withdraw)
         yield settings
@@ -75,7 +83,7 @@ def run_servers(settings: Settings) -> int:
     from carafe.telemetry.logging import configure_logging
 
     configure_logging(settings)
-    with Stopping() as stopping, servers_where_unset(settings) as served:
+    with Stopping() as stopping, servers_where_unset(settings, alone=True) as served:
         assert served.database_url is not None
         assert served.redis_url is not None
         lines = [

@@ -25,10 +25,12 @@ class NoServers(SettingsError):
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """The URLs of the embedded Postgres and Redis of a running `carafe dev`."""
+    """The URLs of the embedded Postgres and Redis of a running `carafe dev`. `alone`: it runs nothing else
+    (`carafe dev --servers`)."""
 
     database_url: str
     redis_url: str
+    alone: bool = False
 
 
 class Announcement:
@@ -67,7 +69,7 @@ def announced(data_dir: Path) -> Servers | None:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError:
                 found = json.load(file)
-                return Servers(found["database_url"], found["redis_url"])
+                return Servers(found["database_url"], found["redis_url"], found.get("alone", False))
             return None  # nobody holds the lock: that `carafe dev` has ended
     except (OSError, ValueError, KeyError):
         return None

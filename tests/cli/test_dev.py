@@ -161,6 +161,24 @@ def test_the_servers_run_alone_and_keep_their_urls(folder: Path) -> None:
     assert urls[0] == urls[1]
 
 
+def test_everything_else_may_run_on_servers_that_run_alone(folder: Path) -> None:
+    with running("dev", "--servers", folder=folder) as servers:
+        servers.says("Ctrl-C stops them")
+        pids = {server.pid for server in embedded(folder)}
+        for _ in range(2):
+            with running("dev", folder=folder, **SETTINGS) as dev:
+                dev.says(READY)
+                job = process("enqueue", "cli.greet", "name=Ada", folder=folder, **SETTINGS).out.strip()
+                assert process("jobs", "wait", job, "--timeout", "30", folder=folder, **SETTINGS).code == 0
+                assert dev.end() == 0
+        assert {server.pid for server in embedded(folder)} & pids == pids
+        second = process("dev", "--servers", folder=folder)
+        assert second.code == 1
+        assert "belongs to another process" in second.err
+        assert servers.end() == 0
+    assert embedded(folder) == []
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
