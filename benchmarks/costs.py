@@ -76,12 +76,13 @@ UNTRACED: Sequence[Edit] = (
         "carafe/engine/runner.py",
         """            if claim.traced is not None:
                 _end_span(claim, end)
-            if type(end) is Succeeded:
-                self._log.completed(claim.id, claim.kind, claim.attempt, end.seconds, claim.trace_id)
 """,
-        """            if type(end) is Succeeded:
-                self._log.completed(claim.id, claim.kind, claim.attempt, end.seconds)
-""",
+        "",
+    ),
+    (
+        "carafe/engine/ledger.py",
+        "job_log.completed(claim.id, claim.kind, claim.attempt, end.seconds, claim.trace_id)",
+        "job_log.completed(claim.id, claim.kind, claim.attempt, end.seconds)",
     ),
     ("carafe/engine/claim.py", "        self.traced: Traced | None = None\n", ""),
 )

@@ -77,6 +77,7 @@ async def test_what_others_have_stored_does_no_harm(shop: Shop, sitting: Sitting
 
 async def test_local_time_stands_beside_utc(shop: Shop, browser: Browser) -> None:
     job_id = (await shop.client.enqueue(Greet(name="Ada"))).id
+    await shop.client.wait(job_id)  # the page of an ended job is not patched any more
     for zone, beside in (("Asia/Kolkata", r"\d\d:\d\d:\d\d GMT\+5:30$"), ("UTC", None)):
         async with a_sitting(browser, shop.url, timezone_id=zone) as sitting:
             page = await sitting.open(f"/jobs/{job_id}", live=True)

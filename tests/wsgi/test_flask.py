@@ -1,6 +1,7 @@
 """Flask: an order and its job are one commit of ``db.session``, behind servers that fork with the application too."""
 
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -55,6 +56,13 @@ def client(project: Project) -> Iterator[SyncClient]:
         yield client
 
 
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder for a socket, whose path may have at most 107 bytes; `tmp_path` is longer where several processes test."""
+    with tempfile.TemporaryDirectory(prefix="carafe-", dir="/tmp") as name:
+        yield Path(name)
+
+
 def gunicorn(socket: Path) -> Sequence[str]:
     return (sys.executable, "-m", "gunicorn", "--preload", "--workers", "3", "--bind", f"unix:{socket}", "preloaded")
 
@@ -68,10 +76,14 @@ def uwsgi(socket: Path) -> Sequence[str]:
 
 @pytest.mark.parametrize("server", [gunicorn, uwsgi], ids=["gunicorn --preload", "uWSGI"])
 async def test_a_client_made_and_used_before_the_fork_serves_every_process(
-    project: Project, client: SyncClient, tmp_path: Path, server: Callable[[Path], Sequence[str]]
+    project: Project,
+    client: SyncClient,
+    tmp_path: Path,
+    short_folder: Path,
+    server: Callable[[Path], Sequence[str]],
 ) -> None:
     (tmp_path / "preloaded.py").write_text(PRELOADED)
-    socket = tmp_path / "socket"
+    socket = short_folder / "socket"
     path = f"{project.folder}:{tmp_path}"
     orders: dict[str, str] = {}
     processes: set[str] = set()
