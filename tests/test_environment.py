@@ -7,9 +7,12 @@ The programs are stand-ins that write down how they were called: nothing is inst
 import os
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 LOCKS = ("requirements.lock", "requirements-embedded.lock", "requirements-runtime.lock")
@@ -79,6 +82,26 @@ def test_the_smaller_locks_have_the_versions_of_the_whole_one_and_every_hash() -
         text = (ROOT / lock).read_text()
         assert len(pins(lock)) == len(re.findall(r"^\S+==.*\\\n    --hash=sha256:", text, re.MULTILINE))
         assert not re.search(r"https?://|^-|--(extra-)?index-url", text, re.MULTILINE), "names an index"
+
+
+@pytest.mark.parametrize(
+    ("lock", "extras", "groups"),
+    [
+        ("requirements.lock", ("dev", "embedded", "kubernetes", "tracing"), ("install",)),
+        ("requirements-embedded.lock", ("embedded", "reload"), ("install",)),
+        ("requirements-runtime.lock", ("kubernetes", "tracing"), ()),
+    ],
+)
+def test_a_lock_has_every_dependency_that_is_stated(lock: str, extras: tuple[str, ...], groups: tuple[str, ...]) -> None:
+    stated = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = stated["project"]
+    wanted = [
+        *project["dependencies"],
+        *(line for extra in extras for line in project["optional-dependencies"][extra]),
+        *(line for group in groups for line in stated["dependency-groups"][group]),
+    ]
+    names = {canonicalize_name(Requirement(line).name) for line in wanted} - {"carafe-jobs"}
+    assert names <= set(dict(pins(lock))), "run `make lock`"
 
 
 def test_make_dev_waits_for_no_tool_of_tests_docs_or_lint() -> None:
