@@ -435,7 +435,7 @@ async def _vacuum(connection: "asyncpg.Connection[Any]", findings: list[Finding]
         held = await held_back(connection)
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
         return  # the schema's own finding says it
-    dead = f"{_count(held.dead_rows, 'row')} of jobs that are gone"
+    dead = f"{_count(held.dead_rows, 'dead row')} of the table of live jobs"
     if held.holder is not None:
         age = "" if held.holder.seconds is None else f" for {held.holder.seconds:.0f} s"
         level = Level.WARNING if held.matters else Level.NOTE

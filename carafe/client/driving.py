@@ -18,7 +18,7 @@ def finished(coroutine: Coroutine[Any, Any, T]) -> T:
         return result
     finally:
         coroutine.close()
-    raise RuntimeError("this call waits for an event loop, and there is none: use Client instead of SyncClient")
+    raise RuntimeError("this call needs an event loop, and a SyncClient has none: use Client")
 
 
 def in_thread(work: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -74,7 +74,7 @@ def read(raw: bytes, longest: int) -> dict[str, Any]:
 def _call(command: Mapping[str, Any]) -> dict[str, Any]:
     method, arguments = command["method"], command.get("arguments") or {}
     if type(method) is not str or type(arguments) is not dict:
-        raise Refused("malformed: no method with arguments")
+        raise Refused("malformed: `method` must be a text and `arguments` an object")
     call: dict[str, Any] = {"method": method, "arguments": {k: v for k, v in arguments.items() if k != "state"}}
     if destination := command.get("destination"):
         call["destination"] = [name for name in destination if type(name) is str]
@@ -82,7 +82,7 @@ def _call(command: Mapping[str, Any]) -> dict[str, Any]:
     if pattern or matcher:
         # Celery's other matcher is a regular expression, which can be made to take forever.
         if matcher != "glob" or type(pattern) is not str or len(pattern) > LONGEST_PATTERN or pattern.count("*") > 5:
-            raise Refused("a pattern that Carafe does not match: name the workers, or use a short glob")
+            raise Refused(f"pattern: must be a glob of at most {LONGEST_PATTERN} characters and 5 `*`; or name the workers")
         call |= {"pattern": pattern, "matcher": matcher}
     if reply := command.get("reply_to"):
         if reply["exchange"] != ANSWERS or type(reply["routing_key"]) is not str:

@@ -478,7 +478,8 @@ def _with_claims(rows: Sequence[Row], ends: Sequence[Succeeded]) -> list[Row]:
 
 
 def _returned(row: Row) -> Settlement:
-    """Returns the end to write for a job whose claim's reply was lost: the job is queued again, since it was never begun."""
+    """Returns the settlement that queues a job again: it was claimed, but the reply to the claim was lost, so no worker has
+    begun it."""
     return Settlement(row["id"], row["fence"], row["kind"], RETURNED.state, RETURNED.spends)
 
 

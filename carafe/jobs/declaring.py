@@ -85,7 +85,7 @@ def check_job_class(where: str, job: Any, root: type[Any]) -> None:
             raise TypeError(f"{where}: {no_kind(job)}")
         return
     if isinstance(job, root):
-        raise TypeError(f"{where}: takes a job class, not a job: {where.lstrip('@')}({type(job).__name__})")
+        raise TypeError(f"{where}: takes a job class, not an instance of one: write {where}({type(job).__name__})")
     raise TypeError(f"{where}: takes a job class first, as in {where}(Export) (got {shown(job)})")
 
 

@@ -1,9 +1,9 @@
-"""The options of a job, each declared only here: its type, bounds, default, column and words.
+"""The options of a job, each declared only here: its type, bounds, default, column and texts.
 
 An option is an entry in `ClassOptions` (a keyword of the job's class), in `EnqueueOptions` (a keyword of an enqueue, for
 that job alone, which overrides the class's value), or in both. mypy checks callers by the entry's type. Everything else
-follows from its `Option`: the rows that are stored, the columns that statements name (`carafe.store.columns`), bodies of the
-HTTP API, `carafe enqueue`, the dashboard's form, and what all of them show.
+follows from its `Option`: the rows that are stored, the columns in SQL statements (`carafe.store.columns`), the bodies of
+the HTTP API, `carafe enqueue`, the dashboard's form, and what all of them show.
 
 A new option needs an entry here, a column (a migration), and a statement that uses the column. To be read back, it also
 needs a field in `JobRecord` and in the HTTP API's `JobModel`.

@@ -31,7 +31,7 @@ def here() -> Pod | None:
 
 def in_pod(name: str | None = None, node: str | None = None) -> str:
     """Returns the end of a sentence that names a pod: ``, pod 'NAME' on node 'NODE'``. By default this names the pod of this
-    process; it is an empty text if the process runs in none.
+    process. Returns an empty text if the process does not run in a pod.
 
     The names are in quotes because `carafe.store.fingerprint` ignores quoted text: errors from different pods then belong to
     one group.

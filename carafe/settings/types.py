@@ -221,8 +221,8 @@ def _otlp_headers(value: SecretStr) -> SecretStr:
 
 _ROLES: dict[str, Role] = {"view": "view", "operate": "operate"}
 _TOKEN_FORM = (
-    "must be name:role:digest, separated by commas, with role view or operate and digest the SHA-256 of the token "
-    "in hex; `carafe token NAME ROLE` makes a token and its entry"
+    "must be name:role:digest, separated by commas, where role is view or operate, and digest is the SHA-256 of the "
+    "token in hex; `carafe token NAME ROLE` makes a token and its entry"
 )
 
 
@@ -234,7 +234,7 @@ def _token(value: object) -> object:
         raise ValueError(f"{_TOKEN_FORM} (an entry is not of that form)")
     name, role, digest = (part.strip() for part in parts)
     if role not in _ROLES:
-        raise ValueError(f"{_TOKEN_FORM} (the role of {name!r} is neither)")
+        raise ValueError(f"{_TOKEN_FORM} (the role of {name!r} is not view or operate)")
     if not re.fullmatch(r"[0-9a-fA-F]{64}", digest):
         raise ValueError(f"{_TOKEN_FORM} (the digest of {name!r} is not 64 hex digits; never put the token itself here)")
     return ApiToken(name, _ROLES[role], digest.lower())
@@ -249,7 +249,7 @@ def _tokens(value: tuple[ApiToken, ...]) -> tuple[ApiToken, ...]:
 
 
 _USER_FORM = (
-    "must be name:role:hash, separated by commas, with role view or operate and an argon2 hash of the password; "
+    "must be name:role:hash, separated by commas, where role is view or operate, and hash is argon2's of the password; "
     "`carafe dashboard hash-password NAME ROLE` makes an entry"
 )
 _ARGON2 = re.compile(r"\$argon2(id|i|d)\$v=\d+\$m=\d+,t=\d+,p=\d+\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}")
@@ -271,7 +271,7 @@ def _user(value: object) -> object:
         raise ValueError(f"{_USER_FORM} (an entry is not of that form)")
     name, role, hashed = (part.strip() for part in parts)
     if role not in _ROLES:
-        raise ValueError(f"{_USER_FORM} (the role of {name!r} is neither)")
+        raise ValueError(f"{_USER_FORM} (the role of {name!r} is not view or operate)")
     if not _ARGON2.fullmatch(hashed):
         eaten = (
             "; its $ signs are gone: shells and compose files want it in single quotes"

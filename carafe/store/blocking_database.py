@@ -2,7 +2,7 @@
 
 Guarantees: no thread and no event loop runs for it. A forked process opens connections of its own and never uses the
 parent's. A script may end without closing it. A call that cannot use Postgres fails within seconds (`Unavailable`); while
-Postgres does not answer, only one call in half a second waits for it, and the others fail at once.
+Postgres does not answer, only one call every half second waits for it, and the others fail at once.
 """
 
 import os

@@ -1,4 +1,5 @@
-"""The columns that are read of a job, from either table. They are listed only here: as the fields of `JobRecord`.
+"""The columns of a job that are read, from the table of live jobs and from that of ended jobs. The fields of `JobRecord` are
+the only list of them; this module makes the lists of columns from it.
 
 Each field of the record is a column of both tables, or of a single one (`_LIVE_ALONE`, `_ENDED_ALONE`). So lists,
 `Client.get` and the dashboard read a new column as soon as the record has a field for it.

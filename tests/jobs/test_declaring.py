@@ -280,7 +280,7 @@ def test_a_handler_may_have_more_parameters_with_defaults() -> None:
     ("job", "words"),
     [
         (Undeclared, "Undeclared declares no kind"),
-        (Declared(), r"takes a job class, not a job: .*Declared"),
+        (Declared(), r"takes a job class, not an instance of one: write .*Declared"),
         ("tests.declared", r"takes a job class first, as in @\w+\(Export\)"),
         (only_the_job, r"takes a job class first.*got the function only_the_job"),
         (dict, "got the class dict"),

@@ -213,7 +213,8 @@ def _field(name: str, part: Mapping[str, Any], definitions: Mapping[str, Any], a
 
 
 def _resolved(part: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Returns an argument's JSON Schema with its references resolved, and without the alternative null."""
+    """Returns an argument's JSON Schema with ``$ref`` resolved. Returns its only alternative besides
+    null, if there is one."""
     for _ in range(20):
         if "$ref" in part:
             part = definitions.get(str(part["$ref"]).rpartition("/")[2], {})

@@ -55,9 +55,10 @@ async def read_form(request: Request) -> FormData:
 
 @asynccontextmanager
 async def place_of(request: Request) -> AsyncIterator[None]:
-    """While the block runs, keep what this request's form takes of the limits for large bodies: memory (room) and a turn.
+    """Record how much of the limits for large bodies this request's form uses (`carafe.web.large_bodies`), and free it when
+    the block ends.
 
-    `read_form` may be called only inside this block (`carafe.web.large_bodies`).
+    `read_form` may be called only inside this block.
     """
     async with secured(request).bodies.place() as place:
         request.state.carafe_place = place

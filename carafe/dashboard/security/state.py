@@ -20,7 +20,7 @@ class Looking(Protocol):
 
 
 class Secured(Protocol):
-    """The attributes of the dashboard that cookies, forms and tokens use."""
+    """The part of the dashboard object that the code for cookies, forms and tokens needs."""
 
     settings: "Settings"
     access: Looking
