@@ -42,13 +42,13 @@ def environment(
     own_programs: Path, carafe_databases: Databases, carafe_redis_url: str, carafe_postgres: str
 ) -> Iterator[dict[str, str]]:
     """What a reader's shell has: our programs, and servers for `carafe` and for its pytest plugin."""
-    options = f"-p no:cacheprovider -o carafe_postgres_url={carafe_postgres} -o carafe_redis_url={carafe_redis_url}"
+    urls = f"-o carafe_postgres_url={carafe_postgres} -o carafe_redis_url={carafe_redis_url}"
     with carafe_databases.fresh() as database_url:
         yield bare_environment() | {
             "PATH": f"{own_programs}:{os.environ['PATH']}",
             "DATABASE_URL": database_url,
             "REDIS_URL": carafe_redis_url,
-            "PYTEST_ADDOPTS": options,
+            "PYTEST_ADDOPTS": f"-p no:cacheprovider -p no:schemathesis {urls}",
             **dict.fromkeys(("PORT", "DASHBOARD_PORT", "PROBE_PORT"), "0"),
         }
 
