@@ -1,6 +1,6 @@
 """What each Python example of the documentation takes for granted.
 
-An example is named by its page and the beginning of its first line of code that is no import. A whole one has no entry.
+An example is named by its page and the beginning of its first line of code after the imports. A whole one has no entry.
 """
 
 from collections.abc import Mapping

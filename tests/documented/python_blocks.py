@@ -83,7 +83,7 @@ def fenced(page: Path) -> Iterator[tuple[str, int, str]]:
 
 
 def program_of(block: PythonBlock) -> Program:
-    """The block behind its prelude. Raises SyntaxError if it is no Python."""
+    """The block behind its prelude. Raises SyntaxError if it is not valid."""
     prelude = block.prelude
     written = HEADER + prelude.text
     text, lines = list(written.splitlines()), [0] * len(written.splitlines())

@@ -6,11 +6,13 @@ import os
 import re
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from carafe.cli.first_application import FILES
 from carafe.testing.databases import Databases
 from tests.cli.conftest import bare_environment
 from tests.cli.running import Running, started
@@ -105,6 +107,20 @@ def test_every_example_is_in_both_indexes_and_is_run() -> None:
     assert [name for name, folder in ELSEWHERE.items() if name not in ALL or not list(folder.glob("test_*.py"))] == []
     for index, link in ((EXAMPLES / "README.md", "({})"), (ROOT / "docs" / "examples.md", "(../examples/{})")):
         assert [name for name in ALL if link.format(name) not in index.read_text()] == [], index
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_names_its_parts_as_a_first_application_does(name: str) -> None:
+    own = tomllib.loads((EXAMPLES / name / "pyproject.toml").read_text())
+    package = own["project"]["name"]
+    first = tomllib.loads(FILES["pyproject.toml"].replace("shop", package))
+    expected = first["tool"]["carafe"]
+    if not (EXAMPLES / name / package / "web.py").exists():
+        del expected["web_application"]
+    if (EXAMPLES / name / package / "migrations").exists():
+        expected["migrations"] = [f"{package}.migrations"]
+    assert own["tool"]["carafe"] == expected
+    assert own["project"] == first["project"]
 
 
 @pytest.mark.parametrize("name", NAMES)
