@@ -12,11 +12,13 @@ class Prelude:
     """Code that stands before an example.
 
     `within`: the first line of a function, whose body the example is from its first statement on, since it awaits something
-    or needs servers. `by_pytest`: the example has tests, which are run.
+    or needs servers. `claims`: a line after the example, by which mypy checks what its comments say. `by_pytest`: whether the
+    example has tests, which are run.
     """
 
     text: str = ""
     within: str = ""
+    claims: str = ""
     by_pytest: bool = False
 
 
@@ -121,8 +123,10 @@ Content = dict[str, str]
     ("docs/jobs.md", "class Payment(Job, timeout=5, max_retries=0):"): Prelude(
         "from uuid import UUID\nfrom carafe import Job\n"
     ),
-    ("docs/jobs.md", "accepted = await client.enqueue(export)  # an Export"): Prelude(
-        f"{EXPORT}\nfrom carafe import Client\n", within="async def example(client: Client, export: Export) -> None:"
+    ("docs/jobs.md", "accepted = await client.enqueue(job)"): Prelude(
+        f"{EXPORT}\nfrom typing import assert_type\nfrom carafe import Client\n",
+        within="async def example(client: Client, job: Export) -> None:",
+        claims="assert_type(record.result, Exported | None)",
     ),
     ("docs/jobs.md", "client.enqueue(job)  # committed when it returns"): Prelude(
         """

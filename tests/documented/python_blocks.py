@@ -95,6 +95,8 @@ def program_of(block: PythonBlock) -> Program:
             lines.append(0)
         text.append(f"    {line}" if inside and line else line)
         lines.append(block.line + number)
+    if prelude.claims:
+        text.append(f"    {prelude.claims}" if inside else prelude.claims)
     return Program(block, "\n".join(text) + "\n", lines)
 
 
