@@ -12,8 +12,8 @@ class Prelude:
     """Code that stands before an example.
 
     `within`: the first line of a function, whose body the example is from its first statement on, since it awaits something
-    or needs servers. `claims`: a line after the example, by which mypy checks what its comments say. `by_pytest`: whether the
-    example has tests, which are run.
+    or needs servers. `claims`: a line after the example, by which mypy checks what its comments say.
+    `by_pytest`: it has tests, and they are run.
     """
 
     text: str = ""
