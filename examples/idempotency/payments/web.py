@@ -23,7 +23,10 @@ class NewPayment(BaseModel):
 
 @router.post("/payments", status_code=202)
 async def pay(new: NewPayment, key: Key, client: ClientOf) -> dict[str, object]:
-    """Store a payment and its job once for each key, however often the request is sent."""
+    """Store a payment and its job once for each key, however often the request is sent.
+
+    A key is remembered for a day (RETENTION_IDEMPOTENCY). After that, the payment's primary key refuses a second payment.
+    """
     payment_id = uuid_for(key, scope="payments")  # the same id each time
     async with transaction(client) as session:
         charge = Charge(payment=payment_id, cents=new.cents)
