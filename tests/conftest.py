@@ -124,6 +124,7 @@ LONGEST = (
     "test_hostile_handlers.py",
     "test_live_jobs.py",
     "test_second_application.py",
+    "test_examples.py",
     "test_attacks.py",
     "test_check.py",
     "test_cardinality.py",

@@ -14,6 +14,9 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
     ROOT / "benchmarks" / "README.md",
     ROOT / "chaos" / "README.md",
+    # Those of the other examples are typed by tests/examples.
+    ROOT / "examples" / "django" / "README.md",
+    ROOT / "examples" / "flask" / "README.md",
 ]
 
 SHELLS = ("sh", "console")

@@ -121,7 +121,7 @@ FORMS: Sequence[tuple[str, Form]] = (
     (r"open (?P<url>http://localhost:\d+\S*)", Shell("curl -s --fail --output /dev/null {url}")),
     # Projects with Django and Flask.
     (r"python manage\.py .*", Elsewhere("tests/django/test_django.py runs it in examples/django")),
-    (r"(gunicorn|uwsgi) .*", Elsewhere("tests/wsgi/test_flask.py runs it with examples/flask")),
+    (r"(gunicorn|uwsgi|flask --app shop) .*", Elsewhere("tests/wsgi/test_flask.py runs it with examples/flask")),
     # Servers and registries.
     (r'psql "\$DATABASE_URL" .*', Shell()),
     (r'psql "\$\(\.venv/bin/python -c .*', Shell()),

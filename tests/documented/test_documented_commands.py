@@ -23,7 +23,7 @@ from tests.cli.conftest import as_the_repository, bare_environment
 from tests.cli.running import Running, running, started
 from tests.documented.commands import ROOT, Command, documented, unmarked
 from tests.documented.forms import FORMS, Assignment, Elsewhere, Parsed, Recipe, RunBy, Serves, Shell, form_of
-from tests.forked import warm
+from tests.programs import programs
 
 pytestmark = pytest.mark.process
 
@@ -74,28 +74,6 @@ class Stack:
             timeout=120,
             check=False,
         )
-
-
-CARAFE = """
-case "$1" in
-    dev|serve) exec {python} -m carafe "$@" ;;
-    *) exec {warm} "$@" ;;
-esac
-"""
-
-
-def programs(folder: Path) -> Path:
-    """A folder like .venv/bin, whose `carafe` and `python` are those of this very test."""
-    bin_ = folder / ".venv" / "bin"
-    bin_.mkdir(parents=True)
-    python = shlex.quote(sys.executable)
-    for name, line in (
-        ("carafe", CARAFE.format(python=python, warm=shlex.join(warm()))),
-        ("python", f'exec {python} "$@"'),
-    ):
-        (bin_ / name).write_text(f"#!/bin/sh\n{line}\n")
-        (bin_ / name).chmod(0o755)
-    return bin_
 
 
 @pytest.fixture(scope="module")

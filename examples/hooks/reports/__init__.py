@@ -1,0 +1,1 @@
+"""Reports whose status follows the job that writes them."""

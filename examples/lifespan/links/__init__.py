@@ -1,0 +1,1 @@
+"""Links that are checked with one HTTP client for all jobs of a worker."""

@@ -1,0 +1,1 @@
+"""Deliveries that fail in every way, and what becomes of them."""

@@ -1,0 +1,1 @@
+"""A newsletter, and the tests of its jobs."""

@@ -1,0 +1,1 @@
+"""A bank whose transfers take place exactly once."""

@@ -1,0 +1,1 @@
+"""The applications of examples/: each does what its README says."""
