@@ -292,6 +292,8 @@ async def _postgres(url: str, migrations: Sequence[str], findings: list[Finding]
         findings += statements
         if "workers" not in locked:
             await _workers(connection, findings)
+        if not locked & {"jobs", "leases"}:
+            await _upkeep(connection, findings)
     finally:
         await connection.close(timeout=1)
 
@@ -424,6 +426,28 @@ async def _workers(connection: "asyncpg.Connection[Any]", findings: list[Finding
     if not known and any(finding.level is Level.BROKEN for finding in findings):
         text = "no worker is visible: while Postgres cannot be written, live workers cannot send heartbeats"
     findings.append(Finding(Level.NOTE, "workers", text))
+
+
+OVERDUE = """
+select (select min(due_at) from carafe.jobs where state in ('scheduled', 'retrying') and due_at < now() - interval '15 seconds')
+        as due_at
+where not exists (select from carafe.leases where name = 'steward' and expires_at > now())
+"""
+"""No row if a steward leads; otherwise when the job was due that has waited longest. A new leader needs at most 12 s."""
+
+
+async def _upkeep(connection: "asyncpg.Connection[Any]", findings: list[Finding]) -> None:
+    """Finds jobs that are due, but that no steward queues."""
+    import asyncpg
+
+    try:
+        due_at = await connection.fetchval(OVERDUE)
+    except asyncpg.PostgresError:
+        return  # the findings about schema and rights say it
+    if due_at is not None:
+        text = f"no steward leads, and jobs are overdue (the first since {due_at:%Y-%m-%d %H:%M:%S} UTC): they do not run"
+        advice = "start a process with STEWARD=true: a worker, `carafe serve` or `carafe steward`"
+        findings.append(Finding(Level.BROKEN, "upkeep", text, advice))
 
 
 async def _vacuum(connection: "asyncpg.Connection[Any]", findings: list[Finding]) -> None:

@@ -1,11 +1,12 @@
 """Makes the dashboard that has a port of its own, either in the web application's process or alone in another process.
 
-If the web application has Carafe's API mounted, the dashboard uses its client; otherwise it makes a client of its own. It
-shows the pages that the application has added with `add_page`.
+If the web application has Carafe's API mounted, the dashboard uses its client; otherwise it makes a client of its own, and
+runs the upkeep too (if the setting STEWARD is on), since such an application does not. It shows the pages that the
+application has added with `add_page`.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
@@ -25,15 +26,7 @@ def dashboard_beside(application: Any, settings: Settings) -> FastAPI:
     client = shared or Client.from_settings(settings)
     app = create_dashboard(settings, client, pages=pages_of(application), root_path=settings.dashboard_root_path)
     if shared is None:
-
-        @asynccontextmanager
-        async def owning(_: Any) -> AsyncIterator[None]:
-            try:
-                yield
-            finally:
-                await client.close()
-
-        around(app, owning)
+        around(app, _upkeep(settings, client, "web"))
     return app
 
 
@@ -45,18 +38,24 @@ def dashboard_alone(application: Any, settings: Settings) -> FastAPI:
     client = _client_of(application) or Client.from_settings(settings)
     app = create_dashboard(settings, client, pages=pages_of(application), root_path=settings.dashboard_root_path)
 
+    around(app, _upkeep(settings, client, "dashboard"))
+    return app
+
+
+def _upkeep(settings: Settings, client: Client, role: str) -> Callable[[Any], AbstractAsyncContextManager[None]]:
+    """A lifespan that hosts a steward on the client's connections, and closes the client at its end."""
+
     @asynccontextmanager
     async def upkeep(_: Any) -> AsyncIterator[None]:
         from carafe.steward.hosted import hosted
 
         try:
-            async with hosted(settings, client.database, client.queue, "dashboard", client.acceptance):
+            async with hosted(settings, client.database, client.queue, role, client.acceptance):
                 yield
         finally:
             await client.close()
 
-    around(app, upkeep)
-    return app
+    return upkeep
 
 
 def _client_of(application: Any) -> Client | None:

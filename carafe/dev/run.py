@@ -91,8 +91,8 @@ def _run_all(settings: Settings, stopping: Stopping) -> int:
     from carafe.serving import WebServers, load_application
 
     web = WebServers(load_application(settings), settings)
-    # The web process beside it carries the steward.
-    worker = WorkerThread(settings.model_copy(update={"steward": False}))
+    # It may lead the upkeep too: WEB_APPLICATION may be any application, and then the web side hosts no steward.
+    worker = WorkerThread(settings)
     make_loop = None
     if sys.platform != "win32":
         import uvloop

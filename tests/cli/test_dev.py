@@ -13,7 +13,7 @@ import pytest
 
 from carafe.dev.embedded import free_port
 from carafe.settings.local_servers import announced
-from tests.cli.conftest import as_the_repository, process
+from tests.cli.conftest import ROOT, as_the_repository, process
 from tests.cli.running import Running, running
 from tests.waiting import eventually
 
@@ -30,6 +30,15 @@ SETTINGS = {
     "WEB_APPLICATION": "tests.cli.web:application",
     "WORKER_APPLICATION": "carafe.engine.application:app",
 }
+
+STRANGER = """
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        for answer in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{answer}.complete"})
+"""
+"""A web application that has nothing of Carafe's."""
 
 
 def embedded(folder: Path) -> list[psutil.Process]:
@@ -142,6 +151,21 @@ def test_servers_of_ones_own_are_used(folder: Path, database_url: str, redis_url
         dev.says(READY)
         assert embedded(folder) == []
         assert process("enqueue", "cli.greet", "name=Ada", folder=folder, **SETTINGS, **urls).code == 0
+        assert dev.end() == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--reload",)], ids=["dev", "reload"])
+def test_due_jobs_run_beside_an_application_that_knows_nothing_of_carafe(
+    folder: Path, database_url: str, redis_url: str, options: tuple[str, ...]
+) -> None:
+    """Its web side hosts no steward, nor is there a dashboard that could: the worker leads."""
+    (folder / "stranger.py").write_text(STRANGER)
+    urls = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
+    strange = SETTINGS | urls | {"WEB_APPLICATION": "stranger:app", "PYTHONPATH": f"{ROOT}:{folder}", "DASHBOARD": "false"}
+    with running("dev", *options, folder=folder, **strange) as dev:
+        dev.says(READY)
+        job = process("enqueue", "cli.greet", "name=Ada", "--delay", "1s", folder=folder, **SETTINGS, **urls).out.strip()
+        assert process("jobs", "wait", job, "--timeout", "40", folder=folder, **SETTINGS, **urls).code == 0
         assert dev.end() == 0
 
 

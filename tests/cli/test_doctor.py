@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
+import psycopg
 import pytest
 import redis
 
@@ -73,6 +74,20 @@ def test_servers_that_do_not_answer_are_told_without_their_passwords(carafe: Com
     shown = carafe("doctor", **away)
     assert shown.code == 1
     assert "hunter2" not in shown.out + shown.err
+
+
+def test_overdue_jobs_that_no_steward_queues_are_broken(carafe: Command, carafe_database_url: str) -> None:
+    on_it = WELL | {"DATABASE_URL": carafe_database_url}
+    assert carafe("enqueue", "cli.greet", "name=Ada", "--delay", "1h", **on_it).code == 0
+    assert "upkeep" not in look(carafe, 1, **on_it)
+    with psycopg.connect(carafe_database_url, autocommit=True) as connection:
+        connection.execute("update carafe.jobs set due_at = now() - interval '1 minute'")
+        assert "no steward leads, and jobs are overdue" in broken(look(carafe, 1, **on_it), "upkeep")
+        connection.execute(
+            "insert into carafe.leases (name, holder, holder_name, incarnation, term, acquired_at, expires_at)"
+            " values ('steward', gen_random_uuid(), 'web', '', 1, now(), now() + interval '1 minute')"
+        )
+    assert "upkeep" not in look(carafe, 1, **on_it)
 
 
 def test_an_evicting_redis_is_broken(carafe: Command, redis_url: str) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.cli.conftest import application, process
+from tests.cli.conftest import ROOT, application, process
 from tests.cli.running import Running, running
+from tests.cli.test_dev import STRANGER
 from tests.dashboard.streaming import following
 
 pytestmark = pytest.mark.process
@@ -73,6 +74,20 @@ def test_dev_serves_it_and_exits_with_five_tabs_open(database_url: str, redis_ur
         dev.says("Ctrl-C stops everything")
         assert httpx.get(f"{dashboard}/").status_code == 200
         asyncio.run(ends_with_open_tabs(dev, dashboard))
+
+
+def test_upkeep_goes_on_beside_an_application_that_knows_nothing_of_carafe(
+    carafe_database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    """Such a web process does the upkeep by its dashboard, also where no worker could."""
+    (tmp_path / "stranger.py").write_text(STRANGER)
+    values = settings(carafe_database_url, redis_url) | {
+        "WEB_APPLICATION": "stranger:app",
+        "PYTHONPATH": f"{ROOT}:{tmp_path}",
+    }
+    with running("serve", folder=tmp_path, **values) as web:
+        web.says(r"steward leads .*name='?web ")
+        assert web.end() == 0
 
 
 def test_a_port_that_is_taken_is_told_by_its_setting(database_url: str, redis_url: str, tmp_path: Path) -> None:
