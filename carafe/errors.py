@@ -36,6 +36,19 @@ class Busy(Unavailable):
     code = "busy"
 
 
+class NotMigrated(Unavailable):
+    """The database lacks tables, columns or functions that this release needs: run ``carafe migrate``. Nothing was
+    stored."""
+
+    code = "not-migrated"
+    retry_after = 5
+
+    def __init__(self, cause: BaseException) -> None:
+        """`cause`: the driver's error, of whichever driver."""
+        self.cause = cause
+        CarafeError.__init__(self, f"the database {words(self)}; nothing was changed")
+
+
 class OutcomeUnknown(Unavailable):
     """The connection was lost during a commit, or the answer to the commit did not come: the change may or may not have been
     made."""

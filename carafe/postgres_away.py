@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 _READ_ONLY = "does not accept writes: it is a standby, or read-only"
 _SLOW = "could not do this in time"
+_OLDER_SCHEMA = "does not have the tables of this release: run `carafe migrate`"
 
 SAYS = {
     "NotWritable": _READ_ONLY,
@@ -20,9 +21,12 @@ SAYS = {
     "QueryCanceledError": f"{_SLOW}: a statement was too slow",
     "DeadlockDetectedError": f"{_SLOW}: other sessions were in the way",
     "SerializationError": f"{_SLOW}: other sessions were in the way",
-    "UndefinedTableError": "does not have the schema of this version: run `carafe migrate`",
-    "UndefinedColumnError": "does not have the schema of this version: run `carafe migrate`",
-    "InvalidSchemaNameError": "does not have the schema of this version: run `carafe migrate`",
+    "NotMigrated": _OLDER_SCHEMA,
+    "UndefinedTableError": _OLDER_SCHEMA,
+    "UndefinedColumnError": _OLDER_SCHEMA,
+    "UndefinedFunctionError": _OLDER_SCHEMA,
+    "InvalidColumnReferenceError": _OLDER_SCHEMA,
+    "InvalidSchemaNameError": _OLDER_SCHEMA,
     "InsufficientPrivilegeError": "refuses this to the user of DATABASE_URL; docs/deploy.md lists the rights",
     "InvalidAuthorizationSpecificationError": "does not accept the user and password of DATABASE_URL",
     "InvalidCatalogNameError": "has no database of the name in DATABASE_URL",
@@ -40,7 +44,7 @@ def words(error: BaseException) -> str:
     """A text that says what is wrong with Postgres ("cannot be reached"). Anybody may read the text: it contains no address,
     no user and no message of the server."""
     # The innermost error says most; the others wrap it.
-    for cause in reversed(list(_chain(error))):
+    for cause in reversed(list(chain(error))):
         for kind in type(cause).__mro__:
             if kind.__name__ in SAYS:
                 return SAYS[kind.__name__]
@@ -50,12 +54,12 @@ def words(error: BaseException) -> str:
 def details(error: BaseException) -> str:
     """The class and message of the driver's or the server's own error, and the host that was contacted, for logs and
     operators."""
-    cause = list(_chain(error))[-1]
+    cause = list(chain(error))[-1]
     notes = "".join(f" {note}" for note in dict.fromkeys(getattr(cause, "__notes__", ())))
     return f"{type(cause).__name__}: {cause}".removesuffix(": ") + notes
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
     """Yields the error, then its cause, then the cause of that error, and so on, as far as they are known."""
     cause: BaseException | None = error
     while cause is not None:

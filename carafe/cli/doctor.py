@@ -429,8 +429,10 @@ async def _workers(connection: "asyncpg.Connection[Any]", findings: list[Finding
 
 
 OVERDUE = """
-select (select min(due_at) from carafe.jobs where state in ('scheduled', 'retrying') and due_at < now() - interval '15 seconds')
-        as due_at
+select (
+    select min(due_at) from carafe.jobs
+    where state in ('scheduled', 'retrying') and due_at < now() - interval '15 seconds'
+) as due_at
 where not exists (select from carafe.leases where name = 'steward' and expires_at > now())
 """
 """No row if a steward leads; otherwise when the job was due that has waited longest. A new leader needs at most 12 s."""
@@ -451,13 +453,12 @@ async def _upkeep(connection: "asyncpg.Connection[Any]", findings: list[Finding]
 
 
 async def _vacuum(connection: "asyncpg.Connection[Any]", findings: list[Finding]) -> None:
-    import asyncpg
-
+    from carafe.store.database import OLDER_SCHEMA
     from carafe.store.held_back import held_back
 
     try:
         held = await held_back(connection)
-    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
+    except OLDER_SCHEMA:
         return  # the schema's own finding says it
     dead = f"{_count(held.dead_rows, 'dead row')} of the table of live jobs"
     if held.holder is not None:

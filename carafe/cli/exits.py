@@ -125,8 +125,10 @@ def _of_jobs(error: BaseException) -> tuple[Exit, str] | None:
 def _of_postgres(error: BaseException) -> tuple[Exit, str] | None:
     import asyncpg
 
+    from carafe.errors import NotMigrated
+    from carafe.postgres_away import details
     from carafe.postgres_url import NotWritable, UrlFault
-    from carafe.store.database import Refused
+    from carafe.store.database import OLDER_SCHEMA, Refused
     from carafe.store.revisions import MigrationFailed
 
     if isinstance(error, MigrationFailed):
@@ -134,8 +136,8 @@ def _of_postgres(error: BaseException) -> tuple[Exit, str] | None:
     cause: BaseException | None = error
     while cause is not None:  # SQLAlchemy wraps the driver's error in others
         match cause:
-            case asyncpg.UndefinedTableError() | asyncpg.InvalidSchemaNameError() | asyncpg.UndefinedColumnError():
-                return Exit.UNAVAILABLE, f"the schema is not what this version needs ({cause}): run `carafe migrate`"
+            case _ if isinstance(cause, OLDER_SCHEMA):
+                return Exit.UNAVAILABLE, f"{NotMigrated(cause)}\n{details(cause)}"
             case asyncpg.InvalidAuthorizationSpecificationError() | asyncpg.InvalidCatalogNameError():
                 return Exit.UNAVAILABLE, f"DATABASE_URL: Postgres refuses: {cause}"
             case UrlFault():

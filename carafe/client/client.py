@@ -51,7 +51,7 @@ from carafe.store.actions import act
 from carafe.store.audit import Actor, checked_actor, checked_reason, entry, record_each
 from carafe.store.bulk import BulkActionRecord
 from carafe.store.counting import count_live
-from carafe.store.database import CONFLICTS, Connection, Database, committed, retried, told
+from carafe.store.database import CONFLICTS, Connection, Database, committed, migrated, retried, told
 from carafe.store.enqueueing import Batch, Plan, prepare, prepare_one, store
 from carafe.store.filters import JobFilter
 from carafe.store.keyset import weighs
@@ -192,7 +192,7 @@ class Client:
         second job. `trace`: a W3C traceparent to continue, if that is not OpenTelemetry's current span. `by`: the person who
         enqueues the job; an audit row with this name is then written.
 
-        Raises `InvalidArguments`, `PayloadTooLarge`, `InvalidOption`, `IdempotencyConflict`, `Unavailable`
+        Raises `InvalidArguments`, `PayloadTooLarge`, `InvalidOption`, `IdempotencyConflict`, `NotMigrated`, `Unavailable`
         (nothing stored) or `OutcomeUnknown` (repeat with the same idempotency key).
         """
         new = NewJob(job, **options)
@@ -759,7 +759,8 @@ async def _store_in_session(plan: Plan, session: "AsyncSession | Session") -> "t
     statement, values = next(plan)
     try:
         while True:
-            result = cast(Any, await session.execute(text(statement.text), values))
+            with migrated():
+                result = cast(Any, await session.execute(text(statement.text), values))
             statement, values = plan.send(result.mappings().all() if result.returns_rows else [])
     except StopIteration as stop:
         return *stop.value, session.sync_session
@@ -773,7 +774,8 @@ def store_in_session(plan: Plan, session: "Session") -> tuple[list[Enqueued], li
     statement, values = next(plan)
     try:
         while True:
-            result = cast(Any, session.execute(text(statement.text), values))
+            with migrated():
+                result = cast(Any, session.execute(text(statement.text), values))
             statement, values = plan.send(result.mappings().all() if result.returns_rows else [])
     except StopIteration as stop:
         return cast(tuple[list[Enqueued], list[Hint]], stop.value)

@@ -119,7 +119,7 @@ class SyncClient:
         `connection` is a DB-API connection of psycopg or psycopg2, as an alternative to `session`: the job is stored in its
         transaction, and is accepted when the caller commits that. Within a block of `transaction` the workers are notified
         after the commit. Elsewhere nobody learns of the commit, and the steward notifies them within seconds. Errors on a
-        caller's session or connection are those of its driver.
+        caller's session or connection are those of its driver, except `NotMigrated`.
         """
         given: Any = {"idempotency_key": idempotency_key, "scope": scope, "trace": trace, "created_by": created_by, "by": by}
         where = self._transaction_of(session, connection)

@@ -14,6 +14,7 @@ from typing import Any
 from carafe.jobs.errors import InvalidOption
 from carafe.jobs.records import Enqueued
 from carafe.queue.hints import Hint
+from carafe.store.database import migrated
 from carafe.store.enqueueing import Plan
 from carafe.store.statement import Row, Statement
 from carafe.texts import class_name
@@ -37,11 +38,14 @@ class CallersTransaction(ABC):
         of new jobs by kind."""
 
     def run(self, plan: Plan) -> tuple[list[Enqueued], list[Hint]]:
-        """Run a plan, the steps that store a batch of jobs. Returns the answers for the jobs, and the hints to push."""
+        """Run a plan, the steps that store a batch of jobs. Returns the answers for the jobs, and the hints to push.
+        Raises `NotMigrated`."""
         statement, values = next(plan)
         try:
             while True:
-                statement, values = plan.send(self.rows(statement, values))
+                with migrated():
+                    rows = self.rows(statement, values)
+                statement, values = plan.send(rows)
         except StopIteration as stop:
             answers, hints = stop.value
             return answers, hints

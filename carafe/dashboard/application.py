@@ -28,10 +28,10 @@ from carafe.dashboard.security.passwords import Passwords
 from carafe.dashboard.security.refusals import Refused, SignInNeeded
 from carafe.dashboard.security.sessions import Keys
 from carafe.dashboard.view.rendering import STATIC, ContentHash, environment, path_of, render
-from carafe.errors import Busy, CarafeError, OutcomeUnknown, Unavailable
+from carafe.errors import Busy, CarafeError, NotMigrated, OutcomeUnknown, Unavailable
 from carafe.postgres_away import words
 from carafe.settings.settings import require_dashboard_settings
-from carafe.store.database import CONFLICTS, DISCONNECTED, Database
+from carafe.store.database import CONFLICTS, DISCONNECTED, OLDER_SCHEMA, Database
 from carafe.telemetry.loggers import get_logger
 
 if TYPE_CHECKING:
@@ -218,8 +218,8 @@ def _answer_errors(app: FastAPI) -> None:
         (CarafeError, _of_the_library),
         *((kind, _away) for kind in (*LOST, *BUSY)),
         (asyncpg.QueryCanceledError, _too_slow),
-        (asyncpg.UndefinedTableError, _older_schema),
-        (asyncpg.UndefinedColumnError, _older_schema),
+        *((kind, _older_schema) for kind in OLDER_SCHEMA),
+        (NotMigrated, _older_schema),
         (RequestValidationError, _bad_request),
         (HTTPException, _of_http),
         (Exception, _unexpected),
@@ -299,8 +299,7 @@ async def _too_slow(request: Request, error: Exception) -> Response:
 
 async def _older_schema(request: Request, error: Exception) -> Response:
     log.error("dashboard request failed", path=request.url.path, error=str(error))
-    text = "The schema is not what this version needs: run `carafe migrate`."
-    return await _told(request, 503, "The schema is older", text, {"Retry-After": "5"})
+    return await _told(request, 503, "The schema is older", f"The database {words(error)}.", {"Retry-After": "5"})
 
 
 async def _bad_request(request: Request, error: RequestValidationError) -> Response:

@@ -30,10 +30,11 @@ from carafe import __version__
 from carafe.engine.held_claims import InHand
 from carafe.engine.reconciliation import Findings, Pair, Reconciliation
 from carafe.engine.statements import STACK_ANSWER, UNDEFER, WORKER_UNHELD
+from carafe.postgres_away import words
 from carafe.postgres_url import connect
 from carafe.process.incarnation import incarnation, pod
 from carafe.seldom import Seldom
-from carafe.store.database import DISCONNECTED, plan_by_index
+from carafe.store.database import DISCONNECTED, OLDER_SCHEMA, plan_by_index
 from carafe.store.statements import WORKER_BEAT, WORKER_START, WORKER_STOP
 from carafe.telemetry.loggers import get_logger
 
@@ -160,8 +161,8 @@ class Heartbeat:
             if self._complaint:
                 log.info("heartbeat goes on")
             self._complaint = ""
-        except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.UndefinedColumnError):
-            said = "the database has no tables of this release yet: run `carafe migrate`; waiting for it"
+        except OLDER_SCHEMA as error:
+            said = f"heartbeat waits: the database {words(error)}"
             if self._complaint != said:
                 log.error(said)
             self._complaint = said

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from carafe.errors import CarafeError, OutcomeUnknown, Unavailable
+from carafe.errors import CarafeError, NotMigrated, OutcomeUnknown, Unavailable
 
-__all__ = ["CarafeError", "OutcomeUnknown", "Unavailable"]
+__all__ = ["CarafeError", "NotMigrated", "OutcomeUnknown", "Unavailable"]
 
 MAX_FAULTS = 1_000
 """The maximum number of faults of one input that are kept. Further faults are only counted."""

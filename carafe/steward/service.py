@@ -6,10 +6,8 @@ import random
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-import asyncpg
-
 from carafe.postgres_away import details, words
-from carafe.store.database import AWAY, PASSING
+from carafe.store.database import AWAY, OLDER_SCHEMA, PASSING
 from carafe.telemetry.loggers import get_logger
 
 log = get_logger("carafe.steward")
@@ -62,7 +60,7 @@ class Service(ABC):
         except (*AWAY, *PASSING) as error:
             self.pauses.waits(self.name, error)
             await asyncio.sleep(1)
-        except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as error:
+        except OLDER_SCHEMA as error:
             self.pauses.waits(self.name, error)
             await asyncio.sleep(5)
         except Exception:

@@ -15,10 +15,10 @@ from typing import Any
 
 import asyncpg
 
-from carafe.errors import Busy, Unavailable
+from carafe.errors import Unavailable
 from carafe.postgres_away import details
 from carafe.store.blocking_connection import BlockingConnection, close_copies, connect
-from carafe.store.database import AWAY, DISCONNECTED, Database, Refused
+from carafe.store.database import ANSWERED, AWAY, DISCONNECTED, Database, Refused
 from carafe.telemetry.loggers import get_logger
 
 log = get_logger("carafe.store.database")
@@ -74,7 +74,7 @@ class BlockingDatabase(Database):
             try:
                 yield connection
             except AWAY as error:
-                if not isinstance(error, (ValueError, Busy)):
+                if not isinstance(error, ANSWERED):
                     connection.terminate()
                     self._lost(error)
                 raise

@@ -17,9 +17,18 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import asyncpg
 
-from carafe.errors import AnotherLoop, Busy, CarafeError, OutcomeUnknown, StatementFailed, TransactionEnded, Unavailable
+from carafe.errors import (
+    AnotherLoop,
+    Busy,
+    CarafeError,
+    NotMigrated,
+    OutcomeUnknown,
+    StatementFailed,
+    TransactionEnded,
+    Unavailable,
+)
 from carafe.locks import advisory_holders, watched
-from carafe.postgres_away import details
+from carafe.postgres_away import chain, details
 from carafe.postgres_url import NotWritable, connect, read
 from carafe.postgres_url import plain_dsn as plain_dsn
 from carafe.store.revisions import LIBRARY, MigrationFailed, Revisions
@@ -78,6 +87,17 @@ CONFLICTS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 CONFLICT_TRIES = 5
 """How many times a transaction is tried that conflicts with others."""
 
+OLDER_SCHEMA: tuple[type[Exception], ...] = (
+    asyncpg.UndefinedTableError,
+    asyncpg.InvalidSchemaNameError,
+    asyncpg.UndefinedColumnError,
+    asyncpg.UndefinedFunctionError,
+    asyncpg.InvalidColumnReferenceError,  # no unique index for an ``on conflict``
+)
+"""Errors of a statement of Carafe's in a database that `carafe migrate` has not upgraded to this release."""
+
+_OLDER_SCHEMA_STATES = frozenset(vars(kind)["sqlstate"] for kind in OLDER_SCHEMA)
+
 BY_INDEX = "set {scope} enable_seqscan = off; set {scope} enable_bitmapscan = off"
 AS_USUAL = "set local enable_seqscan to default; set local enable_bitmapscan to default"
 """Settings for planning Carafe's own statements (`BY_INDEX`), and back to the usual ones (`AS_USUAL`). `BY_INDEX` makes
@@ -88,6 +108,10 @@ is not enough."""
 
 AWAY: tuple[type[BaseException], ...] = (Unavailable, *DISCONNECTED)
 """All errors that say that Postgres is away: the driver's (`DISCONNECTED`), and the one that `Database` raises."""
+
+ANSWERED: tuple[type[BaseException], ...] = (ValueError, Busy, NotMigrated)
+"""The errors among `AWAY` after which a connection can still be used. ``ValueError`` is asyncpg's word for a value that it
+cannot encode."""
 
 
 def lost(error: BaseException) -> bool:
@@ -149,9 +173,9 @@ def meaning(error: BaseException, *, commits: bool = False) -> Unavailable | Non
 
 @contextmanager
 def told(*, commits: bool = False, action: bool = True) -> Iterator[None]:
-    """Translates Postgres's errors in this block into the library's: `Unavailable` and `Busy`. With `commits`, the block is
-    a commit, in which a lost connection becomes `OutcomeUnknown` (`action`: whether the change is anything but an enqueue).
-    A conflict is not translated, so that `retried` can try again."""
+    """Translates Postgres's errors in this block into the library's: `Unavailable`, `Busy` and `NotMigrated`. With
+    `commits`, the block is a commit, in which a lost connection becomes `OutcomeUnknown` (`action`: whether the change is
+    anything but an enqueue). A conflict is not translated, so that `retried` can try again."""
     try:
         yield
     except DISCONNECTED as error:
@@ -164,6 +188,21 @@ def told(*, commits: bool = False, action: bool = True) -> Iterator[None]:
         raise
     except PASSING as error:
         raise Busy(error) from error
+    except OLDER_SCHEMA as error:
+        raise NotMigrated(error) from error
+
+
+@contextmanager
+def migrated() -> Iterator[None]:
+    """Raises `NotMigrated` if a statement of Carafe's in this block does not find its tables. The statement runs on a
+    caller's own connection, of whatever driver, so all other errors are raised unchanged."""
+    try:
+        yield
+    except Exception as error:
+        states = {getattr(found, "sqlstate", None) or getattr(found, "pgcode", None) for found in chain(error)}
+        if states & _OLDER_SCHEMA_STATES:
+            raise NotMigrated(error) from error
+        raise
 
 
 async def retried(work: Callable[[], Awaitable[T]], pause: Callable[[float], Awaitable[None]] = asyncio.sleep) -> T:
@@ -189,7 +228,7 @@ async def committed(connection: Any, *, action: bool = True) -> AsyncIterator[No
         try:
             yield
         except BaseException as error:
-            if not isinstance(error, AWAY) or isinstance(error, (ValueError, Busy)):
+            if not isinstance(error, AWAY) or isinstance(error, ANSWERED):
                 await transaction.rollback()
             raise
     with told(commits=True, action=action):
@@ -353,8 +392,8 @@ class Database:
         try:
             yield connection
         except AWAY as error:
-            if isinstance(error, (ValueError, Busy)):
-                raise  # asyncpg cannot encode a value, or another transaction is in the way: the connection is good
+            if isinstance(error, ANSWERED):
+                raise
             # This connection must not be used again, and to reset it for the pool could take forever.
             _terminate(connection)
             self._lost(error)

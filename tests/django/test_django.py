@@ -115,6 +115,30 @@ def test_an_order_and_its_job_are_one_commit_and_the_hint_follows_it(project: Dj
     }
 
 
+UNMIGRATED = """
+from django.db import transaction
+from carafe import NotMigrated
+from carafe.django import enqueue
+from shop.jobs import SendReceipt
+
+try:
+    enqueue(SendReceipt(order=1))
+except NotMigrated as error:
+    print(error)
+try:
+    with transaction.atomic():
+        enqueue(SendReceipt(order=1))
+except NotMigrated as error:
+    print(error)
+"""
+
+
+def test_a_database_that_was_never_migrated_is_told_within_atomic_and_outside(carafe_postgres: str, redis_url: str) -> None:
+    said = project_on(carafe_postgres, redis_url).script(UNMIGRATED)
+
+    assert said.count("the database does not have the tables of this release: run `carafe migrate`") == 2
+
+
 @pytest.fixture(params=["each attempt connects", "connections are kept"])
 def age(request: pytest.FixtureRequest) -> str:
     """CONN_MAX_AGE, in seconds."""
