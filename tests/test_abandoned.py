@@ -12,8 +12,8 @@ import psycopg
 import pytest
 
 from carafe.dev.embedded import start_embedded
-from carafe.testing.abandoned import FOLDER, end_abandoned
-from carafe.testing.servers import Servers
+from carafe.testing.abandoned import end_abandoned
+from carafe.testing.servers import FOLDER, Servers
 from tests.test_embedded import serving
 
 ROOT = Path(__file__).parent.parent

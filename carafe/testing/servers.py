@@ -1,12 +1,18 @@
-"""The servers of a test session: embedded servers, each started at its first use, or servers that pytest's options name."""
+"""The servers of a test session: embedded servers, each started at its first use, or servers that pytest's options name.
+
+Must never: import `carafe.dev.embedded` before an embedded server is needed, since it may not be installed.
+"""
 
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from carafe.dev.embedded import EmbeddedPostgres, EmbeddedValkey
-from carafe.testing.abandoned import end_abandoned
+if TYPE_CHECKING:
+    from carafe.dev.embedded import EmbeddedPostgres, EmbeddedValkey
 
-Server = TypeVar("Server", EmbeddedPostgres, EmbeddedValkey)
+    Server = TypeVar("Server", EmbeddedPostgres, EmbeddedValkey)
+
+FOLDER = "carafe-tests-"
+"""How the name of the temporary folder of a test run's servers begins."""
 
 
 class Servers:
@@ -15,23 +21,38 @@ class Servers:
 
     def __init__(self, data_dir: Path, *, postgres_url: str | None = None, redis_url: str | None = None) -> None:
         self._postgres_url, self._redis_url = postgres_url or None, redis_url or None
-        self.postgres = EmbeddedPostgres(data_dir / "postgres", durable=False)
-        self.valkey = EmbeddedValkey(data_dir / "valkey", persist=False)
+        self._data_dir = data_dir
+        self._postgres: EmbeddedPostgres | None = None
+        self._valkey: EmbeddedValkey | None = None
         self._alone = False
 
     @property
     def postgres_url(self) -> str:
-        """The URL of Postgres, which is started if need be. Raises `EmbeddedServerError` if it cannot be started."""
-        return self._postgres_url or self._started(self.postgres).url
+        """The URL of Postgres, which is started if need be. Raises `EmbeddedServerError` if it cannot be started, and
+        ``ModuleNotFoundError`` if the embedded servers are not installed."""
+        if self._postgres_url is not None:
+            return self._postgres_url
+        if self._postgres is None:
+            from carafe.dev.embedded import EmbeddedPostgres
+
+            self._postgres = EmbeddedPostgres(self._data_dir / "postgres", durable=False)
+        return self._started(self._postgres).url
 
     @property
     def redis_url(self) -> str:
-        """The URL of Redis; an embedded Valkey is started if need be. Raises `EmbeddedServerError` if it cannot be
-        started."""
-        return self._redis_url or self._started(self.valkey).url
+        """The URL of Redis; an embedded Valkey is started if need be. Raises like `postgres_url`."""
+        if self._redis_url is not None:
+            return self._redis_url
+        if self._valkey is None:
+            from carafe.dev.embedded import EmbeddedValkey
 
-    def _started(self, server: Server) -> Server:
+            self._valkey = EmbeddedValkey(self._data_dir / "valkey", persist=False)
+        return self._started(self._valkey).url
+
+    def _started(self, server: "Server") -> "Server":
         if not self._alone:
+            from carafe.testing.abandoned import end_abandoned
+
             end_abandoned()
             self._alone = True
         return server.start()
@@ -39,9 +60,11 @@ class Servers:
     def stop(self) -> None:
         """Stop the servers that were started here."""
         try:
-            self.valkey.stop()
+            if self._valkey is not None:
+                self._valkey.stop()
         finally:
-            self.postgres.stop()
+            if self._postgres is not None:
+                self._postgres.stop()
 
 
 def wipe(redis_url: str) -> None:
