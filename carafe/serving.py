@@ -14,6 +14,7 @@ from carafe.process import gc_freeze, signals, stacks
 from carafe.settings.settings import Settings
 from carafe.telemetry.probes import metrics_served
 from carafe.web.server import CannotServe, WebServer, log
+from carafe.web.wsgi import ADVICE, is_wsgi
 
 DASHBOARD_PATIENCE = 3.0
 """Seconds that requests to the dashboard get to finish. After that, the application in the same process begins to stop. A
@@ -165,7 +166,8 @@ def _run(web: WebServer | WebServers, ready: Callable[[], None]) -> None:
 def load_application(settings: Settings) -> Any:
     """Returns the ASGI application that WEB_APPLICATION names. If the name is a function, returns what the function returns.
 
-    The function may take the settings as an argument. Raises `CannotServe` when the module or the name is not found.
+    The function may take the settings as an argument. Raises `CannotServe` when the module or the name is not found, and for
+    a WSGI application.
     """
     module_name, _, name = settings.web_application.partition(":")
     name = name or "app"
@@ -179,6 +181,7 @@ def load_application(settings: Settings) -> Any:
         raise CannotServe(f"WEB_APPLICATION: no module {error.name!r} (in {settings.web_application!r})") from error
     except AttributeError as error:
         raise CannotServe(f"WEB_APPLICATION: {module_name!r} has no {name!r}") from error
+    _require_asgi(found, settings)
     made: Any = found
     if inspect.isfunction(made) and not inspect.iscoroutinefunction(made):
         takes = [
@@ -187,4 +190,10 @@ def load_application(settings: Settings) -> Any:
             if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
         ]
         made = made(settings) if takes else made()
+        _require_asgi(made, settings)
     return made
+
+
+def _require_asgi(application: Any, settings: Settings) -> None:
+    if is_wsgi(application):
+        raise CannotServe(f"WEB_APPLICATION: {settings.web_application!r} is a WSGI application: {ADVICE}")

@@ -157,6 +157,8 @@ def _lifespans() -> Iterator[Finding]:
 
 
 def _target(subject: str, setting: str, target: str) -> Iterator[Finding]:
+    from carafe.web.wsgi import ADVICE, is_wsgi
+
     module, _, attribute = target.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute or "app")
@@ -167,6 +169,8 @@ def _target(subject: str, setting: str, target: str) -> Iterator[Finding]:
         if not callable(found):
             text = f"{setting}: {target!r} is neither an ASGI application nor a function that makes one"
             yield Finding(Level.BROKEN, subject, text, f"correct {setting}")
+        elif is_wsgi(found):
+            yield Finding(Level.BROKEN, subject, f"{setting}: {target!r} is a WSGI application", ADVICE)
 
 
 def _package(subject: str, setting: str, name: str) -> Iterator[Finding]:

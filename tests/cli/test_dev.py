@@ -4,7 +4,9 @@ import asyncio
 import json
 import os
 import signal
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -13,7 +15,7 @@ import pytest
 
 from carafe.dev.embedded import free_port
 from carafe.settings.local_servers import announced
-from tests.cli.conftest import ROOT, as_the_repository, process
+from tests.cli.conftest import ROOT, Command, as_the_repository, process
 from tests.cli.running import Running, running
 from tests.waiting import eventually
 
@@ -233,6 +235,57 @@ def test_ports_are_options_too(folder: Path) -> None:
         assert url_of(dev) == f"http://127.0.0.1:{ports[0]}"
         dev.says(rf"dashboard\s+http://127\.0\.0\.1:{ports[1]}")
         assert dev.end() == 0
+
+
+def test_the_default_of_the_probe_port_makes_room_for_another_program(
+    folder: Path, database_url: str, redis_url: str
+) -> None:
+    others = SETTINGS | {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
+    del others["PROBE_PORT"]
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with suppress(OSError):  # it is taken already
+            other.bind(("127.0.0.1", 8082))
+            other.listen()
+        with running("dev", folder=folder, **others) as dev:
+            dev.says("the default of PROBE_PORT is taken, a free port is used")
+            dev.says(READY)
+            probes = dev.says(r"(http://\S+)/readyz")[1]
+            assert not probes.endswith(":8082")
+            assert httpx.get(f"{probes}/readyz").text == "ok\n"
+            assert dev.end() == 0
+    # A port that the settings name is never replaced.
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        refused = process("dev", folder=folder, **(others | {"PROBE_PORT": str(other.getsockname()[1])}))
+        assert refused.code == 2
+        assert "PROBE_PORT: cannot listen" in refused.err
+
+
+WSGI = {
+    "flask": "from flask import Flask\napp = Flask(__name__)\n",
+    "factory": "from flask import Flask\ndef app():\n    return Flask(__name__)\n",
+    "django": "from django.core.handlers.wsgi import WSGIHandler\napp = WSGIHandler.__new__(WSGIHandler)\n",
+    "function": "def app(environ, start_response):\n    return []\n",
+}
+
+
+@pytest.mark.parametrize("name", WSGI)
+def test_a_wsgi_application_is_told_in_words(carafe: Command, here: Path, name: str) -> None:
+    (here / f"wsgi_{name}.py").write_text(WSGI[name])
+    target = f"wsgi_{name}:app"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(here)
+        for command in (["serve"], ["dev"]):
+            answer = carafe(*command, WEB_APPLICATION=target)
+            assert answer.code == 2, answer.err
+            said = "is a WSGI application: serve it with gunicorn or another WSGI server, and leave WEB_APPLICATION unset"
+            assert f"WEB_APPLICATION: {target!r} {said}" in answer.err
+            assert "Traceback" not in answer.err
+        found = carafe("doctor", "--json", WEB_APPLICATION=target).json
+    told = [finding for finding in found if finding["subject"] == "web"]
+    assert [(finding["level"], finding["text"]) for finding in told] == (
+        [] if name == "factory" else [("broken", f"WEB_APPLICATION: {target!r} is a WSGI application")]
+    )
 
 
 def test_it_is_not_for_production(folder: Path, database_url: str, redis_url: str) -> None:
