@@ -23,7 +23,7 @@ SAYS = {
     "UndefinedTableError": "does not have the schema of this version: run `carafe migrate`",
     "UndefinedColumnError": "does not have the schema of this version: run `carafe migrate`",
     "InvalidSchemaNameError": "does not have the schema of this version: run `carafe migrate`",
-    "InsufficientPrivilegeError": "refuses this to the user of DATABASE_URL; docs/deploy.md lists the rights",
+    "InsufficientPrivilegeError": "refuses this to the user of DATABASE_URL; `carafe doctor` says which right is missing",
     "InvalidAuthorizationSpecificationError": "does not accept the user and password of DATABASE_URL",
     "InvalidCatalogNameError": "has no database of the name in DATABASE_URL",
     "CannotConnectNowError": "is starting or stopping",

@@ -59,8 +59,8 @@ def _explained(error: BaseException) -> tuple[Exit | None, str]:
     if isinstance(error, NoServers):
         return Exit.UNAVAILABLE, str(error)
     if isinstance(error, SettingsError):
-        faults = error.faults
-        return Exit.USAGE, faults[0] if len(faults) == 1 else "\n".join([f"{len(faults)} faulty settings", *faults])
+        number = len(error.faults)
+        return Exit.USAGE, str(error) if number == 1 else f"{number} faulty settings\n{error}"
     if isinstance(error, ModuleNotFoundError) and error.name == "psutil":
         return Exit.USAGE, str(error)  # raised by carafe.dev.embedded
     if "carafe.dev.embedded" in sys.modules:
