@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 from carafe import locks
 from carafe.jobs.queue_name import QUEUE
 from carafe.queue import redis_away
+from carafe.settings.application_folder import application_elsewhere
 from carafe.settings.local_servers import NoServers, with_servers
 from carafe.settings.settings import Settings, SettingsError, load_api_settings, load_settings, redact_url
 from carafe.settings.sources import as_ignored
+from carafe.settings.src_layout import not_installed
 
 if TYPE_CHECKING:
     import asyncpg
@@ -79,7 +81,7 @@ def examine(*, worker: bool = False) -> list[Finding]:
     try:
         settings = with_servers(settings)
     except NoServers as error:
-        return [*findings, *_modules(settings, worker), Finding(Level.BROKEN, "servers", str(error))]
+        return [*findings, *_modules(settings, worker), Finding(Level.BROKEN, "servers", error.faults[0])]
     return [*findings, *_modules(settings, worker), *asyncio.run(_servers(settings))]
 
 
@@ -102,9 +104,8 @@ def _modules(settings: Settings, worker: bool) -> Iterator[Finding]:
         if declared:
             yield Finding(Level.OK, "jobs", f"{_count(len(declared), 'kind')}: {', '.join(sorted(declared))}")
         else:
-            yield Finding(
-                Level.WARNING, "jobs", "JOB_MODULES declares no kind of job", "name the modules that declare your jobs"
-            )
+            named = application_elsewhere() or "name the modules that declare your jobs"
+            yield Finding(Level.WARNING, "jobs", "JOB_MODULES declares no kind of job", named)
     try:
         load_handlers(settings.handler_modules)
     except ModuleNotUsable as error:
@@ -168,7 +169,7 @@ def _target(subject: str, setting: str, target: str) -> Iterator[Finding]:
     try:
         found = getattr(importlib.import_module(module), attribute or "app")
     except Exception as error:
-        text = f"{setting}: {target!r} cannot be imported: {type(error).__name__}: {error}"
+        text = f"{setting}: {target!r} cannot be imported: {type(error).__name__}: {error}{not_installed(module)}"
         yield Finding(Level.BROKEN, subject, text, f"correct {setting}")
     else:
         if not callable(found):
@@ -182,7 +183,8 @@ def _package(subject: str, setting: str, name: str) -> Iterator[Finding]:
     except Exception:
         found = False
     if not found:
-        yield Finding(Level.BROKEN, subject, f"{setting}: {name!r} cannot be found", f"correct {setting}")
+        text = f"{setting}: {name!r} cannot be found{not_installed(name)}"
+        yield Finding(Level.BROKEN, subject, text, f"correct {setting}")
 
 
 # The servers.

@@ -30,6 +30,7 @@ from carafe.settings import job_defaults
 from carafe.settings.describing import default_shown, is_json, is_list, is_secret, shown, wants
 from carafe.settings.job_defaults import DAY
 from carafe.settings.sources import Faults, Source, as_ignored, misspelled, of_env_file, of_the_environment, of_the_project
+from carafe.settings.src_layout import not_installed
 from carafe.settings.types import (
     ApiToken,
     DashboardUsers,
@@ -545,7 +546,7 @@ def _class_named(target: object) -> tuple[type[Settings], Faults]:
         for part in (name or "Settings").split("."):
             found = getattr(found, part)
     except Exception as error:
-        text = f"SETTINGS_CLASS: {target!r} cannot be imported: {type(error).__name__}: {error}"
+        text = f"SETTINGS_CLASS: {target!r} cannot be imported: {type(error).__name__}: {error}{not_installed(module)}"
         return Settings, [("settings_class", text)]
     if not (isinstance(found, type) and issubclass(found, Settings)):
         return Settings, [("settings_class", f"SETTINGS_CLASS: {target!r} is not a subclass of carafe.Settings")]
