@@ -27,7 +27,7 @@ SAYS = {
     "UndefinedFunctionError": _OLDER_SCHEMA,
     "InvalidColumnReferenceError": _OLDER_SCHEMA,
     "InvalidSchemaNameError": _OLDER_SCHEMA,
-    "InsufficientPrivilegeError": "refuses this to the user of DATABASE_URL; docs/deploy.md lists the rights",
+    "InsufficientPrivilegeError": "refuses this to the user of DATABASE_URL; `carafe doctor` says which right is missing",
     "InvalidAuthorizationSpecificationError": "does not accept the user and password of DATABASE_URL",
     "InvalidCatalogNameError": "has no database of the name in DATABASE_URL",
     "CannotConnectNowError": "is starting or stopping",

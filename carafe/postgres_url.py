@@ -78,7 +78,7 @@ _REFUSED = {
     "connection_limit": "remove it; DATABASE_POOL_SIZE bounds the connections of a process",
     "pool_timeout": "remove it; a caller waits for a connection as long as connect_timeout says",
     "max_connections": "remove it; DATABASE_POOL_SIZE bounds the connections of a process",
-    "statement_cache_size": "remove it; behind a transaction pooler PgBouncer 1.21 or newer is needed (docs/operations.md)",
+    "statement_cache_size": "remove it; behind a transaction pooler PgBouncer 1.21 or newer is needed",
     "prepared_statement_cache_size": "remove it; behind a transaction pooler PgBouncer 1.21 or newer is needed",
     "replication": "remove it; this is not a replication client",
     "require_auth": "remove it; pg_hba.conf of the server says which method is used",

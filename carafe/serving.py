@@ -12,6 +12,7 @@ from typing import Any
 from carafe import forks
 from carafe.process import gc_freeze, signals, stacks
 from carafe.settings.settings import Settings
+from carafe.settings.src_layout import not_installed
 from carafe.telemetry.probes import metrics_served
 from carafe.web.server import CannotServe, WebServer, log
 from carafe.web.wsgi import ADVICE, is_wsgi
@@ -178,7 +179,8 @@ def load_application(settings: Settings) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise  # something that the application itself imports is missing
-        raise CannotServe(f"WEB_APPLICATION: no module {error.name!r} (in {settings.web_application!r})") from error
+        text = f"WEB_APPLICATION: no module {error.name!r} (in {settings.web_application!r}){not_installed(module_name)}"
+        raise CannotServe(text) from error
     except AttributeError as error:
         raise CannotServe(f"WEB_APPLICATION: {module_name!r} has no {name!r}") from error
     _require_asgi(found, settings)

@@ -80,6 +80,28 @@ def test_a_misspelt_one_is_told(set_all: SetAll) -> None:
     assert ("STRIPE_KYE", "STRIPE_KEY") in load_settings(ShopSettings).misspelled
 
 
+def test_a_misspelt_one_that_is_required_is_told_with_the_fault(set_all: SetAll) -> None:
+    Path("env.local").write_text("STRIPE_KYE=sk_live_1\nWORKER_CONCURENCY=9\n")
+    set_all(ENVIRONMENT="development", PORT="http")
+    assert refused(ShopSettings) == [
+        "PORT: must be a whole number from 0 to 65535 (got 'http')",
+        "STRIPE_KEY: is required: text (Key of the payment service.); STRIPE_KYE is set: did you mean STRIPE_KEY?",
+    ]
+    with pytest.raises(SettingsError) as error:
+        load_settings(ShopSettings)
+    ignored = ["WORKER_CONCURENCY is not a setting, and is ignored: did you mean WORKER_CONCURRENCY?"]
+    assert list(error.value.ignored) == ignored
+    assert str(error.value).splitlines() == [*error.value.faults, *ignored]
+
+
+def test_one_of_ours_that_production_requires_is_told_as_misspelt(set_all: SetAll) -> None:
+    set_all(ENVIRONMENT="production", DATABASE_URLS="postgresql://u@h/d", REDIS_ULR="redis://r", API_TOKEN="ci:view:x")
+    told = {fault.partition(":")[0]: fault.partition("; ")[2] for fault in refused(load=load_api_settings)}
+    assert told["DATABASE_URL"] == "DATABASE_URLS is set: did you mean DATABASE_URL?"
+    assert told["REDIS_URL"] == "REDIS_ULR is set: did you mean REDIS_URL?"
+    assert told["API_TOKENS"].endswith("; API_TOKEN is set: did you mean API_TOKENS?")
+
+
 def test_its_faults_are_told_with_ours_all_at_once(set_all: SetAll) -> None:
     set_all(SETTINGS_CLASS=THIS, DISCOUNT="0.9", RATES="1.1", PORT="http", ENVIRONMENT="production", REDIS_URL="redis://r")
     assert refused() == [

@@ -5,7 +5,7 @@ from typing import get_args
 
 from carafe.cli.exits import Exit, Failure, say
 from carafe.cli.output import clean, show_json, show_table
-from carafe.settings.settings import hash_token, load_settings, settings_markdown
+from carafe.settings.settings import hash_token, load_settings, load_settings_class, settings_markdown
 from carafe.settings.types import Role
 
 
@@ -20,8 +20,9 @@ def show_config(*, as_json: bool) -> Exit:
 
 
 def show_settings_table() -> Exit:
-    """Prints the documentation of every setting as Markdown, with those of the application's class."""
-    print(settings_markdown(type(load_settings())), end="")
+    """Prints the documentation of every setting as Markdown, with those of the application's class. Their values need not be
+    valid: who has to correct them reads it."""
+    print(settings_markdown(load_settings_class()), end="")
     return Exit.OK
 
 

@@ -16,8 +16,11 @@ from typing import TYPE_CHECKING, Any
 from carafe import locks
 from carafe.jobs.queue_name import QUEUE
 from carafe.queue import redis_away
+from carafe.settings.application_folder import application_elsewhere
 from carafe.settings.local_servers import NoServers, with_servers
 from carafe.settings.settings import Settings, SettingsError, load_api_settings, load_settings, redact_url
+from carafe.settings.sources import as_ignored
+from carafe.settings.src_layout import not_installed
 
 if TYPE_CHECKING:
     import asyncpg
@@ -42,6 +45,10 @@ class Level(StrEnum):
     BROKEN = "broken"
 
 
+SETTING_ADVICE = (
+    "set it in the environment or, in development, in env.local; `carafe config --markdown` documents every setting"
+)
+
 LIFESPANS = 60.0
 """Seconds that the worker lifespans may take to start, and as many to end."""
 
@@ -64,15 +71,17 @@ def examine(*, worker: bool = False) -> list[Finding]:
     try:
         settings = load_settings() if worker else load_api_settings()
     except SettingsError as error:
-        return [Finding(Level.BROKEN, "settings", fault, "docs/settings.md lists every setting") for fault in error.faults]
+        return [
+            *(Finding(Level.BROKEN, "settings", fault, SETTING_ADVICE) for fault in error.faults),
+            *(Finding(Level.WARNING, "settings", text) for text in error.ignored),
+        ]
     findings = [Finding(Level.OK, "settings", f"every setting is valid (ENVIRONMENT is {settings.environment})")]
     for name, meant in settings.misspelled:
-        text = f"{name} is not a setting, and is ignored"
-        findings.append(Finding(Level.WARNING, "settings", text, f"did you mean {meant}?"))
+        findings.append(Finding(Level.WARNING, "settings", as_ignored(name, meant)))
     try:
         settings = with_servers(settings)
     except NoServers as error:
-        return [*findings, *_modules(settings, worker), Finding(Level.BROKEN, "servers", str(error))]
+        return [*findings, *_modules(settings, worker), Finding(Level.BROKEN, "servers", error.faults[0])]
     return [*findings, *_modules(settings, worker), *asyncio.run(_servers(settings))]
 
 
@@ -95,9 +104,8 @@ def _modules(settings: Settings, worker: bool) -> Iterator[Finding]:
         if declared:
             yield Finding(Level.OK, "jobs", f"{_count(len(declared), 'kind')}: {', '.join(sorted(declared))}")
         else:
-            yield Finding(
-                Level.WARNING, "jobs", "JOB_MODULES declares no kind of job", "name the modules that declare your jobs"
-            )
+            named = application_elsewhere() or "name the modules that declare your jobs"
+            yield Finding(Level.WARNING, "jobs", "JOB_MODULES declares no kind of job", named)
     try:
         load_handlers(settings.handler_modules)
     except ModuleNotUsable as error:
@@ -163,7 +171,7 @@ def _target(subject: str, setting: str, target: str) -> Iterator[Finding]:
     try:
         found = getattr(importlib.import_module(module), attribute or "app")
     except Exception as error:
-        text = f"{setting}: {target!r} cannot be imported: {type(error).__name__}: {error}"
+        text = f"{setting}: {target!r} cannot be imported: {type(error).__name__}: {error}{not_installed(module)}"
         yield Finding(Level.BROKEN, subject, text, f"correct {setting}")
     else:
         if not callable(found):
@@ -179,7 +187,8 @@ def _package(subject: str, setting: str, name: str) -> Iterator[Finding]:
     except Exception:
         found = False
     if not found:
-        yield Finding(Level.BROKEN, subject, f"{setting}: {name!r} cannot be found", f"correct {setting}")
+        text = f"{setting}: {name!r} cannot be found{not_installed(name)}"
+        yield Finding(Level.BROKEN, subject, text, f"correct {setting}")
 
 
 # The servers.
@@ -222,7 +231,7 @@ REDIS_ADVICE = {
     **dict.fromkeys(("READONLY", "MASTERDOWN"), "name the primary in REDIS_URL"),
     **dict.fromkeys(("CLUSTERDOWN", "MOVED", "ASK", "CROSSSLOT"), "name a single server in REDIS_URL"),
     "OOM": "raise maxmemory, or find what fills it (INFO memory); workers drain the queue meanwhile",
-    "NOPERM": "grant the command with ACL SETUSER; docs/deploy.md has the line",
+    "NOPERM": "grant the command with ACL SETUSER",
     "NOAUTH": "write the password into REDIS_URL, as redis://:password@host:6379/0",
     "WRONGPASS": "correct the user and the password in REDIS_URL",
     "MISCONF": "check its log: its disk may be full, or its folder not writable",
@@ -236,7 +245,7 @@ REDIS_ADVICE = {
 """Advice for each error code of `redis_away.REFUSALS`."""
 
 _SERVER_ADVICE = {
-    "53100": "make room on the disk that holds its data; docs/operations.md says what can go",
+    "53100": "make room on the disk that holds its data; lower values of RETENTION_SUCCEEDED and RETENTION_DEAD keep less",
     "53200": "give it more memory, or let it use less (work_mem, fewer connections)",
     "53300": "raise max_connections, or open fewer: DATABASE_POOL_SIZE limits the connections of one process",
     "53": "give it the resource that it lacks",
@@ -341,6 +350,7 @@ async def _statements(connection: "asyncpg.Connection[Any]") -> list[Finding]:
 
     from carafe.engine import statements as of_engine
     from carafe.steward import statements as of_steward
+    from carafe.store.postgres_rights import grants
     from carafe.store.rehearsal import rehearse
 
     count, refusals = await rehearse(connection, of_engine, of_steward)
@@ -365,7 +375,8 @@ async def _statements(connection: "asyncpg.Connection[Any]") -> list[Finding]:
     for reason in dict.fromkeys(refusal.reason for refusal in rights):
         names = sorted({refusal.statement for refusal in rights if refusal.reason == reason})
         text = f"{reason}: {_count(len(names), 'statement')} would fail, such as {names[0]}.sql"
-        findings.append(Finding(Level.BROKEN, "rights", text, "grant this right; docs/deploy.md lists what a worker needs"))
+        advice = f"as the owner of the tables, execute: {'; '.join(grants('USER'))}"
+        findings.append(Finding(Level.BROKEN, "rights", text, advice))
     if unseen:
         text = f"{unseen[0].statement}.sql: {unseen[0].reason}"
         findings.append(Finding(Level.BROKEN, "rights", text, "look at row-level security and triggers on carafe's tables"))
@@ -547,7 +558,7 @@ async def _redis(url: str, findings: list[Finding]) -> None:
             findings += _redis_findings(url, information)
         if not any(finding.level is Level.BROKEN and "replica" in finding.text for finding in findings):
             database = int(client.connection_pool.connection_kwargs.get("db") or 0)
-            findings += _redis_rights(await refused(client, everybody(database)))
+            findings += _redis_rights(await refused(client, everybody(database)), database)
         findings += await _redis_keys(client)
     finally:
         await client.aclose()
@@ -574,9 +585,10 @@ async def _redis_keys(client: Any) -> list[Finding]:
     return findings
 
 
-def _redis_rights(found: "Sequence[Refused]") -> Iterator[Finding]:
+def _redis_rights(found: "Sequence[Refused]", database: int) -> Iterator[Finding]:
     """Yields findings about the commands of Carafe that Redis would refuse, with the reason that Redis gives."""
     from carafe.queue.redis_away import REFUSALS
+    from carafe.queue.redis_rights import acl
 
     if not found:
         yield Finding(Level.OK, "redis", "this user may run every command that Carafe uses")
@@ -586,7 +598,7 @@ def _redis_rights(found: "Sequence[Refused]") -> Iterator[Finding]:
         uses = [refusal.use for refusal in missing if refusal.use.why == why]
         commands = ", ".join(dict.fromkeys(" ".join(use.command[:3]) for use in uses))
         text = f"its user cannot {why}: Redis refuses {commands}"
-        yield Finding(Level.BROKEN, "redis", text, "grant these commands with ACL SETUSER; docs/deploy.md has the line")
+        yield Finding(Level.BROKEN, "redis", text, f"grant these commands: ACL SETUSER USER {acl(database)}")
     for code in dict.fromkeys(refusal.code for refusal in found if refusal.code != "NOPERM"):
         error = next(refusal.error for refusal in found if refusal.code == code)
         text = REFUSALS[code] if code is not None else f"it refuses commands that Carafe needs: {error}"

@@ -59,8 +59,8 @@ def _explained(error: BaseException) -> tuple[Exit | None, str]:
     if isinstance(error, NoServers):
         return Exit.UNAVAILABLE, str(error)
     if isinstance(error, SettingsError):
-        faults = error.faults
-        return Exit.USAGE, faults[0] if len(faults) == 1 else "\n".join([f"{len(faults)} faulty settings", *faults])
+        number = len(error.faults)
+        return Exit.USAGE, str(error) if number == 1 else f"{number} faulty settings\n{error}"
     if isinstance(error, ModuleNotFoundError) and error.name == "psutil":
         return Exit.USAGE, str(error)  # raised by carafe.dev.embedded
     if "carafe.dev.embedded" in sys.modules:
@@ -98,6 +98,10 @@ def _of_jobs(error: BaseException) -> tuple[Exit, str] | None:
     if isinstance(error, errors.InvalidArguments):
         lines = [f"{fault.path}: {fault.message}" if fault.path else fault.message for fault in error.faults]
         return Exit.USAGE, "\n".join([f"the arguments of {error.kind!r} are not valid", *lines])
+    if isinstance(error, errors.UnknownKind) and not error.known:
+        from carafe.settings.application_folder import application_elsewhere
+
+        return Exit.USAGE, "\n".join(filter(None, [str(error), application_elsewhere()]))
     if isinstance(error, errors.Unavailable) and error.cause is not None:
         from carafe.postgres_away import details
 

@@ -105,6 +105,7 @@ A web application with background jobs (`carafe-jobs`).
     ".gitignore": """\
 .carafe/
 .venv/
+env.local
 __pycache__/
 """,
 }

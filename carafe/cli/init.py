@@ -39,7 +39,9 @@ def init(name: str, *, as_json: bool) -> Exit:
 
 
 def _check(name: str) -> None:
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
+    if keyword.iskeyword(name):
+        raise Failure(f"NAME is a package's, and {name!r} is a Python keyword: choose another name", Exit.USAGE)
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         near = re.sub(r"[^a-z0-9_]+", "_", name.lower()).strip("_0123456789")
         instead = f", such as {near}" if near and near != name and not keyword.iskeyword(near) else ""
         raise Failure(

@@ -28,6 +28,7 @@ from carafe.dev.ports import with_free_ports
 from carafe.dev.servers import require_development, servers_where_unset
 from carafe.dev.sources import Sources
 from carafe.dev.stopping import TERMINAL, Stopping
+from carafe.settings.application_folder import require_application
 from carafe.settings.settings import Settings, SettingsError
 from carafe.telemetry.loggers import get_logger
 
@@ -47,12 +48,13 @@ time."""
 def run_reloading(settings: Settings) -> int:
     """Runs everything until Ctrl-C or SIGTERM, and the application again after each change. Returns the exit code.
 
-    Raises SettingsError in production, when a port is taken and when watchfiles is not installed, and EmbeddedServerError
-    when a server cannot be started.
+    Raises SettingsError in production, when the settings name no application, when a port is taken and when watchfiles is
+    not installed, and EmbeddedServerError when a server cannot be started.
     """
     require_development(settings)
     if find_spec("watchfiles") is None:
         raise SettingsError(["--reload needs watchfiles, which is not installed: pip install 'carafe-jobs[reload]'"])
+    require_application(settings)
     from carafe.telemetry.logging import configure_logging
 
     configure_logging(settings)

@@ -21,6 +21,7 @@ from carafe import __version__, tracing
 from carafe.dev.ports import with_free_ports
 from carafe.dev.servers import require_development, servers_where_unset
 from carafe.dev.stopping import Stopping
+from carafe.settings.application_folder import require_application
 from carafe.settings.settings import Settings, redact_url
 from carafe.telemetry.loggers import get_logger
 
@@ -41,11 +42,12 @@ def run_dev(settings: Settings, *, pipe: int | None = None) -> int:
     """Runs everything until Ctrl-C or SIGTERM, or until the process that has started this one says so (`pipe`: see
     `carafe.dev.stopping`). Returns the exit code.
 
-    Raises SettingsError in production and when a port is taken, EmbeddedServerError when an embedded server cannot be
-    started, `ModuleNotUsable` when a module of the settings cannot be imported, and `Unavailable` when Postgres cannot be
-    used.
+    Raises SettingsError in production, when the settings name no application and when a port is taken, EmbeddedServerError
+    when an embedded server cannot be started, `ModuleNotUsable` when a module of the settings cannot be imported, and
+    `Unavailable` when Postgres cannot be used.
     """
     require_development(settings)
+    require_application(settings)
     from carafe.telemetry.logging import configure_logging
 
     configure_logging(settings)

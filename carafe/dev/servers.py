@@ -7,17 +7,16 @@ Must never: run in production.
 """
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from carafe import __version__
 from carafe.dev.stopping import Stopping
 from carafe.settings.local_servers import Announcement, Servers, announced, with_urls
 from carafe.settings.settings import Settings, SettingsError
-
-if TYPE_CHECKING:
-    pass
 
 
 def require_development(settings: Settings) -> None:
@@ -71,9 +70,25 @@ def servers_where_unset(
         yield settings
 
 
+def _of_django(url: str) -> Iterator[str]:
+    """The lines that a Django project's settings need for the database at this URL."""
+    parts = urlsplit(url)
+    given = {
+        "ENGINE": "django.db.backends.postgresql",
+        "HOST": parts.hostname,
+        "PORT": parts.port,
+        "NAME": parts.path.strip("/"),
+        "USER": parts.username,
+        "PASSWORD": unquote(parts.password or ""),
+    }
+    yield 'DATABASES = {"default": {'
+    yield from (f"    {json.dumps(name)}: {json.dumps(value)}," for name, value in given.items())
+    yield "}}"
+
+
 def run_servers(settings: Settings) -> int:
-    """Runs the embedded servers alone until Ctrl-C or SIGTERM, and prints their URLs with their passwords. Returns the exit
-    code.
+    """Runs the embedded servers alone until Ctrl-C or SIGTERM, and prints their URLs with their passwords; in the folder of
+    a Django project also its ``DATABASES``. Returns the exit code.
 
     Raises SettingsError in production and when both URLs are set, and EmbeddedServerError when a server cannot be started.
     """
@@ -90,7 +105,9 @@ def run_servers(settings: Settings) -> int:
             f"DATABASE_URL={served.database_url.get_secret_value()}",
             f"REDIS_URL={served.redis_url.get_secret_value()}",
         ]
-        listed = "\n".join(f"    {line}" for line in lines)
+        if Path("manage.py").is_file():
+            lines += ["", *_of_django(served.database_url.get_secret_value())]
+        listed = "\n".join(f"    {line}".rstrip() for line in lines)
         print(f"\n  carafe {__version__}, servers for development\n\n{listed}\n", flush=True)  # noqa: T201
         print("  `carafe` finds them here without these URLs. Ctrl-C stops them.\n", flush=True)  # noqa: T201
         if not stopping.asked():

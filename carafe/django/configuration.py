@@ -68,7 +68,7 @@ def faults() -> list[str]:
     try:
         load_settings(**_overrides())
     except SettingsError as error:
-        return str(error).splitlines()
+        return list(error.faults)
     except ImproperlyConfigured as error:
         return [str(error)]
     return []

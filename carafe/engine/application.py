@@ -14,6 +14,7 @@ from celery.exceptions import ImproperlyConfigured
 
 from carafe.jobs.queue_name import QUEUE
 from carafe.queue.hints import TASK
+from carafe.settings.src_layout import not_installed
 
 if TYPE_CHECKING:
     from carafe.settings.settings import Settings
@@ -123,7 +124,8 @@ def application_of(settings: "Settings") -> Any:
     try:
         application = getattr(importlib.import_module(module), attribute or "app")
     except (ImportError, AttributeError) as error:
-        raise ImproperlyConfigured(f"WORKER_APPLICATION: {settings.worker_application!r} not found: {error}") from error
+        text = f"WORKER_APPLICATION: {settings.worker_application!r} not found: {error}{not_installed(module)}"
+        raise ImproperlyConfigured(text) from error
     if not isinstance(application, Application):
         raise ImproperlyConfigured(
             f"WORKER_APPLICATION: {settings.worker_application!r} is not a carafe.engine.application.Application"

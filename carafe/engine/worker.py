@@ -40,6 +40,7 @@ from carafe.jobs.modules import load_handlers, load_jobs
 from carafe.jobs.queue_name import QUEUE
 from carafe.process import gc_freeze, signals, stacks
 from carafe.queue import redis_away, redis_clients
+from carafe.settings.application_folder import no_handlers
 from carafe.telemetry.loggers import get_logger
 from carafe.telemetry.probes import ProbeServer
 
@@ -188,10 +189,7 @@ class Worker(CeleryWorker):
         if not handlers():
             named = ", ".join(settings.handler_modules)
             raise ImproperlyConfigured(
-                f"HANDLER_MODULES ({named}) register no handler: nothing could ever run"
-                if named
-                else "HANDLER_MODULES is empty: name the modules with your handlers, in [tool.carafe] of pyproject.toml for "
-                "instance; `carafe init NAME` writes an application that has them"
+                f"HANDLER_MODULES ({named}) register no handler: nothing could ever run" if named else no_handlers()
             )
         assert settings.redis_url is not None
         self.settings = settings

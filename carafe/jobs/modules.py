@@ -5,13 +5,17 @@ import importlib
 from collections.abc import Iterable
 
 from carafe.jobs.hooks import seal
+from carafe.settings.src_layout import not_installed
 
 
 class ModuleNotUsable(ValueError):
     """A module that a setting names cannot be imported."""
 
     def __init__(self, setting: str, module: str, error: BaseException) -> None:
-        super().__init__(f"{setting}: {module!r} cannot be imported: {type(error).__name__}: {error}{_place(error)}")
+        super().__init__(
+            f"{setting}: {module!r} cannot be imported: {type(error).__name__}: {error}"
+            f"{_place(error)}{not_installed(module)}"
+        )
 
 
 def _place(error: BaseException) -> str:

@@ -15,7 +15,7 @@ REFUSALS = {
     "LOADING": "it is loading its data",
     "MASTERDOWN": "it is a replica without its primary",
     "OOM": "it is full: raise maxmemory, or let workers empty the queue",
-    "NOPERM": "its user lacks a right; docs/deploy.md lists them",
+    "NOPERM": "its user lacks a right; `carafe doctor` says which",
     "NOAUTH": "it wants a password, and REDIS_URL has none",
     "WRONGPASS": "it does not accept the user and password of REDIS_URL",
     "CLUSTERDOWN": "it is a cluster that is down; Carafe needs a single server",

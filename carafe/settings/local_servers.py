@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
+from carafe.settings.application_folder import application_elsewhere
 from carafe.settings.settings import SERVERS, Settings, SettingsError
 from carafe.settings.types import SecretUrl
 
@@ -91,7 +92,7 @@ def with_servers(settings: Settings, needed: Sequence[str] = SERVERS) -> Setting
         fault = (
             f"{names}: not set, and no `carafe dev` is running on {settings.data_dir.absolute()}; start it, or set {names}"
         )
-        raise NoServers([fault])
+        raise NoServers([fault, *([elsewhere] if (elsewhere := application_elsewhere()) else [])])
     return with_urls(settings, **{name: getattr(servers, name) for name in missing})
 
 

@@ -15,7 +15,7 @@ import difflib
 import importlib
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from ipaddress import ip_address
 from pathlib import Path
@@ -29,7 +29,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from carafe.settings import job_defaults
 from carafe.settings.describing import default_shown, is_json, is_list, is_secret, shown, wants
 from carafe.settings.job_defaults import DAY
-from carafe.settings.sources import Faults, Source, misspelled, of_env_file, of_the_environment, of_the_project
+from carafe.settings.sources import Faults, Source, as_ignored, misspelled, of_env_file, of_the_environment, of_the_project
+from carafe.settings.src_layout import not_installed
 from carafe.settings.types import (
     ApiToken,
     DashboardUsers,
@@ -80,11 +81,15 @@ processes do not have its secrets."""
 
 
 class SettingsError(ValueError):
-    """Settings that cannot be used. The error's text has one line for each fault; `faults` has the same lines as a tuple."""
+    """Settings that cannot be used. The error's text has one line for each fault; `faults` has the same lines as a tuple.
 
-    def __init__(self, faults: Iterable[str]) -> None:
+    `ignored` has a line for each variable that looks like a misspelt setting and that no fault names; the text ends with
+    them."""
+
+    def __init__(self, faults: Iterable[str], ignored: Iterable[str] = ()) -> None:
         self.faults = tuple(faults)
-        super().__init__("\n".join(self.faults))
+        self.ignored = tuple(ignored)
+        super().__init__("\n".join([*self.faults, *self.ignored]))
 
 
 def _by_environment(development: str, production: str) -> Callable[[dict[str, Any]], Any]:
@@ -440,6 +445,16 @@ def load_settings(settings_class: type[Settings] | None = None, /, **overrides: 
     return _load(overrides, settings_class)
 
 
+def load_settings_class() -> type[Settings]:
+    """The class that SETTINGS_CLASS names, by default `Settings`. The values of the other settings need not be valid. Raises
+    SettingsError if SETTINGS_CLASS cannot be used, or a file with settings cannot be read."""
+    values, _, faults, _ = _read({})
+    made, unusable = _class_named(values.get("settings_class"))
+    if faults or unusable:
+        raise SettingsError(text for _, text in faults + unusable)
+    return made
+
+
 def load_schema_settings() -> Settings:
     """Like `load_settings`, for a command that only changes the database schema: it needs Postgres but not Redis, and none
     of the application's own settings."""
@@ -474,6 +489,7 @@ def _load(
         faults += unusable
     values, sources = _of_fields(made, values, sources)
     faults += [(name, _unknown(name, made.model_fields)) for name in overrides if name not in made.model_fields]
+    similar = misspelled(variables, made.model_fields)
     settings, invalid = _made(made, values)
     faults += invalid
     faulty = {name for name, _ in faults}
@@ -486,9 +502,9 @@ def _load(
     if faults or settings is None:
         order = {name: place for place, name in enumerate(made.model_fields)}
         faults.sort(key=lambda fault: order.get(fault[0], len(order)))
-        raise SettingsError(dict.fromkeys(text for _, text in faults))
+        raise _with_misspelled(faults, values, similar)
     settings._sources.update(sources)
-    settings._misspelled += misspelled(variables, made.model_fields)
+    settings._misspelled += similar
     return settings
 
 
@@ -530,7 +546,7 @@ def _class_named(target: object) -> tuple[type[Settings], Faults]:
         for part in (name or "Settings").split("."):
             found = getattr(found, part)
     except Exception as error:
-        text = f"SETTINGS_CLASS: {target!r} cannot be imported: {type(error).__name__}: {error}"
+        text = f"SETTINGS_CLASS: {target!r} cannot be imported: {type(error).__name__}: {error}{not_installed(module)}"
         return Settings, [("settings_class", text)]
     if not (isinstance(found, type) and issubclass(found, Settings)):
         return Settings, [("settings_class", f"SETTINGS_CLASS: {target!r} is not a subclass of carafe.Settings")]
@@ -735,6 +751,21 @@ def _is_loopback(host: str) -> bool:
 
 
 # Faults in words.
+
+
+def _with_misspelled(faults: Faults, values: Mapping[str, object], similar: Sequence[tuple[str, str]]) -> SettingsError:
+    """The error of these faults. That of a setting without a value names the variable which may be the same, misspelt."""
+    unset = {name.upper() for name, _ in faults} - {name.upper() for name in values}
+    texts = [
+        "; ".join(
+            [
+                text,
+                *(f"{other} is set: did you mean {meant}?" for other, meant in similar if meant in unset & {name.upper()}),
+            ]
+        )
+        for name, text in faults
+    ]
+    return SettingsError(dict.fromkeys(texts), [as_ignored(*pair) for pair in similar if pair[1] not in unset])
 
 
 def _unknown(name: str, fields: Iterable[str]) -> str:

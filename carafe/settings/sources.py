@@ -1,16 +1,18 @@
 """Where the values of settings come from: `[tool.carafe]` of pyproject.toml, `env.local`, and the environment.
 
-A later one of these wins over an earlier one. All three are looked for in the current folder or process alone.
+A later one of these wins over an earlier one. The files are looked for in one folder alone, the current one
+(`carafe.settings.folder`).
 Guarantees: a file that cannot be read, or that sets what it may not set, is a fault in words.
 """
 
 import os
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, Literal
 
 from dotenv import dotenv_values
+
+from carafe.settings.folder import folder
 
 Source = Literal["default", "pyproject.toml", "env.local", "environment", "argument"]
 
@@ -36,7 +38,7 @@ def of_env_file() -> tuple[dict[str, str], Faults]:
     Values are taken as they are written, without interpolation: a password may have ``${`` in it.
     """
     try:
-        values = {name.lower(): value or "" for name, value in dotenv_values(ENV_FILE, interpolate=False).items()}
+        values = {name.lower(): value or "" for name, value in dotenv_values(folder() / ENV_FILE, interpolate=False).items()}
     except (OSError, ValueError) as error:
         return {}, [("", f"{ENV_FILE}: cannot be read: {error}")]
     if values.pop("environment", None) is None:
@@ -48,7 +50,7 @@ def of_env_file() -> tuple[dict[str, str], Faults]:
 def of_the_project() -> tuple[dict[str, Any], Faults]:
     """The settings in `[tool.carafe]` of pyproject.toml, and the faults of this table."""
     try:
-        text = Path(PROJECT_FILE).read_text(encoding="utf-8")
+        text = (folder() / PROJECT_FILE).read_text(encoding="utf-8")
     except FileNotFoundError:
         return {}, []
     except (OSError, ValueError) as error:
@@ -87,6 +89,11 @@ def misspelled(variables: Collection[str], fields: Mapping[str, Any]) -> list[tu
     settings = [field.upper() for field in fields if len(field) >= SHORTEST]
     unknown = [name for name in variables if name.lower() not in fields]
     return [(name, near) for name in sorted(unknown) for near in settings if _one_typo(name.upper(), near)][:10]
+
+
+def as_ignored(name: str, meant: str) -> str:
+    """The warning of a pair that `misspelled` has found, in words."""
+    return f"{name} is not a setting, and is ignored: did you mean {meant}?"
 
 
 def _one_typo(one: str, other: str) -> bool:

@@ -23,6 +23,7 @@ import orjson
 import structlog
 
 from carafe.plain_text import indented, one_line
+from carafe.settings.sources import as_ignored
 from carafe.telemetry.job_log import LEVELS, JobLog, level_text
 from carafe.telemetry.loggers import get_logger
 
@@ -112,7 +113,7 @@ def configure_logging(settings: "Settings | LogSettings", stream: TextIO | None 
         cache_logger_on_first_use=False,
     )
     for name, meant in settings.misspelled:
-        get_logger(__name__).warning(f"{name} is not a setting, and is ignored: did you mean {meant}?")
+        get_logger(__name__).warning(as_ignored(name, meant))
 
 
 _sources: dict[str, Callable[[], Mapping[str, Any]]] = {}

@@ -3,8 +3,9 @@ client.
 
 Guarantees: no server starts before a fixture needs it. Every test that uses the fixtures has a database of its own (a copy
 of a migrated template, about 30 ms) and an empty Redis. Clients are closed on the event loop that used them, whichever
-plugin ran the test (anyio's, pytest-asyncio, or ``asyncio.run`` in a plain function). Must never: import anything but pytest
-and the standard library at load, since every pytest run on this machine loads it.
+plugin ran the test (anyio's, pytest-asyncio, or ``asyncio.run`` in a plain function). The settings of the plugin, the tests
+and the handlers come from files in one folder, pytest's root, no matter where pytest was started. Must never: import
+anything but pytest and the standard library at load, since every pytest run on this machine loads it.
 
 With ``pip install 'carafe-jobs[embedded]'`` the plugin starts embedded servers. The options `carafe_postgres_url` and
 `carafe_redis_url` name other servers: on these the plugin creates and drops databases, and **wipes** the Redis database.
@@ -12,10 +13,13 @@ With ``pip install 'carafe-jobs[embedded]'`` the plugin starts embedded servers.
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from carafe.settings.folder import read_instead
 
 if TYPE_CHECKING:
     from carafe import Client, SyncClient
@@ -31,6 +35,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("carafe_migrations", "packages with alembic migrations (default: MIGRATIONS)", "args", None)
     parser.addini("carafe_postgres_url", "a Postgres to make test databases on (default: an embedded one)", "string", None)
     parser.addini("carafe_redis_url", "a Redis to use and wipe (default: an embedded one)", "string", None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Has settings read in pytest's root folder, also by modules that read them while they are imported."""
+    session = ExitStack()
+    session.enter_context(read_instead(config.invocation_params.dir, config.rootpath))
+    config.add_cleanup(session.close)
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +86,8 @@ def carafe_modules(pytestconfig: pytest.Config, carafe_postgres: str, carafe_red
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("DATABASE_URL", carafe_postgres)
         environment.setenv("REDIS_URL", carafe_redis)
-        load_modules(jobs, handlers, pytestconfig.rootpath)
+        with _faults_in_words(pytestconfig):
+            load_modules(jobs, handlers, pytestconfig.rootpath)
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +96,9 @@ def carafe_databases(pytestconfig: pytest.Config, carafe_postgres: str) -> "Iter
     from carafe.testing.databases import Databases
     from carafe.testing.modules import migrations
 
-    databases = Databases(carafe_postgres, migrations(pytestconfig.getini("carafe_migrations"), pytestconfig.rootpath))
+    with _faults_in_words(pytestconfig):
+        packages = migrations(pytestconfig.getini("carafe_migrations"), pytestconfig.rootpath)
+    databases = Databases(carafe_postgres, packages)
     yield databases
     databases.close()
 
@@ -121,3 +135,22 @@ def carafe_sync_client(carafe_database_url: str, carafe_redis_url: str, carafe_m
 
     with SyncClient.connect(database_url=carafe_database_url, redis_url=carafe_redis_url) as client:
         yield client
+
+
+@contextmanager
+def _faults_in_words(config: pytest.Config) -> Iterator[None]:
+    """Turns settings that are not valid into a failure in words, without a traceback, also where a module of the application
+    reads them while it is imported."""
+    from carafe.settings.settings import SettingsError
+
+    try:
+        yield
+    except ValueError as error:
+        faults = next((one for one in (error, error.__cause__) if isinstance(one, SettingsError)), None)
+        if faults is None:
+            raise
+        pytest.fail(
+            f"Carafe's settings are not valid (read from the environment, and from files in {config.rootpath}):\n{faults}\n"
+            "Set what the tests need in the conftest.py of this folder: os.environ[NAME] = VALUE",
+            pytrace=False,
+        )

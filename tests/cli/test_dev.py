@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -185,6 +186,24 @@ def test_the_servers_run_alone_and_keep_their_urls(folder: Path) -> None:
             assert servers.end(signal.SIGINT) == 0
         assert embedded(folder) == []
     assert urls[0] == urls[1]
+
+
+def test_in_a_django_project_the_servers_print_its_databases(folder: Path) -> None:
+    (folder / "manage.py").touch()
+    with running("dev", "--servers", folder=folder) as servers:
+        servers.says("Ctrl-C stops them")
+        url = urlsplit(servers.says(r"DATABASE_URL=(\S+)")[1])
+        printed: dict[str, object] = {}
+        exec(servers.says(r"(?s)(    DATABASES = .*?\n    \}\})")[1].replace("\n    ", "\n").strip(), printed)
+    (default,) = printed["DATABASES"].values()  # type: ignore[attr-defined]
+    assert default == {
+        "ENGINE": "django.db.backends.postgresql",
+        "HOST": url.hostname,
+        "PORT": url.port,
+        "NAME": url.path.strip("/"),
+        "USER": url.username,
+        "PASSWORD": url.password,
+    }
 
 
 def test_everything_else_may_run_on_servers_that_run_alone(folder: Path) -> None:

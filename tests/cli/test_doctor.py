@@ -317,8 +317,19 @@ def test_a_redis_that_is_nearly_full_is_warned_of() -> None:
 
 def test_a_misspelled_setting_is_a_finding(carafe: Command) -> None:
     found = look(carafe, 1, JOB_RETRY_BSE="5", **WELL)
-    told = ("warning", "JOB_RETRY_BSE is not a setting, and is ignored", "did you mean JOB_RETRY_BASE?")
+    told = ("warning", "JOB_RETRY_BSE is not a setting, and is ignored: did you mean JOB_RETRY_BASE?", "")
     assert told in found["settings"]
+
+
+def test_a_misspelled_setting_is_a_finding_beside_faults_whose_advice_works(bare: Command) -> None:
+    own = {"SETTINGS_CLASS": "tests.test_own_settings:ShopSettings", "STRIPE_KYE": "sk_live_1", "WORKER_CONCURENCY": "9"}
+    found = bare("doctor", "--json", **own).json
+    assert [(one["level"], one["text"].partition(":")[0]) for one in found] == [
+        ("broken", "STRIPE_KEY"),
+        ("warning", "WORKER_CONCURENCY is not a setting, and is ignored"),
+    ]
+    assert "`carafe config --markdown`" in found[0]["advice"]
+    assert "| `STRIPE_KEY` |" in bare("config", "--markdown", **own).out
 
 
 def test_a_url_without_the_password_says_so(carafe: Command, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from importlib.util import find_spec
+from textwrap import dedent
 
 import pytest
 
@@ -127,3 +128,87 @@ def test_loading_it_imports_nothing_else() -> None:
     )
 
     assert loaded.stdout.strip() == "['carafe']"
+
+
+SHOP = {
+    "mine": """
+        from carafe import Job, Settings
+
+        class ShopSettings(Settings):
+            shop_city: str
+
+        class Say(Job[str], kind="mine.say"):
+            pass
+    """,
+    "my_handlers": """
+        from carafe import Context, handler, load_settings
+        from mine import Say, ShopSettings
+
+        @handler(Say)
+        async def say(job: Say, ctx: Context) -> str:
+            return load_settings(ShopSettings).shop_city
+    """,
+}
+TEST_OF_SHOP = """
+    from carafe import SyncClient, load_settings, testing
+    from mine import Say, ShopSettings
+
+    {at_import}
+
+    def test_the_city(carafe_sync_client: SyncClient) -> None:
+        with testing.inline(carafe_sync_client):
+            accepted = carafe_sync_client.enqueue(Say())
+        assert carafe_sync_client.get(accepted.id).result == "Lugano"
+
+
+    def test_another_folder_has_settings_of_its_own(monkeypatch, tmp_path) -> None:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "env.local").write_text("SHOP_CITY=Bern")
+        assert load_settings(ShopSettings).shop_city == "Bern"
+"""
+
+
+def _shop(pytester: pytest.Pytester, postgres: str, redis: str, *, at_import: str) -> None:
+    pytester.mkdir("shop")
+    for name, text in SHOP.items():
+        (pytester.path / "shop" / f"{name}.py").write_text(dedent(text))
+    (pytester.path / "shop" / "pyproject.toml").write_text(
+        '[tool.carafe]\njob_modules = ["mine"]\nhandler_modules = ["my_handlers"]\nsettings_class = "mine:ShopSettings"\n'
+        f'[tool.pytest.ini_options]\npythonpath = ["."]\ncarafe_postgres_url = "{postgres}"\ncarafe_redis_url = "{redis}"\n'
+    )
+    (pytester.path / "shop" / "tests").mkdir()
+    (pytester.path / "shop" / "tests" / "test_shop.py").write_text(dedent(TEST_OF_SHOP).format(at_import=at_import))
+    pytester.plugins = []
+
+
+def _run_in(pytester: pytest.Pytester, folder: str, *arguments: str) -> pytest.RunResult:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+        environment.setenv("PYTHONPATH", ":".join(sys.path))
+        environment.chdir(pytester.path / folder)
+        return pytester.runpytest_subprocess("-p", "carafe.testing.plugin", *arguments)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("folder", "arguments"), [(".", ["shop/tests"]), ("shop", []), ("shop/tests", [])])
+def test_settings_are_read_in_one_folder_wherever_pytest_starts(
+    pytester: pytest.Pytester, carafe_postgres: str, carafe_redis: str, folder: str, arguments: list[str]
+) -> None:
+    _shop(pytester, carafe_postgres, carafe_redis, at_import="assert load_settings(ShopSettings).shop_city == 'Lugano'")
+    (pytester.path / "shop" / "env.local").write_text("SHOP_CITY=Lugano\n")
+
+    _run_in(pytester, folder, *arguments).assert_outcomes(passed=2)
+
+
+@pytest.mark.process
+def test_settings_that_are_not_valid_are_told_in_words(
+    pytester: pytest.Pytester, carafe_postgres: str, carafe_redis: str
+) -> None:
+    _shop(pytester, carafe_postgres, carafe_redis, at_import="")
+
+    result = _run_in(pytester, "shop")
+
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*settings are not valid*", "SHOP_CITY: is required: text", "*in the conftest.py*"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+    result.stdout.no_fnmatch_line("*carafe/testing/*")
