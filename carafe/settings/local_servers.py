@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
+from carafe.private import open_closed
 from carafe.settings.settings import SERVERS, Settings, SettingsError
 from carafe.settings.types import SecretUrl
 
@@ -56,9 +57,9 @@ class Announcement:
 
 def _opened(path: Path) -> IO[str]:
     # The addresses hold passwords.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    os.fchmod(descriptor, 0o600)
-    return os.fdopen(descriptor, "r+")
+    file = open_closed(path, make=True)
+    os.fchmod(file.fileno(), 0o600)
+    return file
 
 
 def announced(data_dir: Path) -> Servers | None:
