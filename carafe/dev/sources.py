@@ -5,10 +5,10 @@ are, and in the current folder itself, where `env.local` and pyproject.toml coun
 begins with a dot, virtual environments, `node_modules` and tests.
 """
 
-import importlib.util
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from carafe.named_modules import find_named
 from carafe.settings.settings import Settings
 from carafe.settings.sources import ENV_FILE, PROJECT_FILE
 
@@ -51,7 +51,7 @@ def _named(settings: Settings) -> Iterator[str]:
 def _packages(names: Iterable[str]) -> Iterator[Path]:
     for name in {name.partition(":")[0].partition(".")[0] for name in names}:
         try:
-            spec = importlib.util.find_spec(name)
+            spec = find_named(name)
         except (ImportError, ValueError):
             continue  # the start says what is wrong with it
         for location in spec.submodule_search_locations or () if spec else ():

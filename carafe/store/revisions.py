@@ -5,7 +5,6 @@ A package needs nothing but a folder `versions`: Carafe's `env.py` serves it, wi
 Guarantees: whatever is wrong with a package is raised as `ModuleNotUsable` or `MigrationFailed`, whose text says where.
 """
 
-import importlib
 import traceback
 from argparse import Namespace
 from importlib.util import find_spec
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from carafe.errors import CarafeError
 from carafe.jobs.modules import ModuleNotUsable
+from carafe.named_modules import find_named, import_named
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -35,7 +35,7 @@ class Revisions:
     def __init__(self, package: str) -> None:
         self.package = package
         try:
-            spec = find_spec(package)
+            spec = find_named(package)
             if spec is None:
                 raise ModuleNotFoundError(f"No module named {package!r}", name=package)
             if not spec.submodule_search_locations:
@@ -105,7 +105,7 @@ class Revisions:
         """The SQLAlchemy metadata that the package names (`target_metadata`), from which revisions can be derived; None if
         it does not name any. Raises `ModuleNotUsable` if the package cannot be imported."""
         try:
-            return getattr(importlib.import_module(self.package), "target_metadata", None)
+            return getattr(import_named(self.package), "target_metadata", None)
         except Exception as error:
             raise ModuleNotUsable("MIGRATIONS", self.package, error) from error
 
