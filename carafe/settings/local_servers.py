@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
+from carafe.named_files import open_named
 from carafe.private import open_closed
 from carafe.settings.settings import SERVERS, Settings, SettingsError
 from carafe.settings.types import SecretUrl
@@ -65,7 +66,7 @@ def _opened(path: Path) -> IO[str]:
 def announced(data_dir: Path) -> Servers | None:
     """The servers of the `carafe dev` that uses this data folder, or None if none is running there."""
     try:
-        with open(data_dir / SERVERS_FILE) as file:
+        with open_named(data_dir / SERVERS_FILE) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError:
