@@ -78,8 +78,8 @@ def open_closed(path: Path, *, make: bool) -> IO[str]:
 
 
 def only_ours(folder: Path) -> bool:
-    """Whether `folder` is no link, belongs to this account, and can be replaced by no other account but root. The same holds
-    for the folders above it and the links on the way."""
+    """Whether `folder` is a folder of this account (and not a link to one) that only this account and root can replace. No
+    other account may be able to replace a folder above it either, or a link on the way."""
     try:
         steps = {step for place in (folder.absolute(), folder.resolve()) for step in (place, *place.parents)}
         own = os.lstat(folder)

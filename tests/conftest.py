@@ -20,7 +20,6 @@ import httpx
 import pytest
 
 import carafe.telemetry.structlog_alone  # noqa: F401  # with rich, one logged traceback takes a second of a processor
-from carafe.testing.abandoned import FOLDER
 from carafe.testing.databases import Databases
 from carafe.testing.servers import Servers, wipe
 from tests import folders
@@ -76,7 +75,7 @@ def carafe_servers(carafe_servers: Servers, tmp_path_factory: pytest.TempPathFac
             yield carafe_servers
         else:
             postgres, redis = urls
-            yield Servers(tmp_path_factory.mktemp(FOLDER + "servers"), postgres_url=postgres, redis_url=redis)
+            yield Servers(tmp_path_factory.mktemp("servers"), postgres_url=postgres, redis_url=redis)
 
 
 @pytest.fixture(scope="session")

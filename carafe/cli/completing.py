@@ -3,8 +3,8 @@ without asking.)
 
 Guarantees: after `SECONDS` the shell gets what has been found, which is nothing while Postgres is away or a module of the
 application cannot be imported. Nothing but the answer is written.
-Must never: read settings or import modules in a folder that another account can write to. Whoever presses Tab there has not
-decided to run its code.
+Must never: read settings or import modules in a folder that another account can write to. A user who presses Tab there has
+not decided to run its code.
 """
 
 import asyncio
