@@ -1,7 +1,6 @@
 """Runs the processes that serve HTTP: the web application and its dashboard together, or the dashboard alone."""
 
 import asyncio
-import importlib
 import inspect
 import signal
 import sys
@@ -10,6 +9,7 @@ from types import FrameType
 from typing import Any
 
 from carafe import forks
+from carafe.named_modules import import_named
 from carafe.process import gc_freeze, signals, stacks
 from carafe.settings.settings import Settings
 from carafe.settings.src_layout import not_installed
@@ -173,7 +173,7 @@ def load_application(settings: Settings) -> Any:
     module_name, _, name = settings.web_application.partition(":")
     name = name or "app"
     try:
-        found = importlib.import_module(module_name)
+        found = import_named(module_name)
         for part in name.split("."):
             found = getattr(found, part)
     except ModuleNotFoundError as error:

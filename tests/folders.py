@@ -87,6 +87,8 @@ def _own(where: Path, checkout: Path) -> Path:
     number = zlib.crc32(str(checkout).encode())
     root = where / f"carafe-tests-of-{os.geteuid()}-{number:08x}"
     root.mkdir(exist_ok=True)
+    if root.is_symlink() or root.stat().st_uid != os.geteuid():
+        raise RuntimeError(f"{root} was made by another account: delete it")
     return root
 
 

@@ -1,35 +1,59 @@
-"""No text that a user sees names a file of this repository which the wheel does not contain."""
+"""Files that are read by their names in a folder: a pipe, a device or a huge file of that name is a fault in words."""
 
-import ast
-import re
-from collections.abc import Iterator
+import os
+from collections.abc import Callable
 from pathlib import Path
 
-LIBRARY = Path(__file__).parent.parent / "carafe"
+import pytest
 
-OURS = re.compile(r"\b(?:docs/[\w-]+\.md|deploy/\w+|make (?:dev|servers|lint))\b")
-"""Pages, manifests and targets that only a clone of the repository has."""
+from carafe.named_files import LARGEST, read_named
+from carafe.settings.local_servers import SERVERS_FILE, announced
+from carafe.settings.settings import Settings, SettingsError, load_settings
 
-
-def texts(source: str) -> Iterator[tuple[int, str]]:
-    """The texts of a module that are not documentation of its code, each with its line."""
-    tree = ast.parse(source)
-    documentation = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation:
-            yield node.lineno, node.value
+Spoil = Callable[[Path], None]
 
 
-def test_no_hint_sends_a_reader_to_a_file_that_the_wheel_lacks() -> None:
-    found = [
-        f"{path.relative_to(LIBRARY.parent)}:{line}: {name}"
-        for path in sorted(LIBRARY.rglob("*.py"))
-        for line, text in texts(path.read_text())
-        for name in OURS.findall(text)
-    ]
-    assert found == []
+def huge(path: Path) -> None:
+    with open(path, "wb") as file:
+        file.truncate(LARGEST + 1)
 
 
-def test_texts_are_told_from_documentation() -> None:
-    source = """def f():\n    'docs/a.md has more'\n    return f'see docs/b.md, {1}'\n"""
-    assert [name for _, text in texts(source) for name in OURS.findall(text)] == ["docs/b.md"]
+SPOILT: dict[str, Spoil] = {
+    "pipe": os.mkfifo,
+    "folder": Path.mkdir,
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "huge": huge,
+}
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "env.local"])
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
+def test_a_file_of_settings_that_is_none_is_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, spoil: Spoil
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for setting in Settings.model_fields:
+        monkeypatch.delenv(setting.upper(), raising=False)
+    spoil(tmp_path / name)
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert f"{name}: cannot be read: it must be a regular file of at most 1 MiB" in str(refused.value)
+
+
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
+def test_addresses_of_servers_that_are_no_file_are_none(tmp_path: Path, spoil: Spoil) -> None:
+    spoil(tmp_path / SERVERS_FILE)
+    assert announced(tmp_path) is None
+
+
+def test_a_file_of_the_largest_size_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "whole"
+    file.write_text("x" * LARGEST)
+    assert read_named(file) == "x" * LARGEST
+
+
+def test_a_table_that_is_nested_too_deep_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("pyproject.toml").write_text("[tool.carafe]\njob_modules = " + "[" * 100_000)
+    with pytest.raises(SettingsError, match=r"pyproject.toml: cannot be read: "):
+        load_settings()

@@ -12,17 +12,16 @@ from collections.abc import Callable, Sequence
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; expected errors are printed as one message on standard error."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    # The modules that the settings name are found in the current folder, as with celery and uvicorn.
-    if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.insert(0, os.getcwd())
     if given[:1] in (["serve"], ["steward"]) and "--check" not in given:
         from carafe.process.signals import end_while_starting
 
         end_while_starting()
     import carafe.telemetry.structlog_alone  # noqa: F401  # before any other import of ours
+    from carafe.named_modules import found_in
 
     try:
-        return int(_command(given)())
+        with found_in(os.getcwd()):
+            return int(_command(given)())
     except (Exception, KeyboardInterrupt) as error:
         from carafe.cli.exits import report
 

@@ -155,8 +155,6 @@ def migrate(
 
     if package is not None and new is None:
         raise typer.BadParameter("goes with --new", param_hint="--package")
-    if new is not None and not new.strip():
-        raise typer.BadParameter("must say what the revision changes", param_hint="--new")
     raise typer.Exit(work.migrate(as_json=as_json) if new is None else work.write(new, package, as_json=as_json))
 
 

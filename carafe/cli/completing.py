@@ -3,17 +3,22 @@ without asking.)
 
 Guarantees: after `SECONDS` the shell gets what has been found, which is nothing while Postgres is away or a module of the
 application cannot be imported. Nothing but the answer is written.
+Must never: read settings or import modules in a folder that another account can write to. A user who presses Tab there has
+not decided to run its code.
 """
 
 import asyncio
 import os
 import re
+import stat
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carafe.jobs.states import State
+from carafe.settings.sources import ENV_FILE, PROJECT_FILE
 
 if TYPE_CHECKING:
     from carafe import Client
@@ -95,7 +100,8 @@ def _within(ask: Callable[[], list[Offer]]) -> list[Offer]:
 
     def work() -> None:
         try:
-            found.extend(ask())
+            if _is_trusted(Path.cwd()):
+                found.extend(ask())
         except BaseException:  # whatever it is, the shell is not the place to say it
             pass
 
@@ -107,6 +113,19 @@ def _within(ask: Callable[[], list[Offer]]) -> list[Offer]:
         thread.start()
         thread.join(SECONDS)
     return list(found)
+
+
+def _is_trusted(folder: Path) -> bool:
+    """Whether nobody but this account and root can have written what is read and imported in this folder. (A folder of a
+    group counts as its members' own.)"""
+    for place in (folder, folder / PROJECT_FILE, folder / ENV_FILE):
+        try:
+            found = place.stat()
+        except FileNotFoundError:
+            continue
+        if found.st_uid not in (0, os.geteuid()) or found.st_mode & stat.S_IWOTH:
+            return False
+    return True
 
 
 def _begun(incomplete: str, offers: Iterable[Offer]) -> list[Offer]:

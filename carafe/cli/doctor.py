@@ -5,16 +5,15 @@ Must never: change anything or show a password.
 """
 
 import asyncio
-import importlib
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from carafe import locks
 from carafe.jobs.queue_name import QUEUE
+from carafe.named_modules import find_named, import_named
 from carafe.queue import redis_away
 from carafe.settings.application_folder import application_elsewhere
 from carafe.settings.local_servers import NoServers, with_servers
@@ -169,7 +168,7 @@ def _target(subject: str, setting: str, target: str) -> Iterator[Finding]:
 
     module, _, attribute = target.partition(":")
     try:
-        found = getattr(importlib.import_module(module), attribute or "app")
+        found = getattr(import_named(module), attribute or "app")
     except Exception as error:
         text = f"{setting}: {target!r} cannot be imported: {type(error).__name__}: {error}{not_installed(module)}"
         yield Finding(Level.BROKEN, subject, text, f"correct {setting}")
@@ -183,7 +182,7 @@ def _target(subject: str, setting: str, target: str) -> Iterator[Finding]:
 
 def _package(subject: str, setting: str, name: str) -> Iterator[Finding]:
     try:
-        found = find_spec(name) is not None
+        found = find_named(name) is not None
     except Exception:
         found = False
     if not found:

@@ -13,6 +13,12 @@ from carafe.cli.output import show_json
 _OURS = ("carafe", "tests")
 """Names of packages that the application has beside its own."""
 
+_FOUND_BY_NAME = ("conftest", "sitecustomize", "usercustomize")
+"""Names of modules that pytest and Python import by themselves, wherever they find one."""
+
+LONGEST = 64
+"""Characters of a name. Folders and file names have room for more, but not for any number."""
+
 
 def init(name: str, *, as_json: bool) -> Exit:
     """Writes the application `name` into a new folder of this name in the current folder, and says how to run it.
@@ -48,6 +54,10 @@ def _check(name: str) -> None:
             f"NAME must be a package's: small letters, digits and _, beginning with a letter{instead} (got {name!r})",
             Exit.USAGE,
         )
+    if len(name) > LONGEST:
+        raise Failure(f"NAME must have at most {LONGEST} characters (got {len(name)})", Exit.USAGE)
+    if name in _FOUND_BY_NAME:
+        raise Failure(f"{name!r} is a module that pytest or Python imports by itself: choose another name", Exit.USAGE)
     if name in _OURS or name in sys.stdlib_module_names or _is_installed(name):
         raise Failure(
             f"{name!r} is a package that Python finds already; the application could not import both: choose another name",

@@ -49,7 +49,7 @@ except ModuleNotFoundError as error:
     )
     raise ModuleNotFoundError(text, name=error.name) from error
 
-from carafe.private import close_folder, new_password, read_closed, write_closed
+from carafe.private import close_folder, new_password, only_ours, open_closed, read_closed, write_closed
 from carafe.telemetry.loggers import get_logger
 
 log = get_logger("carafe.dev.embedded")
@@ -153,8 +153,9 @@ class _EmbeddedServer:
         if self._process is not None:
             return self
         close_folder(self.data_dir, self._account())
-        self._own_folder()
+        self._lock_folder(make=True)
         try:
+            self._sign_lock()
             self._prepare()
             self._known_password = read_closed(self._password_path())
             if not self._adopt():
@@ -178,9 +179,8 @@ class _EmbeddedServer:
             self._child = None
         self._port = None
         if self._lock is not None:
-            self._lock.truncate(0)
-            self._lock.close()
-            self._lock = None
+            self._clear_lock()
+        self._unlock_folder()
         atexit.unregister(self._stop_at_exit)
 
     def __enter__(self) -> Self:
@@ -197,46 +197,80 @@ class _EmbeddedServer:
     def end_abandoned(self) -> bool:
         """Ends this server if an owner that was killed has left it running. Returns whether it did.
 
-        An owner that lives holds the lock of the data folder; then nothing is done.
+        An owner that lives holds the lock of the data folder; then nothing is done. Nor is anything done, made or written in
+        a folder that another account could have put there.
         """
+        if not (only_ours(self.data_dir.parent) and only_ours(self.data_dir)):
+            return False
         try:
-            self._own_folder()
-        except (EmbeddedServerError, OSError):
+            self._lock_folder(make=False)
+        except EmbeddedServerError:
             return False
         try:
             process = self._left_behind() if self._owner_died else None
             if process is None or not self.runs_as(process.cmdline()):
                 return False
+            self._sign_lock()
             self._end(process)
+            self._clear_lock()
             return True
         except psutil.Error:
             return False  # it has ended
         finally:
-            self.stop()
+            self._unlock_folder()
+
+    def is_run_by(self, process: psutil.Process) -> bool:
+        """Whether the process runs this server's program, under this server's account. Its arguments, which any account can
+        choose, are not looked at. Raises psutil.Error if the process has ended or may not be looked at."""
+        account = self._account()
+        wanted = account.pw_uid if account else os.geteuid()
+        if set(process.uids()) != {wanted}:
+            return False
+        try:
+            return bool(os.path.realpath(process.exe()) == os.path.realpath(self._command(0)[0]))
+        except psutil.AccessDenied:
+            # Root without the right to look into processes of other accounts, as in containers.
+            return account is not None and process.name() == Path(self._command(0)[0]).name
 
     # The details.
 
     def _password_path(self) -> Path:
         return self.data_dir / "password"
 
-    def _own_folder(self) -> None:
-        lock = open(self.data_dir / "owner.lock", "a+")  # noqa: SIM115  held as long as the server
+    def _lock_folder(self, *, make: bool) -> None:
+        """Takes the lock of the data folder, and writes nothing. With `make`, a missing file for it is made."""
+        try:
+            lock = open_closed(self.data_dir / "owner.lock", make=make)
+        except OSError as error:
+            raise EmbeddedServerError(f"embedded {self.name} cannot lock its folder {self.data_dir}: {error}") from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            lock.seek(0)
             owner = lock.read().strip() or "unknown"
             lock.close()
             raise EmbeddedServerError(
                 f"embedded {self.name} in {self.data_dir} belongs to another process (pid {owner}): "
                 "stop that one first, or choose another folder (DATA_DIR)"
             ) from None
-        lock.seek(0)
         self._owner_died = bool(lock.read().strip())  # stop() leaves the file empty
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
         self._lock = lock
+
+    def _sign_lock(self) -> None:
+        """Writes the id of this process into the lock of the data folder."""
+        assert self._lock is not None
+        self._clear_lock()
+        self._lock.write(f"{os.getpid()}\n")
+        self._lock.flush()
+
+    def _clear_lock(self) -> None:
+        assert self._lock is not None
+        self._lock.seek(0)
+        self._lock.truncate(0)
+
+    def _unlock_folder(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def _adopt(self) -> bool:
         """Takes over a server that still runs on this data folder. Returns whether it did.
@@ -269,14 +303,11 @@ class _EmbeddedServer:
 
         The pid file alone is not trusted: it may name an unrelated process, or not be written yet.
         """
-        program = Path(self._command(0)[0]).name
-        account = self._account()
-        ours = {os.geteuid(), account.pw_uid if account else os.geteuid()}
         serving: list[psutil.Process] = []
         for process in psutil.process_iter():
             try:
-                # Anybody may start a program of this name with these arguments.
-                if process.name() == program and process.uids().real in ours and str(self._files()) in process.cmdline():
+                # Anybody may start a program with these arguments.
+                if str(self._files()) in process.cmdline() and self.is_run_by(process):
                     serving.append(process)
             except psutil.Error:
                 continue  # it ended, or is none of ours to read

@@ -203,6 +203,6 @@ def _watch(sources: Sources, changed: Callable[[Sequence[Path]], None]) -> None:
         except Exception as error:  # such as the system's limit of watched folders
             log.error("files are not watched, changes start nothing", folders=len(folders), error=str(error))
 
-    for folders, recursive in ((sources.folders, True), ([sources.here], False)):
+    for folders, recursive in ((sources.folders, True), (sources.alone, False)):
         if folders:
             threading.Thread(target=follow, args=(folders, recursive), name="carafe dev files", daemon=True).start()

@@ -4,7 +4,6 @@ Its configuration comes from Carafe's settings alone. It runs no Celery tasks: `
 hints. A call of that task with Celery's methods raises an error, which names the method of Carafe's client to use instead.
 """
 
-import importlib
 import os
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from celery import Celery, Task, signals
 from celery.exceptions import ImproperlyConfigured
 
 from carafe.jobs.queue_name import QUEUE
+from carafe.named_modules import import_named
 from carafe.queue.hints import TASK
 from carafe.settings.src_layout import not_installed
 
@@ -122,7 +122,7 @@ def application_of(settings: "Settings") -> Any:
             os.environ[name.upper()] = value.get_secret_value()
     module, _, attribute = settings.worker_application.partition(":")
     try:
-        application = getattr(importlib.import_module(module), attribute or "app")
+        application = getattr(import_named(module), attribute or "app")
     except (ImportError, AttributeError) as error:
         text = f"WORKER_APPLICATION: {settings.worker_application!r} not found: {error}{not_installed(module)}"
         raise ImproperlyConfigured(text) from error

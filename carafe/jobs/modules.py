@@ -5,6 +5,7 @@ import importlib
 from collections.abc import Iterable
 
 from carafe.jobs.hooks import seal
+from carafe.named_modules import import_named
 from carafe.settings.src_layout import not_installed
 
 
@@ -56,8 +57,8 @@ def _load(setting: str, modules: Iterable[str]) -> None:
 
     for name in modules:
         try:
-            module = importlib.import_module(name)
+            module = import_named(name)
             for found in pkgutil.walk_packages(getattr(module, "__path__", ()), name + "."):
-                importlib.import_module(found.name)
+                import_named(found.name)
         except Exception as error:
             raise ModuleNotUsable(setting, name, error) from error

@@ -7,6 +7,7 @@ for commands that cannot do anything without an application. Must never: decide 
 import os
 from pathlib import Path
 
+from carafe.named_files import read_named
 from carafe.settings.folder import folder
 from carafe.settings.settings import Settings, SettingsError
 from carafe.settings.sources import PROJECT_FILE
@@ -51,7 +52,7 @@ def _describes_application(place: Path) -> bool:
     import tomllib  # late: a worker seldom needs it
 
     try:
-        tools = tomllib.loads((place / PROJECT_FILE).read_text(encoding="utf-8")).get("tool", {})
+        tools = tomllib.loads(read_named(place / PROJECT_FILE)).get("tool", {})
         return "carafe" in tools
     except (OSError, ValueError, TypeError, AttributeError):
         return False

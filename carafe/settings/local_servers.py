@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
+from carafe.named_files import open_named
+from carafe.private import open_closed
 from carafe.settings.application_folder import application_elsewhere
 from carafe.settings.settings import SERVERS, Settings, SettingsError
 from carafe.settings.types import SecretUrl
@@ -57,15 +59,15 @@ class Announcement:
 
 def _opened(path: Path) -> IO[str]:
     # The addresses hold passwords.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    os.fchmod(descriptor, 0o600)
-    return os.fdopen(descriptor, "r+")
+    file = open_closed(path, make=True)
+    os.fchmod(file.fileno(), 0o600)
+    return file
 
 
 def announced(data_dir: Path) -> Servers | None:
     """The servers of the `carafe dev` that uses this data folder, or None if none is running there."""
     try:
-        with open(data_dir / SERVERS_FILE) as file:
+        with open_named(data_dir / SERVERS_FILE) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError:

@@ -12,7 +12,6 @@ depend on the shell in which it runs.
 """
 
 import difflib
-import importlib
 import json
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from carafe.named_modules import import_named
 from carafe.settings import job_defaults
 from carafe.settings.describing import default_shown, is_json, is_list, is_secret, shown, wants
 from carafe.settings.job_defaults import DAY
@@ -542,7 +542,7 @@ def _class_named(target: object) -> tuple[type[Settings], Faults]:
         return Settings, []  # unset, or a fault that the field finds
     module, _, name = target.partition(":")
     try:
-        found: Any = importlib.import_module(module)
+        found: Any = import_named(module)
         for part in (name or "Settings").split("."):
             found = getattr(found, part)
     except Exception as error:

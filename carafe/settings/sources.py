@@ -8,10 +8,12 @@ Guarantees: a file that cannot be read, or that sets what it may not set, is a f
 import os
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
+from io import StringIO
 from typing import Any, Literal
 
 from dotenv import dotenv_values
 
+from carafe.named_files import read_named
 from carafe.settings.folder import folder
 
 Source = Literal["default", "pyproject.toml", "env.local", "environment", "argument"]
@@ -38,19 +40,24 @@ def of_env_file() -> tuple[dict[str, str], Faults]:
     Values are taken as they are written, without interpolation: a password may have ``${`` in it.
     """
     try:
-        values = {name.lower(): value or "" for name, value in dotenv_values(folder() / ENV_FILE, interpolate=False).items()}
+        text = read_named(folder() / ENV_FILE)
+        values = {
+            name.lower(): value or "" for name, value in dotenv_values(stream=StringIO(text), interpolate=False).items()
+        }
+    except FileNotFoundError:
+        return {}, []
     except (OSError, ValueError) as error:
         return {}, [("", f"{ENV_FILE}: cannot be read: {error}")]
     if values.pop("environment", None) is None:
         return values, []
-    text = f"ENVIRONMENT: must be set in the environment, not in {ENV_FILE}, which only development reads"
-    return values, [("environment", text)]
+    fault = f"ENVIRONMENT: must be set in the environment, not in {ENV_FILE}, which only development reads"
+    return values, [("environment", fault)]
 
 
 def of_the_project() -> tuple[dict[str, Any], Faults]:
     """The settings in `[tool.carafe]` of pyproject.toml, and the faults of this table."""
     try:
-        text = (folder() / PROJECT_FILE).read_text(encoding="utf-8")
+        text = read_named(folder() / PROJECT_FILE)
     except FileNotFoundError:
         return {}, []
     except (OSError, ValueError) as error:
@@ -61,7 +68,7 @@ def of_the_project() -> tuple[dict[str, Any], Faults]:
 
     try:
         table = tomllib.loads(text).get("tool", {}).get("carafe", {})
-    except (tomllib.TOMLDecodeError, AttributeError) as error:
+    except (tomllib.TOMLDecodeError, AttributeError, RecursionError) as error:
         return {}, [("", f"{PROJECT_FILE}: cannot be read: {error}")]
     if not isinstance(table, dict):
         return {}, [("", f"{PROJECT_FILE}: [tool.carafe] must be a table")]

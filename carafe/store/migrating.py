@@ -42,11 +42,12 @@ def write_revision(
     """Write a new revision into the package with this name, which may be left out if there is only one.
 
     If the package names its metadata (`target_metadata`), the revision contains what the database at `url()` lacks of it,
-    otherwise it is empty, and `url` is not called. Raises `InvalidOption` if it is not clear which package is meant,
-    `ModuleNotUsable`, `MigrationFailed` and `Unavailable`.
+    otherwise it is empty, and `url` is not called. The message is one line of at most 200 characters. Raises `InvalidOption`
+    if it is not, or if it is not clear which package is meant, `ModuleNotUsable`, `MigrationFailed` and `Unavailable`.
     """
     from carafe.store.revisions import Revisions
 
+    _check(message)
     revisions = Revisions(_chosen(packages, package))
     if revisions.metadata() is not None and len(revisions.heads()) < 2:
         return NewRevision(asyncio.run(_derived(revisions, message, url())), derived=True)
@@ -56,6 +57,19 @@ def write_revision(
         raise
     except Exception as error:
         raise revisions.failed(error) from error
+
+
+LONGEST_MESSAGE = 200
+"""Characters of the message of a new revision."""
+
+
+def _check(message: str) -> None:
+    if not message.strip():
+        raise InvalidOption("--new", "must say what the revision changes")
+    if len(message) > LONGEST_MESSAGE:
+        raise InvalidOption("--new", f"must have at most {LONGEST_MESSAGE} characters (got {len(message)})")
+    if not message.isprintable():
+        raise InvalidOption("--new", f"must be one line without control characters (got {message!r})")
 
 
 def _chosen(packages: tuple[str, ...], package: str | None) -> str:

@@ -5,7 +5,6 @@ A package needs nothing but a folder `versions`: Carafe's `env.py` serves it, wi
 Guarantees: whatever is wrong with a package is raised as `ModuleNotUsable` or `MigrationFailed`, whose text says where.
 """
 
-import importlib
 import traceback
 from argparse import Namespace
 from importlib.util import find_spec
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from carafe.errors import CarafeError
 from carafe.jobs.modules import ModuleNotUsable
+from carafe.named_modules import find_named, import_named
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -35,7 +35,7 @@ class Revisions:
     def __init__(self, package: str) -> None:
         self.package = package
         try:
-            spec = find_spec(package)
+            spec = find_named(package)
             if spec is None:
                 raise ModuleNotFoundError(f"No module named {package!r}", name=package)
             if not spec.submodule_search_locations:
@@ -105,14 +105,16 @@ class Revisions:
         """The SQLAlchemy metadata that the package names (`target_metadata`), from which revisions can be derived; None if
         it does not name any. Raises `ModuleNotUsable` if the package cannot be imported."""
         try:
-            return getattr(importlib.import_module(self.package), "target_metadata", None)
+            return getattr(import_named(self.package), "target_metadata", None)
         except Exception as error:
             raise ModuleNotUsable("MIGRATIONS", self.package, error) from error
 
     def write(self, message: str, connection: Any = None) -> Path:
         """Write a new revision, and return its file. With a connection, it contains what the database lacks of `metadata`;
-        without one, it is empty. If there are several newest revisions, it joins them. Raises `MigrationFailed`."""
+        without one, it is empty. If there are several newest revisions, it joins them. Leaves no file behind that is not
+        Python. Raises `MigrationFailed`."""
         from alembic import command
+        from alembic.util import rev_id
 
         template = self.folder / "script.py.mako"
         if self._has_env() and not template.is_file():
@@ -123,14 +125,22 @@ class Revisions:
         self.versions.mkdir(exist_ok=True)
         heads = self.heads()
         config = self._config(connection)
-        made = (
-            command.merge(config, list(heads), message)
-            if len(heads) > 1
-            else command.revision(config, message, autogenerate=connection is not None)
-        )
-        assert made is not None
-        assert not isinstance(made, list)
-        return Path(made.path)
+        revision, text = rev_id(), _within_quotes(message)
+        try:
+            made = (
+                command.merge(config, list(heads), text, rev_id=revision)
+                if len(heads) > 1
+                else command.revision(config, text, autogenerate=connection is not None, rev_id=revision)
+            )
+            assert made is not None
+            assert not isinstance(made, list)
+            file = Path(made.path)
+            compile(file.read_bytes(), file, "exec")
+            return file
+        except BaseException:
+            for written in self.versions.glob(f"*_{revision}_*.py"):
+                written.unlink()
+            raise
 
     def fault(self, error: BaseException) -> str | None:
         """What is wrong with this package, if an error came out of its files or is alembic's own; else None."""
@@ -213,6 +223,11 @@ class Revisions:
             if path.is_relative_to(self.folder):
                 return path.relative_to(self.folder).as_posix(), line
         return None, None
+
+
+def _within_quotes(message: str) -> str:
+    """The message as the source of a Python text: templates, an application's own too, put it between quotes."""
+    return message.replace("\\", "\\\\").replace('"', '\\"').replace("'''", "\\'\\'\\'")
 
 
 def _library() -> Path:

@@ -1,6 +1,8 @@
 """What the shell offers at Tab: kinds, states, ids; nothing, and silently, where nobody can be asked."""
 
+import os
 import shlex
+import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 
 from carafe.cli import completing
 from tests.cli.conftest import Answer, Command, application, process
+from tests.test_embedded_access import STRANGER
 
 pytestmark = pytest.mark.process
 
@@ -72,6 +75,31 @@ def test_nothing_is_said_where_the_server_is_away(tab: Tab, words: tuple[str, ..
 def test_nothing_is_said_by_a_module_that_cannot_be_imported(tab: Tab, tmp_path: Path) -> None:
     (tmp_path / "noisy.py").write_text("print('noise')\nraise SystemExit(3)")
     assert offered(tab("enqueue", "", JOB_MODULES="noisy")) == []
+
+
+def test_nothing_is_read_in_a_folder_that_others_can_write_to(tab: Tab, tmp_path: Path) -> None:
+    (tmp_path / "trap.py").write_text("open('ran', 'w').close()")
+    project = tmp_path / "pyproject.toml"
+    project.write_text('[tool.carafe]\njob_modules = ["trap"]\n')
+
+    def runs() -> bool:
+        offered(tab("enqueue", "", JOB_MODULES=""))
+        offered(tab("jobs", "show", "", SETTINGS_CLASS="trap"))
+        ran = (tmp_path / "ran").exists()
+        (tmp_path / "ran").unlink(missing_ok=True)
+        return ran
+
+    assert runs()
+    for place in (tmp_path, project):
+        mode = place.stat().st_mode
+        place.chmod(mode | stat.S_IWOTH)
+        assert not runs()
+        place.chmod(mode)
+        if os.geteuid() == 0:
+            os.chown(place, STRANGER, -1)
+            assert not runs()
+            os.chown(place, 0, -1)
+    assert runs()
 
 
 def test_the_shell_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

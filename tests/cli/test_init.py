@@ -62,6 +62,11 @@ def test_an_existing_folder_is_left_as_it_is(bare: Command, here: Path) -> None:
         ("", "beginning with a letter (got '')"),
         ("json", "'json' is a package that Python finds already"),
         ("fastapi", "'fastapi' is a package that Python finds already"),
+        ("a" * 65, "NAME must have at most 64 characters (got 65)"),
+        ("a" * 300, "NAME must have at most 64 characters (got 300)"),
+        ("conftest", "'conftest' is a module that pytest or Python imports by itself"),
+        ("sitecustomize", "'sitecustomize' is a module that pytest or Python imports by itself"),
+        ("usercustomize", "'usercustomize' is a module that pytest or Python imports by itself"),
         ("tests", "'tests' is a package that Python finds already"),
     ],
 )

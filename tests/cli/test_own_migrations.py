@@ -1,5 +1,6 @@
 """An application's own migrations: `carafe migrate` on a package without an env.py, new revisions, faults in words."""
 
+import ast
 import itertools
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import NullPool, create_engine
 
 from briefings.migrations import target_metadata
-from tests.cli.conftest import Answer, Command
+from tests.cli.conftest import ROOT, Answer, Command
 
 pytestmark = pytest.mark.process
 
@@ -131,6 +132,60 @@ def test_without_metadata_a_new_revision_is_empty_and_asks_no_database(shop: Sho
     assert "The revision is empty" in made.err
     assert "pass" in Path(made.out.strip()).read_text()
     assert shop.migrate().code == 0
+
+
+MESSAGES = [
+    '"""; open("ran", "w").close(); """',
+    "'''; open('ran', 'w').close(); '''",
+    r"move C:\users to D:\new",
+    'it is called "shop"',
+    "ends with \\",
+    "${open('ran', 'w').close()} don't %s {x}",
+]
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+@pytest.mark.parametrize("quotes", ['"""', "'''"])
+@pytest.mark.parametrize("heads", [1, 2])
+def test_a_message_stays_a_text_in_the_file(shop: Shop, here: Path, message: str, quotes: str, heads: int) -> None:
+    for revision, after in (("0001", None), ("0002a", "0001"), ("0002b", "0001"))[: 2 * heads - 1]:
+        shop.has("pass", revision, after)
+    ours = (ROOT / "carafe" / "migrations" / "script.py.mako").read_text()
+    (shop.folder / "env.py").write_text((ROOT / "carafe" / "migrations" / "env.py").read_text())
+    (shop.folder / "script.py.mako").write_text(ours.replace('"""${', quotes + "${", 1).replace('n}\n"""', "n}\n" + quotes))
+    made = shop.migrate("--new", message)
+    assert made.code == 0, made.err
+    module = ast.parse(Path(made.out.strip()).read_text())
+    assert (ast.get_docstring(module) or "").splitlines()[0] == f"{message}."
+    assert shop.migrate().code == 0
+    assert not (here / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("message", "says"),
+    [
+        (" ", "must say what the revision changes"),
+        ("a" * 201, "must have at most 200 characters (got 201)"),
+        ("two\nlines", r"must be one line without control characters (got 'two\nlines')"),
+        ("\x1b[2J", "must be one line without control characters"),
+        ("two\u2028lines", "must be one line without control characters"),
+    ],
+)
+def test_a_message_that_cannot_be_written_is_refused(shop: Shop, message: str, says: str) -> None:
+    refused = shop.migrate("--new", message)
+    assert (refused.code, refused.out) == (2, "")
+    assert f"error: --new: {says}" in refused.err
+    assert not (shop.folder / "versions").exists()
+
+
+def test_no_revision_is_left_behind_that_is_not_python(shop: Shop) -> None:
+    shop.has()
+    (shop.folder / "env.py").touch()
+    (shop.folder / "script.py.mako").write_text("revision = ${repr(up_revision)}\nnot Python at all\n")
+    failed = shop.migrate("--new", "more")
+    assert (failed.code, failed.out) == (1, "")
+    assert "line 2: SyntaxError" in failed.err
+    assert [file.name for file in (shop.folder / "versions").glob("*.py")] == ["0001.py"]
 
 
 def test_two_newest_revisions_are_told_and_joined(shop: Shop) -> None:

@@ -145,6 +145,23 @@ def test_which_files_count(tmp_path: Path) -> None:
     assert sources.count(package / "cli" / "jobs.py")
 
 
+def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
+    here, outside = tmp_path.resolve() / "project", tmp_path.resolve() / "outside"
+    for folder in ("shop/web/pages", "shop/web/.cache", "shop/jobs/deep", "plain/deep"):
+        (here / folder).mkdir(parents=True)
+    outside.mkdir()
+    (here / "linked").symlink_to(outside)
+    (here / "shop" / "web" / "themes").symlink_to(outside)
+    (here / "shop" / "web" / ".cache" / "themes").symlink_to(outside)
+    sources = Sources(Settings(job_modules=(), web_application="json:x", worker_application="json:x"), here)
+    watched = [path for path in sources.folders if path.is_relative_to(here)]
+    assert watched == [here / "plain", here / "shop" / "jobs", here / "shop" / "web" / "pages"]
+    assert sources.alone == [here, here / "shop", here / "shop" / "web"]
+    assert sources.count(here / "shop" / "web" / "views.py")
+    assert sources.count(here / "shop" / "web" / "pages" / "a.html")
+    assert not sources.count(outside / "a.py")
+
+
 def test_what_is_missing_is_said(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("carafe.dev.reload.find_spec", lambda name: None)
     with pytest.raises(SettingsError, match=r"pip install 'carafe-jobs\[reload\]'"):
