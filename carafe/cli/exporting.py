@@ -6,6 +6,7 @@ change meanwhile comes exactly one time.
 
 import asyncio
 import csv
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import fields
@@ -25,6 +26,17 @@ PAGE = 200
 
 COLUMNS = tuple(field.name for field in fields(JobRecord) if field.name not in ("cut", "note", "attempts"))
 """The columns of CSV: the fields that a list of jobs has."""
+
+_SIGNS = r"[^\S\n]*[=+\-@＝＋－＠]"
+"""How a formula begins on a line. A spreadsheet may remove white space before the sign, and reads a full-width sign like the
+plain one."""
+
+_FORMULA = re.compile(rf"(^|[\n;])({_SIGNS})")
+"""A formula where a cell may begin. A program that separates cells at semicolons finds one also after a semicolon within
+quotes."""
+
+_SPLITS = re.compile(rf";({_SIGNS})")
+"""A semicolon within JSON after which such a program would find a formula. JSON has another spelling for the semicolon."""
 
 
 def export_jobs(wanted: JobFilter, form: Literal["jsonl", "csv"], *, limit: int | None, cursor: str | None) -> Exit:
@@ -58,7 +70,7 @@ def _json_lines() -> Callable[[JobRecord], object]:
 
 
 def _csv() -> Callable[[JobRecord], object]:
-    table = csv.writer(sys.stdout, lineterminator="\n")
+    table = csv.writer(sys.stdout, lineterminator="\n", quoting=csv.QUOTE_ALL)
     table.writerow(COLUMNS)
     return lambda job: table.writerow([_cell(getattr(job, name)) for name in COLUMNS])
 
@@ -73,11 +85,10 @@ def _cell(value: Any) -> str:
             return _harmless(str(value))
         case int() | float():
             return str(value)
-    return _harmless(json_for_terminals(written(value).decode()))
+    return _SPLITS.sub(r"\\u003b\1", json_for_terminals(written(value).decode()))
 
 
 def _harmless(text: str) -> str:
-    """The text without characters that control a terminal, and with an apostrophe before what a spreadsheet would take for a
-    formula."""
-    text = "\n".join(one_line(line) for line in text.split("\n"))
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    """The text without characters that control a terminal, and with an apostrophe before everything that a spreadsheet would
+    take for a formula: at the start, after a line break, and after a semicolon."""
+    return _FORMULA.sub(r"\1'\2", "\n".join(one_line(line) for line in text.split("\n")))
