@@ -543,7 +543,8 @@ class Client:
     async def resume_kind(self, kind: str, *, reason: str | None = None, by: Actor | None = None) -> KindRecord:
         """End the pause of a kind, so that its jobs start again. The hints of the first thousand jobs are pushed before this
         method returns, if that is quick enough; the steward pushes the others. Resuming a kind that is not paused changes
-        nothing. Returns the kind, which says so (`unchanged`). Raises `InvalidOption`, `Unavailable`."""
+        nothing. Returns the kind, which says so (`unchanged`). Raises like `pause_kind`; a kind that is paused can be resumed
+        even if nobody knows it any more."""
         reason, by = checked_reason(reason), checked_actor(by)
         checked_kind(kind)
         record = await self._in_transaction(lambda connection: paused_kinds.resume(connection, kind, reason=reason, by=by))

@@ -319,7 +319,7 @@ async def pause_kind(caller: Operator, kind: KindName, client: ClientOf, reason:
     operation_id="resumeKind",
     summary="Resume a kind",
     response_model=PausedKindModel,
-    responses=problems(401, 403, 422, 503),
+    responses=problems(401, 403, 404, 422, 503),
 )
 async def resume_kind(caller: Operator, kind: KindName, client: ClientOf, reason: Reason = None) -> KindRecord:
     """Let a paused kind start jobs again."""
