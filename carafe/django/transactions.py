@@ -30,10 +30,10 @@ def check_no_other(alias: str) -> None:
     for connection in connections.all(initialized_only=True):
         if connection.alias != alias and _is_atomic(connection):
             raise transaction.TransactionManagementError(
-                f"enqueue: the open transaction is on the database {connection.alias!r}, and jobs are stored on {alias!r}: a "
-                f"rollback would not take the job back. To store the job after that transaction is committed, write "
-                f"transaction.on_commit(lambda: enqueue(...), using={connection.alias!r}); to store it in a transaction of its "
-                f"own database, call enqueue within transaction.atomic(using={alias!r})"
+                f"enqueue: the open transaction is on the database {connection.alias!r}, and jobs are stored on {alias!r}: "
+                f"a rollback would not take the job back. To store the job after that transaction is committed, write "
+                f"transaction.on_commit(lambda: enqueue(...), using={connection.alias!r}); to store it in a transaction of "
+                f"its own database, call enqueue within transaction.atomic(using={alias!r})"
             )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import orjson
 import psycopg
 import pytest
 from pydantic import SecretStr
@@ -290,7 +291,11 @@ async def test_edited_and_run_as_a_new_job(carafe_client: Client, worker: ByHand
     assert (await client.get(new.id)).args["password"] == REDACTED
     assert (await client.get(old)).state is State.DEAD
     assert [row[:3] for row in await audited(client)] == [("ana", "dashboard", "edit and run")] * 2
-    assert await details(client, new.id) == f'{{"origin": "{old}"}}'
+    assert orjson.loads(await details(client, new.id)) == {
+        "origin": str(old),
+        "changed": ["user", "tokens"],
+        "kept_secrets": ["/password", "/tokens/0"],
+    }
     assert await details(client, old) == f'{{"new": "{new.id}"}}'
 
 
