@@ -19,7 +19,7 @@ from carafe.cli.connecting import connected
 from carafe.cli.exits import Exit, Failure
 from carafe.cli.jobs import say_none
 from carafe.jobs.stored_json import written
-from carafe.plain_text import json_for_terminals, one_line
+from carafe.plain_text import one_line, visible
 
 PAGE = 200
 """Jobs that are read at a time. Arguments and results of as many are in memory at once."""
@@ -66,7 +66,7 @@ def export_jobs(wanted: JobFilter, form: Literal["jsonl", "csv"], *, limit: int 
 
 
 def _json_lines() -> Callable[[JobRecord], object]:
-    return lambda job: print(json_for_terminals(written(job).decode()))
+    return lambda job: print(visible(written(job).decode()))
 
 
 def _csv() -> Callable[[JobRecord], object]:
@@ -85,7 +85,7 @@ def _cell(value: Any) -> str:
             return _harmless(str(value))
         case int() | float():
             return str(value)
-    return _SPLITS.sub(r"\\u003b\1", json_for_terminals(written(value).decode()))
+    return _SPLITS.sub(r"\\u003b\1", visible(written(value).decode()))
 
 
 def _harmless(text: str) -> str:

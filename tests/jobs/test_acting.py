@@ -267,7 +267,7 @@ async def test_a_discarded_job_can_be_found_and_retried(carafe_client: Client, w
         await client.discard(job, reason="gone", by=ANA)
 
 
-@pytest.mark.parametrize("reason", ["", "   ", None, "x" * 501, "a\0b", "\udcff"])
+@pytest.mark.parametrize("reason", ["", "   ", None, "x" * 501, "a\0b", "\udcff", "a\nb", "\x1b[31m"])
 async def test_a_discard_needs_a_reason(carafe_client: Client, worker: ByHand, reason: Any) -> None:
     job = await dead(carafe_client, worker, Greet(name="1"))
     with pytest.raises(InvalidOption, match=r"^reason: must"):
