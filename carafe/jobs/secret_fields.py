@@ -71,12 +71,94 @@ def _mentions_secret(schema: Any) -> bool:
                 waiting += node.values() if isinstance(node, dict) else node
         elif isinstance(node, Mapping):
             return True  # a placeholder for a schema that is not built yet
-        elif isinstance(node, type):
-            if issubclass(node, _CLASSES):
-                return True
-        elif str(getattr(node, "__qualname__", "")).startswith("Secret.__get_pydantic_core_schema__"):
+        elif _is_secret_function(node):
             return True
     return False
+
+
+def behind_plain(model: type[BaseModel]) -> str | None:
+    """The name of a field with a union in which a plain type stands before a secret one and accepts the same JSON
+    (``str | SecretStr``), at any depth. Every value would be plain, and shown. Returns None if there is no such field, or if
+    the class cannot be examined yet."""
+    if not may_hold_secrets(model) or not model.__pydantic_complete__:
+        return None
+    schema: Any = model.__pydantic_core_schema__
+    known = {one["ref"]: one for one in _dicts(schema) if isinstance(one.get("ref"), str)}
+    for one in _dicts(schema):
+        if one.get("type") == "model" and one.get("cls") is model:
+            for inner in _dicts(one["schema"]):
+                if inner.get("type") == "model-fields":
+                    fields = inner["fields"].items()
+                    return next((name for name, field in fields if _has_hidden_secret(field, known)), None)
+    return None
+
+
+def _has_hidden_secret(schema: Any, known: Mapping[str, Any]) -> bool:
+    for union in _dicts(schema):
+        accepted: set[str] = set()
+        for choice in _choices(union, known) if union.get("type") == "union" else ():
+            core, secret = _core(choice)
+            if secret and accepted & {core, "any"}:
+                return True
+            if not secret:
+                accepted.add(core)
+    return False
+
+
+def _choices(schema: Any, known: Mapping[str, Any]) -> Iterator[Any]:
+    """The choices of a union, also of unions within it, in their order."""
+    waiting, seen = [schema], set()
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, tuple):
+            node = node[0]  # a choice with its label
+        if node.get("type") == "definition-ref":
+            node = known.get(node["schema_ref"], node)
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if node.get("type") in ("union", "tagged-union"):
+            choices = node["choices"]
+            waiting += reversed(list(choices.values() if isinstance(choices, dict) else choices))
+        elif node.get("type") in ("nullable", "default", "definitions"):
+            waiting.append(node["schema"])
+        else:
+            yield node
+
+
+def _core(schema: Any) -> tuple[str, bool]:
+    """The type of JSON that a schema reads ("str" for bytes too, since JSON has them as text), and whether it makes a secret
+    of it."""
+    secret = False
+    inner = schema
+    while inner is not None:
+        schema = inner
+        if schema.get("type") in ("model", "dataclass", "typed-dict", "json", "call"):
+            break
+        secret = secret or _is_secret_function((schema.get("function") or {}).get("function"))
+        inner = schema.get("lax_schema") or schema.get("json_schema") or schema.get("schema")
+    kind = str(schema.get("type"))
+    return ("str" if kind == "bytes" else kind), secret
+
+
+def _dicts(schema: Any) -> Iterator[dict[str, Any]]:
+    """Every dictionary within a pydantic schema but those in defaults, which are values; the outermost first."""
+    waiting, seen = [schema], set()
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict | list | tuple) and id(node) not in seen:
+            seen.add(id(node))
+            if isinstance(node, dict):
+                yield node
+                # A field may be called "default" too: then its schema has a type.
+                node = [value for key, value in node.items() if key != "default" or node.get("type") != "default"]
+            waiting += reversed(node)
+
+
+def _is_secret_function(function: Any) -> bool:
+    if isinstance(function, type):
+        return issubclass(function, _CLASSES)
+    return str(getattr(function, "__qualname__", "")).startswith("Secret.__get_pydantic_core_schema__")
 
 
 def secrets_in(value: Any) -> Iterator[Any]:

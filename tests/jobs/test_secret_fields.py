@@ -14,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    JsonValue,
     PlainSerializer,
     RootModel,
     Secret,
@@ -213,6 +214,75 @@ def test_a_secret_is_no_name() -> None:
 
     with pytest.raises(InvalidArguments, match="a secret cannot be the name of an item"):
         dump(Keyed(scores={SecretStr(WORD): 1}))
+
+
+UNIONS: list[tuple[Any, bool]] = [
+    (str | SecretStr, False),
+    (SecretStr | str, True),
+    (str | None | SecretStr, False),
+    (Annotated[str, Field(min_length=3)] | SecretStr, False),
+    (str | Readable, False),
+    (str | Card, False),
+    (bytes | SecretBytes, False),
+    (bytes | SecretStr, False),
+    (str | SecretBytes, False),
+    (SecretBytes | bytes, True),
+    (Any | SecretStr, False),
+    (JsonValue | SecretStr, False),
+    (SecretStr | Any, True),
+    (int | Secret[int], False),
+    (Secret[int] | int, True),
+    (int | SecretStr, True),
+    (list[str] | SecretStr, True),
+    (list[str | SecretStr], False),
+    (dict[str, str | SecretStr], False),
+    (str | Inner, True),
+    (SecretStr | None, True),
+    (Tree | None, True),
+]
+
+
+@pytest.mark.parametrize(("type_", "works"), UNIONS, ids=lambda value: str(value))
+def test_a_secret_behind_a_plain_type_is_refused_where_it_is_declared(type_: Any, works: bool) -> None:
+    def declare() -> Any:
+        return type("Given", (Job,), {"__annotations__": {"plain": str, "field": type_}, "__module__": __name__})
+
+    if works:
+        declare()
+        return
+    with pytest.raises(TypeError, match="Given: in the field field, a plain type stands before a secret one"):
+        declare()
+
+
+def test_fields_may_be_called_as_the_parts_of_a_schema() -> None:
+    class Within(BaseModel):
+        ref: SecretStr
+        type: dict[str, str] = {"type": "union"}
+        default: SecretStr | str
+
+    class Outer(Job):
+        ref: Within
+        schema_ref: Within | None = None
+        choices: int | None = None
+
+    class Faulty(BaseModel):
+        type: str
+        default: str | SecretStr
+
+    with pytest.raises(TypeError, match="in the field ref"):
+
+        class Wrong(Job):
+            ref: Faulty
+
+
+def test_a_secret_behind_a_plain_type_is_found_in_a_model_within() -> None:
+    class Within(BaseModel):
+        key: str | SecretStr
+
+    with pytest.raises(TypeError, match="in the field outer"):
+
+        class Outer(Job):
+            outer: list[Within]
 
 
 def test_kinds_without_secret_fields_are_told_by_their_class() -> None:
