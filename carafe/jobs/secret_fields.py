@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import BaseModel, PydanticUserError, RootModel, Secret, SecretBytes, SecretStr, TypeAdapter
+from pydantic import BaseModel, PydanticUserError, RootModel, Secret, SecretBytes, SecretStr, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from carafe.json_pointer import below
@@ -194,11 +194,7 @@ def json_with_secrets(model: BaseModel) -> tuple[str, tuple[str, ...]]:
     custom = _Revealed(model, custom=True)
     if REDACTED not in custom.text and _comes_back(model, custom.text):
         return custom.text, tuple(custom.places)
-    raise SecretNotStorable(
-        plain.doubtful[0],
-        "a secret has a serializer of its own, and its handler could not read back the text that it writes: leave the "
-        "serializer out, or add a validator that reads this text",
-    )
+    raise _not_storable(model, plain)
 
 
 def _comes_back(model: BaseModel, text: str) -> bool:
@@ -206,7 +202,36 @@ def _comes_back(model: BaseModel, text: str) -> bool:
         other = type(model).model_validate_json(text, by_alias=True, by_name=True)
     except ValueError:
         return False
-    return sorted(map(repr, secrets_in(other))) == sorted(map(repr, secrets_in(model)))
+    return _same_secrets(model, other)
+
+
+def _same_secrets(one: Any, other: Any) -> bool:
+    return sorted(map(repr, secrets_in(one))) == sorted(map(repr, secrets_in(other)))
+
+
+def _not_storable(model: BaseModel, plain: "_Revealed") -> SecretNotStorable:
+    """The error that names the field because of which `model` could not be read back from its JSON: not every secret that is
+    written differently is one."""
+    path = plain.doubtful[0]
+    try:
+        other = type(model).model_validate_json(plain.text, by_alias=True, by_name=True)
+        differing = [name for name, value in model if not _same_secrets(value, getattr(other, name, None))]
+        if differing and not f"{path}/".startswith(f"{below('', differing[0])}/"):
+            path = below("", differing[0])
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        top = below("", found["loc"][0]) if found["loc"] else ""
+        place = next((place for place in plain.doubtful if f"{place}/".startswith(f"{top}/")), None)
+        if place is None:
+            return SecretNotStorable(top, f"its value cannot be read back from its JSON ({found['type']})")
+        path = place
+    except ValueError:
+        pass  # raised by the application's own code, which does not say where
+    return SecretNotStorable(
+        path,
+        "a secret has a serializer of its own or is within Json[...], and its handler could not read back the text that is "
+        "written: leave the serializer out or add a validator that reads this text; declare the type itself instead of Json",
+    )
 
 
 class _Revealed:

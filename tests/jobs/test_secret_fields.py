@@ -14,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    Json,
     JsonValue,
     PlainSerializer,
     RootModel,
@@ -205,6 +206,32 @@ def test_what_would_reach_the_handler_masked_is_refused() -> None:
 
     with pytest.raises(InvalidArguments) as told:
         dump(Wrapped(token=SecretStr(WORD)))
+    assert WORD not in str(told.value)
+
+
+class Odd(Job, kind="secret_fields.odd"):
+    innocent: SecretBytes = SecretBytes(b"b")
+    token: SecretStr = SecretStr(WORD)
+    anything: Any = None
+    written: Json[dict[str, SecretStr]] | None = None
+    even: int = 0
+
+
+@pytest.mark.parametrize(
+    ("job", "path", "words"),
+    [
+        (Odd(anything=10**5000), "anything", "beyond 64 bits"),
+        (Odd(anything={"a": [10**30]}), "anything.a.0", "beyond 64 bits"),
+        (Odd(anything=float("nan")), "anything", "NaN"),
+        (Odd.model_validate({"written": f'{{"key": "{WORD}"}}'}), "written", "declare the type itself instead of Json"),
+        (Odd(anything="x").model_copy(update={"even": "odd"}), "even", "cannot be read back"),
+    ],
+)
+def test_what_cannot_be_stored_is_told_by_its_own_name(job: Job, path: str, words: str) -> None:
+    with pytest.raises(InvalidArguments) as told:
+        dump(job)
+    [fault] = told.value.faults
+    assert (fault.path, words in fault.message) == (path, True), fault
     assert WORD not in str(told.value)
 
 
