@@ -1,4 +1,4 @@
-"""Makes text from jobs, handlers and people safe for a terminal or a text log.
+"""Makes text from jobs, handlers and people safe for a terminal, a text log or a page.
 
 Guarantees: control characters, escape sequences, bidirectional marks and lone surrogates are always escaped, and a line
 break in a value never starts a second line.
@@ -6,7 +6,9 @@ break in a value never starts a second line.
 
 import re
 
-_STEERS = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_STEERS = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 def one_line(text: str) -> str:
@@ -19,6 +21,7 @@ def indented(text: str, indent: str = "    ") -> str:
     return "\n".join(indent + one_line(line.expandtabs(4)) for line in text.splitlines())
 
 
-def json_for_terminals(text: str) -> str:
-    """Returns `text`, which is JSON, with those characters escaped that JSON allows but that could control a terminal."""
-    return _STEERS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+def visible(text: str) -> str:
+    """Returns `text`, which is JSON or part of a page, with those characters escaped as in JSON (``\\u202e``) that would
+    control a terminal, turn the text around them, or could not be shown. Line breaks and tabs stay."""
+    return text if text.isprintable() else _STEERS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

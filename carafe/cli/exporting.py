@@ -6,6 +6,7 @@ change meanwhile comes exactly one time.
 
 import asyncio
 import csv
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import fields
@@ -18,13 +19,24 @@ from carafe.cli.connecting import connected
 from carafe.cli.exits import Exit, Failure
 from carafe.cli.jobs import say_none
 from carafe.jobs.stored_json import written
-from carafe.plain_text import json_for_terminals, one_line
+from carafe.plain_text import one_line, visible
 
 PAGE = 200
 """Jobs that are read at a time. Arguments and results of as many are in memory at once."""
 
 COLUMNS = tuple(field.name for field in fields(JobRecord) if field.name not in ("cut", "note", "attempts"))
 """The columns of CSV: the fields that a list of jobs has."""
+
+_SIGNS = r"[^\S\n]*[=+\-@＝＋－＠]"
+"""How a formula begins on a line. A spreadsheet may remove white space before the sign, and reads a full-width sign like the
+plain one."""
+
+_FORMULA = re.compile(rf"(^|[\n;])({_SIGNS})")
+"""A formula where a cell may begin. A program that separates cells at semicolons finds one also after a semicolon within
+quotes."""
+
+_SPLITS = re.compile(rf";({_SIGNS})")
+"""A semicolon within JSON after which such a program would find a formula. JSON has another spelling for the semicolon."""
 
 
 def export_jobs(wanted: JobFilter, form: Literal["jsonl", "csv"], *, limit: int | None, cursor: str | None) -> Exit:
@@ -54,11 +66,11 @@ def export_jobs(wanted: JobFilter, form: Literal["jsonl", "csv"], *, limit: int 
 
 
 def _json_lines() -> Callable[[JobRecord], object]:
-    return lambda job: print(json_for_terminals(written(job).decode()))
+    return lambda job: print(visible(written(job).decode()))
 
 
 def _csv() -> Callable[[JobRecord], object]:
-    table = csv.writer(sys.stdout, lineterminator="\n")
+    table = csv.writer(sys.stdout, lineterminator="\n", quoting=csv.QUOTE_ALL)
     table.writerow(COLUMNS)
     return lambda job: table.writerow([_cell(getattr(job, name)) for name in COLUMNS])
 
@@ -73,11 +85,10 @@ def _cell(value: Any) -> str:
             return _harmless(str(value))
         case int() | float():
             return str(value)
-    return _harmless(json_for_terminals(written(value).decode()))
+    return _SPLITS.sub(r"\\u003b\1", visible(written(value).decode()))
 
 
 def _harmless(text: str) -> str:
-    """The text without characters that control a terminal, and with an apostrophe before what a spreadsheet would take for a
-    formula."""
-    text = "\n".join(one_line(line) for line in text.split("\n"))
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    """The text without characters that control a terminal, and with an apostrophe before everything that a spreadsheet would
+    take for a formula: at the start, after a line break, and after a semicolon."""
+    return _FORMULA.sub(r"\1'\2", "\n".join(one_line(line) for line in text.split("\n")))

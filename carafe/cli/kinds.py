@@ -28,6 +28,7 @@ def pause(kind: str, *, reason: str | None, as_json: bool) -> Exit:
 
 def resume(kind: str, *, reason: str | None, as_json: bool) -> Exit:
     """Resumes a kind, and prints whether it was paused."""
+    declared()  # as for `pause`: only this process may know the kind
 
     async def go() -> Exit:
         async with connected() as client:

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from carafe.jobs.stored_json import written
-from carafe.plain_text import json_for_terminals, one_line
+from carafe.plain_text import one_line, visible
 
 
 def show_json(value: Any) -> None:
     """Prints `value` (dataclasses, UUIDs and datetimes included) as indented JSON."""
-    print(json_for_terminals(written(value, indent=True).decode()))
+    print(visible(written(value, indent=True).decode()))
 
 
 def show_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -477,19 +477,21 @@ class Client:
 
         `keep_secrets` are JSON pointers (``/password``) to secrets whose stored values are kept; `args` may hold anything at
         these places. The new job has the options of its class, and no unique key. With `by`, each of the two jobs gets an
-        audit row that names the other job. Raises like `enqueue`, and `JobNotFound`.
+        audit row that names the other job; that of the new job also names the changed arguments and the kept secrets,
+        without values. Raises like `enqueue`, and `JobNotFound`.
         """
         job_id, by = id_of(job_id), checked_actor(by)
         async with self._connected() as connection:
             row = await GET.fetchrow(connection, id=job_id)
         if row is None:
             raise JobNotFound(job_id)
-        new = NewJob(edited(row, args, keep_secrets), run_at=run_at)
-        batch = prepare_one(new, self.limits, created_by=by.name if by else row["created_by"])
+        edit = edited(row, args, keep_secrets)
+        batch = prepare_one(NewJob(edit.job, run_at=run_at), self.limits, created_by=by.name if by else row["created_by"])
         written = None
         if by is not None:
             new_id = str(batch.ids[0])
-            written = entry(by, "edit and run", {new_id: {"origin": str(job_id)}, str(job_id): {"new": new_id}})
+            details: dict[str, Any] = {"origin": str(job_id), "changed": edit.changed, "kept_secrets": edit.kept}
+            written = entry(by, "edit and run", {new_id: details, str(job_id): {"new": new_id}})
         return (await self._store(batch, None, "", None, written))[0]
 
     async def pause(self, queue: str = QUEUE, *, reason: str | None = None, by: Actor | None = None) -> QueueRecord:
@@ -543,7 +545,8 @@ class Client:
     async def resume_kind(self, kind: str, *, reason: str | None = None, by: Actor | None = None) -> KindRecord:
         """End the pause of a kind, so that its jobs start again. The hints of the first thousand jobs are pushed before this
         method returns, if that is quick enough; the steward pushes the others. Resuming a kind that is not paused changes
-        nothing. Returns the kind, which says so (`unchanged`). Raises `InvalidOption`, `Unavailable`."""
+        nothing. Returns the kind, which says so (`unchanged`). Raises like `pause_kind`. A paused kind can be resumed
+        even if nobody knows it any more."""
         reason, by = checked_reason(reason), checked_actor(by)
         checked_kind(kind)
         record = await self._in_transaction(lambda connection: paused_kinds.resume(connection, kind, reason=reason, by=by))

@@ -14,7 +14,7 @@ from django.db import connections
 from carafe.client.client import Client
 from carafe.client.sync_client import SyncClient
 from carafe.django.configuration import database_alias, database_url, load
-from carafe.django.transactions import DjangoTransaction, is_open
+from carafe.django.transactions import DjangoTransaction, check_no_other, is_open
 from carafe.jobs.definition import Job
 from carafe.jobs.new_job import NewJob
 from carafe.jobs.options import EnqueueOptions
@@ -33,8 +33,10 @@ class DjangoClient(SyncClient):
 
     def _transaction_of(self, session: Any, connection: Any) -> Any:
         alias = database_alias()
-        if session is None and connection is None and alias is not None and is_open(alias):
-            return DjangoTransaction(alias)
+        if session is None and connection is None and alias is not None:
+            check_no_other(alias)
+            if is_open(alias):
+                return DjangoTransaction(alias)
         return super()._transaction_of(session, connection)
 
 
@@ -67,7 +69,8 @@ def enqueue(
     """Store a job, to be run by a worker; see `Client.enqueue` for the options.
 
     Within ``transaction.atomic()`` the job is part of that transaction, and the workers are notified after its commit. After
-    a rollback there is neither. Elsewhere the job is committed when this returns.
+    a rollback there is neither. Elsewhere the job is committed when this returns. Raises Django's
+    ``TransactionManagementError`` within ``atomic()`` of another database alone.
     """
     given: Any = {"idempotency_key": idempotency_key, "scope": scope, "trace": trace, "created_by": created_by, "by": by}
     return client().enqueue(job, **given, **options)

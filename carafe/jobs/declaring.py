@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from carafe.jobs.options import CLASS_OPTIONS
 from carafe.jobs.round_trip import aliases_of, shared_name
+from carafe.jobs.secret_fields import behind_plain
 from carafe.texts import class_name, shown
 
 LONGEST_KIND = 200
@@ -102,13 +103,18 @@ def no_kind(job: type[Any]) -> str:
 
 def check_fields(cls: type[BaseModel]) -> None:
     """Raise ``TypeError`` if a job class has a field whose value could not be read back from the stored arguments as it
-    was."""
+    was, or whose secrets would be stored as plain values."""
     for name, field in cls.model_fields.items():
         if field.exclude:
             raise TypeError(
                 f"{cls.__name__}: the field {name} has exclude=True, so it is not stored and its handler would not get it: "
                 "leave exclude out, or make it a private attribute (PrivateAttr)"
             )
+    if (field_name := behind_plain(cls)) is not None:
+        raise TypeError(
+            f"{cls.__name__}: in the field {field_name}, a plain type stands before a secret one in a union and accepts "
+            "the same values, so that no value would be secret: write the secret type first, as in SecretStr | str, or alone"
+        )
     if (found := shared_name(aliases_of(cls))) is not None:
         one, other = found
         raise TypeError(

@@ -246,6 +246,7 @@ def dump(job: Job, *, as_declared: bool = False) -> Stored:
     kind = cls.job_options.kind
     traits = traits_of(cls)
     secrets: tuple[str, ...] = ()
+    text = ""
     try:
         try:
             text = job.__pydantic_serializer__.to_json(
@@ -267,16 +268,24 @@ def dump(job: Job, *, as_declared: bool = False) -> Stored:
             if place is not None:
                 raise InvalidArguments(kind, [Fault(place, NOT_FINITE)])
     except SecretNotStorable as error:
+        if (found := fault_of(text)) is not None:  # no secret's fault
+            raise InvalidArguments(kind, [Fault(_place_of(job, found), found)]) from None
         raise InvalidArguments(kind, [Fault(error.path.removeprefix("/").replace("/", "."), str(error))]) from None
     except (PydanticSerializationError, UnicodeEncodeError) as error:
         raise InvalidArguments(kind, [Fault("", f"cannot be written as JSON: {error}")]) from None
     if (found := fault_of(text)) is not None:
-        raise InvalidArguments(kind, [Fault("", found)])
+        raise InvalidArguments(kind, [Fault(_place_of(job, found), found)])
     if "\\u0000" in text and has_nul(orjson.loads(text)):
         raise InvalidArguments(kind, [Fault("", "a text holds the NUL character, which Postgres cannot store")])
     if not sure:
         _check_reads_back(job, text, whole=traits.doubtful)
     return Stored(floats_kept(text), secrets)
+
+
+def _place_of(job: Job, fault: str) -> str:
+    """The path of the value with a `fault` that `fault_of` has found; empty if it cannot be told, as within a secret."""
+    find = {BEYOND_64_BITS: beyond_64_bits, NOT_FINITE: not_finite}.get(fault)
+    return "" if find is None else find(job.model_dump(mode="python", warnings=False)) or ""
 
 
 def _check_reads_back(job: Job, text: str, *, whole: bool) -> None:

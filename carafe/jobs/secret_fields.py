@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import BaseModel, PydanticUserError, RootModel, Secret, SecretBytes, SecretStr, TypeAdapter
+from pydantic import BaseModel, PydanticUserError, RootModel, Secret, SecretBytes, SecretStr, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from carafe.json_pointer import below
@@ -71,12 +71,94 @@ def _mentions_secret(schema: Any) -> bool:
                 waiting += node.values() if isinstance(node, dict) else node
         elif isinstance(node, Mapping):
             return True  # a placeholder for a schema that is not built yet
-        elif isinstance(node, type):
-            if issubclass(node, _CLASSES):
-                return True
-        elif str(getattr(node, "__qualname__", "")).startswith("Secret.__get_pydantic_core_schema__"):
+        elif _is_secret_function(node):
             return True
     return False
+
+
+def behind_plain(model: type[BaseModel]) -> str | None:
+    """The name of a field with a union in which a plain type stands before a secret one and accepts the same JSON
+    (``str | SecretStr``), at any depth. Every value would be plain, and shown. Returns None if there is no such field, or if
+    the class cannot be examined yet."""
+    if not may_hold_secrets(model) or not model.__pydantic_complete__:
+        return None
+    schema: Any = model.__pydantic_core_schema__
+    known = {one["ref"]: one for one in _dicts(schema) if isinstance(one.get("ref"), str)}
+    for one in _dicts(schema):
+        if one.get("type") == "model" and one.get("cls") is model:
+            for inner in _dicts(one["schema"]):
+                if inner.get("type") == "model-fields":
+                    fields = inner["fields"].items()
+                    return next((name for name, field in fields if _has_hidden_secret(field, known)), None)
+    return None
+
+
+def _has_hidden_secret(schema: Any, known: Mapping[str, Any]) -> bool:
+    for union in _dicts(schema):
+        accepted: set[str] = set()
+        for choice in _choices(union, known) if union.get("type") == "union" else ():
+            core, secret = _core(choice)
+            if secret and accepted & {core, "any"}:
+                return True
+            if not secret:
+                accepted.add(core)
+    return False
+
+
+def _choices(schema: Any, known: Mapping[str, Any]) -> Iterator[Any]:
+    """The choices of a union, also of unions within it, in their order."""
+    waiting, seen = [schema], set()
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, tuple):
+            node = node[0]  # a choice with its label
+        if node.get("type") == "definition-ref":
+            node = known.get(node["schema_ref"], node)
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if node.get("type") in ("union", "tagged-union"):
+            choices = node["choices"]
+            waiting += reversed(list(choices.values() if isinstance(choices, dict) else choices))
+        elif node.get("type") in ("nullable", "default", "definitions"):
+            waiting.append(node["schema"])
+        else:
+            yield node
+
+
+def _core(schema: Any) -> tuple[str, bool]:
+    """The type of JSON that a schema reads ("str" for bytes too, since JSON has them as text), and whether it makes a secret
+    of it."""
+    secret = False
+    inner = schema
+    while inner is not None:
+        schema = inner
+        if schema.get("type") in ("model", "dataclass", "typed-dict", "json", "call"):
+            break
+        secret = secret or _is_secret_function((schema.get("function") or {}).get("function"))
+        inner = schema.get("lax_schema") or schema.get("json_schema") or schema.get("schema")
+    kind = str(schema.get("type"))
+    return ("str" if kind == "bytes" else kind), secret
+
+
+def _dicts(schema: Any) -> Iterator[dict[str, Any]]:
+    """Every dictionary within a pydantic schema but those in defaults, which are values; the outermost first."""
+    waiting, seen = [schema], set()
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict | list | tuple) and id(node) not in seen:
+            seen.add(id(node))
+            if isinstance(node, dict):
+                yield node
+                # A field may be called "default" too: then its schema has a type.
+                node = [value for key, value in node.items() if key != "default" or node.get("type") != "default"]
+            waiting += reversed(node)
+
+
+def _is_secret_function(function: Any) -> bool:
+    if isinstance(function, type):
+        return issubclass(function, _CLASSES)
+    return str(getattr(function, "__qualname__", "")).startswith("Secret.__get_pydantic_core_schema__")
 
 
 def secrets_in(value: Any) -> Iterator[Any]:
@@ -112,11 +194,7 @@ def json_with_secrets(model: BaseModel) -> tuple[str, tuple[str, ...]]:
     custom = _Revealed(model, custom=True)
     if REDACTED not in custom.text and _comes_back(model, custom.text):
         return custom.text, tuple(custom.places)
-    raise SecretNotStorable(
-        plain.doubtful[0],
-        "a secret has a serializer of its own, and its handler could not read back the text that it writes: leave the "
-        "serializer out, or add a validator that reads this text",
-    )
+    raise _not_storable(model, plain)
 
 
 def _comes_back(model: BaseModel, text: str) -> bool:
@@ -124,7 +202,36 @@ def _comes_back(model: BaseModel, text: str) -> bool:
         other = type(model).model_validate_json(text, by_alias=True, by_name=True)
     except ValueError:
         return False
-    return sorted(map(repr, secrets_in(other))) == sorted(map(repr, secrets_in(model)))
+    return _same_secrets(model, other)
+
+
+def _same_secrets(one: Any, other: Any) -> bool:
+    return sorted(map(repr, secrets_in(one))) == sorted(map(repr, secrets_in(other)))
+
+
+def _not_storable(model: BaseModel, plain: "_Revealed") -> SecretNotStorable:
+    """The error that names the field because of which `model` could not be read back from its JSON: not every secret that is
+    written differently is one."""
+    path = plain.doubtful[0]
+    try:
+        other = type(model).model_validate_json(plain.text, by_alias=True, by_name=True)
+        differing = [name for name, value in model if not _same_secrets(value, getattr(other, name, None))]
+        if differing and not f"{path}/".startswith(f"{below('', differing[0])}/"):
+            path = below("", differing[0])
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        top = below("", found["loc"][0]) if found["loc"] else ""
+        place = next((place for place in plain.doubtful if f"{place}/".startswith(f"{top}/")), None)
+        if place is None:
+            return SecretNotStorable(top, f"its value cannot be read back from its JSON ({found['type']})")
+        path = place
+    except ValueError:
+        pass  # raised by the application's own code, which does not say where
+    return SecretNotStorable(
+        path,
+        "a secret has a serializer of its own or is within Json[...], and its handler could not read back the text that is "
+        "written: leave the serializer out or add a validator that reads this text; declare the type itself instead of Json",
+    )
 
 
 class _Revealed:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
+from carafe.plain_text import one_line
 from carafe.telemetry.loggers import get_logger
 
 log = get_logger("carafe.process.stacks")
@@ -109,4 +110,5 @@ def _frames(innermost: FrameType | None) -> list[FrameType]:
 
 def _line(frame: FrameType) -> str:
     code = frame.f_code
-    return f"{code.co_filename}:{frame.f_lineno} in {code.co_qualname}"
+    # Both may hold anything, as in code that a program has compiled; neither may begin a line of its own.
+    return one_line(f"{code.co_filename}:{frame.f_lineno} in {code.co_qualname}")

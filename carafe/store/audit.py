@@ -5,6 +5,7 @@ and dead jobs are kept for the same time (RETENTION_DEAD).
 Must never: hold a job's arguments. The only exception is the value of an argument in the filter of a bulk action.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,6 +28,9 @@ Via = Literal["dashboard", "api", "cli", "steward"]
 
 LONGEST_REASON = 500
 """The maximum number of characters of a reason."""
+
+REASON = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
+"""The form of a reason: one line without control characters, in a syntax that Python, OpenAPI and browsers share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +152,8 @@ def checked_reason(reason: str | None, *, needed: str = "") -> str | None:
     """Returns `reason` without surrounding blanks, or None when it is empty. If the text `needed` is not empty, a reason
     must be given; the error message then says what the reason is for, in the words of `needed`.
 
-    Raises `InvalidOption` when the reason is missing, too long, or not a text that Postgres can store.
+    Raises `InvalidOption` when the reason is missing, too long, not one line without control characters, or not a text that
+    Postgres can store.
     """
     reason = (checked_text(reason, "reason") or "").strip()
     if not reason:
@@ -157,4 +162,6 @@ def checked_reason(reason: str | None, *, needed: str = "") -> str | None:
         return None
     if len(reason) > LONGEST_REASON:
         raise InvalidOption("reason", f"must be at most {LONGEST_REASON} characters (got {len(reason)})")
+    if re.fullmatch(REASON, reason) is None:
+        raise InvalidOption("reason", "must be one line of text, without control characters")
     return reason

@@ -28,8 +28,7 @@ def checked_kind(kind: Any) -> str:
 async def pause(connection: Connection, kind: str, *, reason: str | None, by: Actor | None) -> KindRecord:
     """Pause a kind, in the caller's transaction. A kind that is paused already stays as it is (`unchanged`). Raises
     `KindNotFound`, and the database's errors."""
-    if kind not in kinds() and not await IS_KNOWN_KIND.fetchval(connection, kind=kind, limit=NEWEST):
-        raise KindNotFound(kind)
+    await _check_known(connection, kind)
     row = await PAUSE_KIND.fetchrow(connection, kind=kind, by=None if by is None else by.name, reason=reason)
     assert row is not None
     record = KindRecord(**row)
@@ -38,8 +37,11 @@ async def pause(connection: Connection, kind: str, *, reason: str | None, by: Ac
 
 
 async def resume(connection: Connection, kind: str, *, reason: str | None, by: Actor | None) -> KindRecord:
-    """End the pause of a kind, in the caller's transaction. Raises the database's errors."""
+    """End the pause of a kind, in the caller's transaction. A paused kind may be one that nobody knows any more. Raises
+    `KindNotFound` for a kind that is neither paused nor known, and the database's errors."""
     unchanged = await RESUME_KIND.fetchrow(connection, kind=kind) is None
+    if unchanged:
+        await _check_known(connection, kind)
     record = KindRecord(kind, None, None, None, unchanged=unchanged)
     await _audit(connection, record, "resume kind", reason, by)
     return record
@@ -48,6 +50,11 @@ async def resume(connection: Connection, kind: str, *, reason: str | None, by: A
 async def paused_kinds(connection: Connection) -> list[KindRecord]:
     """The kinds that are paused, in alphabetical order. Raises the database's errors."""
     return [KindRecord(**row) for row in await PAUSED_KINDS.fetch(connection, limit=MAX_HELD)]
+
+
+async def _check_known(connection: Connection, kind: str) -> None:
+    if kind not in kinds() and not await IS_KNOWN_KIND.fetchval(connection, kind=kind, limit=NEWEST):
+        raise KindNotFound(kind)
 
 
 async def _audit(connection: Connection, record: KindRecord, action: str, reason: str | None, by: Actor | None) -> None:

@@ -1,5 +1,5 @@
-"""The class of the job API's routes. A request with a query parameter or a body that its operation does not document is
-refused, before the operation does anything.
+"""The class of the job API's routes. A request with a query parameter or a body that its operation does not document, or
+with a query that is not UTF-8, is refused before the operation does anything.
 
 The documentation is taken from the route itself: the parameters that its function declares, and the `parameters` and
 `requestBody` of its `openapi_extra`. A route that describes parameters in `openapi_extra` checks its query by itself.
@@ -10,6 +10,7 @@ A request without a query string to an operation with a body, such as an enqueue
 import types
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
+from urllib.parse import unquote_to_bytes
 
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
@@ -44,6 +45,8 @@ class DocumentedRoute(APIRoute):
             faults: list[Fault] = []
             if known is not None and request.scope["query_string"]:
                 faults = _undocumented(request, known)
+            if not _is_utf8(request.scope["query_string"]):
+                faults.append(Fault("query", "must be UTF-8, percent-encoded", "invalid-option"))
             sends = not takes_body and _announces_body(request)
             if faults or sends:
                 await authenticate(request)
@@ -68,6 +71,15 @@ def _undocumented(request: Request, known: dict[str, bool]) -> list[Fault]:
         elif times > 1 and not known[name]:
             faults.append(Fault(f"query.{name}", f"is given {times} times; give it once", "invalid-option"))
     return faults
+
+
+def _is_utf8(query: bytes) -> bool:
+    """Whether a query string is UTF-8. Otherwise its parameters would be read with replacement characters in them."""
+    try:
+        unquote_to_bytes(query).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _instead(known: dict[str, bool] | None) -> str:

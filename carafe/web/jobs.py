@@ -34,7 +34,7 @@ from carafe.jobs.errors import MAX_FAULTS
 from carafe.jobs.new_job import Limits
 from carafe.jobs.options import MAX_KEY
 from carafe.jobs.stored_json import written
-from carafe.store.audit import LONGEST_REASON
+from carafe.store.audit import LONGEST_REASON, REASON
 from carafe.store.enqueueing import prepare
 from carafe.store.pages import cursor_behind
 from carafe.web.authentication import Operator, Viewer
@@ -88,7 +88,7 @@ KindName = Annotated[str, Path(pattern=f"^{KIND.pattern}$")]
 QueueName = Annotated[str, Path(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 Reason = Annotated[
     str | None,
-    Query(max_length=LONGEST_REASON, pattern=r"^[^\x00]*$", description="The reason; stored in the audit."),
+    Query(max_length=LONGEST_REASON, pattern=REASON, description="The reason: one line; stored in the audit."),
 ]
 
 _LOCATION = {"Location": {"description": "The job.", "schema": {"type": "string"}}}
@@ -225,7 +225,7 @@ def _add_route(action: Action) -> None:
     """Add the route ``POST /jobs/{job_id}/NAME`` of an action. The parameter `reason` is required if the action needs it."""
     first, *rest = action.name.split("_")
     why = f"Why; {action.reason_needed}."
-    needed = Query(min_length=1, max_length=LONGEST_REASON, pattern=r"^[^\x00]*$", description=why)
+    needed = Query(min_length=1, max_length=LONGEST_REASON, pattern=REASON, description=why)
 
     async def act(caller: Operator, job_id: UUID, client: ClientOf, reason: Reason = None) -> JobRecord:
         return await client.act(action.name, job_id, reason=reason, by=caller.actor)
@@ -319,7 +319,7 @@ async def pause_kind(caller: Operator, kind: KindName, client: ClientOf, reason:
     operation_id="resumeKind",
     summary="Resume a kind",
     response_model=PausedKindModel,
-    responses=problems(401, 403, 422, 503),
+    responses=problems(401, 403, 404, 422, 503),
 )
 async def resume_kind(caller: Operator, kind: KindName, client: ClientOf, reason: Reason = None) -> KindRecord:
     """Let a paused kind start jobs again."""

@@ -13,7 +13,7 @@ from carafe.jobs.actions import ACTIONS, ActionName
 from carafe.jobs.options import ENQUEUE_OPTIONS, EnqueueOptions, Option
 from carafe.jobs.records import AttemptRecord
 from carafe.settings import job_defaults
-from carafe.store.audit import LONGEST_REASON
+from carafe.store.audit import LONGEST_REASON, REASON
 from carafe.store.bulk import FASTEST, SLOWEST, BulkActionRecord, BulkState
 from carafe.web.filters import FilterInBody
 
@@ -241,7 +241,7 @@ class BulkActionRequest(BaseModel):
     rate: Annotated[float, Field(ge=SLOWEST, le=FASTEST, allow_inf_nan=False, strict=True)] | None = Field(
         None, description="Maximum jobs per second. Default for a retry of more than 1,000 jobs: 50."
     )
-    reason: Annotated[str, Field(max_length=LONGEST_REASON, pattern=r"^[^\x00]*$")] | None = Field(
+    reason: Annotated[str, Field(max_length=LONGEST_REASON, pattern=REASON)] | None = Field(
         None, description="The reason; stored with the action and in each job's audit. Required for a discard."
     )
 

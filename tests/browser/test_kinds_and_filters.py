@@ -64,12 +64,28 @@ async def test_a_filter_is_named_used_and_forgotten(shop: Shop, sitting: Sitting
     await expect(link).to_have_count(0)
 
 
+STORE = "stored => localStorage.setItem(`carafe-filters ${document.documentElement.dataset.viewer}`, stored)"
+
+
+async def test_the_filters_of_another_user_are_not_offered(shop: Shop, sitting: Sitting) -> None:
+    page = await sitting.open("/jobs")
+    stored = json.dumps([{"name": "theirs", "query": "?args.customer=42"}])
+    for key in ("carafe-filters", "carafe-filters somebody else"):
+        await page.evaluate("([key, stored]) => localStorage.setItem(key, stored)", [key, stored])
+    await page.goto(shop.url + "/jobs?state=dead")
+    await expect(page.get_by_text("Save this filter")).to_be_visible()
+    await expect(page.locator("#saved a")).to_have_count(0)
+    await page.evaluate(STORE, stored)
+    await page.reload()
+    await expect(page.locator("#saved a")).to_have_count(1)
+
+
 @pytest.mark.parametrize(
     "stored", ["{", "7", json.dumps([{"name": 1}, {"name": "n", "query": "javascript:alert(1)"}, None])]
 )
 async def test_what_others_have_stored_does_no_harm(shop: Shop, sitting: Sitting, stored: str) -> None:
     page = await sitting.open("/jobs")
-    await page.evaluate("stored => localStorage.setItem('carafe-filters', stored)", stored)
+    await page.evaluate(STORE, stored)
     await page.goto(shop.url + "/jobs?state=dead")
     await expect(page.get_by_text("Save this filter")).to_be_visible()
     await expect(page.locator("#saved a")).to_have_count(0)

@@ -47,6 +47,28 @@ def test_csv_has_the_same_jobs_and_no_formula(carafe: Command, many: list[str], 
     assert exporting._cell("=1+1\x1b\nnext") == "'=1+1\\x1b\nnext"
 
 
+@pytest.mark.parametrize("sign", "=+-@＝＋－＠")
+@pytest.mark.parametrize(
+    "before", ["", " ", "\n", "\r\n", "\t", " \n ", "\u3000", "a;", "a; ", "a\n", '";', "\ufeff"], ids=repr
+)
+def test_no_program_finds_a_formula_in_csv(before: str, sign: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = f"{before}{sign}1+1"
+    table = csv.writer(sys.stdout, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    table.writerow(["id", exporting._cell(text), exporting._cell({"key": text})])
+    printed = capsys.readouterr().out
+    for cell in (
+        cell for separator in ",;\t" for row in csv.reader(io.StringIO(printed), delimiter=separator) for cell in row
+    ):
+        assert not cell.strip().startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠"))
+    assert json.loads(exporting._cell({"key": text})) == {"key": text}
+
+
+def test_every_cell_of_csv_is_quoted(carafe: Command, many: list[str]) -> None:
+    header, first = carafe("jobs", "list", "--format", "csv", "--limit", "1").out.splitlines()[:2]
+    assert all(cell.startswith('"') for cell in header.split(","))
+    assert first.startswith(f'"{many[-1]}",')
+
+
 def test_a_limit_and_a_cursor_narrow_an_export(carafe: Command, many: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporting, "PAGE", 3)
 

@@ -1,5 +1,6 @@
 """Every page, list, answer and stream can show any row."""
 
+import re
 from collections.abc import AsyncIterator
 from uuid import UUID
 
@@ -14,6 +15,12 @@ from tests.dashboard.conftest import Served, served
 from tests.dashboard.streaming import following
 from tests.dashboard.visiting import Visitor
 from tests.web import kinds_for_tests  # noqa: F401  declares the kinds of the rows
+
+STEERS = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""What turns the text of a page around, or cannot be shown."""
+
+INPUTS = re.compile(r"<(input|option)\b[^>]*>|<textarea.*?</textarea>", re.DOTALL)
+"""What the browser sends back as it is."""
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +48,8 @@ async def faults(http: httpx.AsyncClient, paths: list[str], **headers: str) -> d
             continue
         if answer.status_code != 200:
             found[path] = answer.status_code
+        elif answer.headers["content-type"].startswith("text/html") and STEERS.search(INPUTS.sub("", answer.text)):
+            found[path] = "it shows a character that turns its text around"
     return found
 
 

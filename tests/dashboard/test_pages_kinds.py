@@ -5,7 +5,7 @@ from html import unescape
 
 import pytest
 
-from carafe import Client
+from carafe import Actor, Client
 from carafe.store.database import Database
 from carafe.telemetry.metrics import BOUNDS
 from tests.dashboard.conftest import Served
@@ -74,6 +74,17 @@ async def test_a_kind_that_nobody_knows_is_not_found(ana: Visitor) -> None:
     assert answer.status_code == 404
 
 
+@pytest.mark.parametrize("path", ["/pause", f"{RESIZE}/pause"])
+@pytest.mark.parametrize("reason", ["x" * 501, "two\nlines", "\x1b[31mred"])
+async def test_a_reason_that_cannot_be_kept_whole_is_refused(ana: Visitor, path: str, reason: str) -> None:
+    page = path.removesuffix("/pause") or "/"
+    await ana.open(page)
+    assert (await ana.send(path, reason=reason)).headers["location"] == page
+    shown = await text(ana, page)
+    assert "Nothing was done. reason: must be" in shown
+    assert "Resume" not in shown
+
+
 async def test_one_kind_is_paused_and_resumed(dashboard: Served, ana: Visitor, vic: Visitor, database: Database) -> None:
     client = dashboard.dashboard.client
     await ana.open(RESIZE)
@@ -111,6 +122,19 @@ async def test_one_kind_is_paused_and_resumed(dashboard: Served, ana: Visitor, v
     assert [tuple(row) for row in rows] == [
         (action, "ana", "dashboard", "web.resize") for action in ("pause kind", "pause kind", "resume kind")
     ]
+
+
+async def test_a_reason_turns_no_text_around(dashboard: Served, ana: Visitor) -> None:
+    client = dashboard.dashboard.client
+    await client.pause_kind("web.resize", reason="gone \u202etxt.exe", by=Actor("ev\u202ei\u200el", "api"))
+    try:
+        for page in (RESIZE, "/audit"):
+            found = (await ana.open(page)).text
+            assert "gone \\u202etxt.exe" in found
+            assert "ev\\u202ei\\u200el" in found
+            assert not {"\u202e", "\u200e"} & set(found)
+    finally:
+        await client.resume_kind("web.resize")
 
 
 @pytest.mark.parametrize("act", ["pause", "resume"])

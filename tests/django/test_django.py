@@ -139,6 +139,75 @@ def test_a_database_that_was_never_migrated_is_told_within_atomic_and_outside(ca
     assert said.count("the database does not have the tables of this release: run `carafe migrate`") == 2
 
 
+TWO_DATABASES = """
+from shop.settings import *
+DATABASES["other"] = dict(DATABASES["default"])
+"""
+
+ON_THE_OTHER = """
+from django.db import transaction
+from carafe.django import client, enqueue, enqueue_many
+from shop.jobs import SendReceipt
+
+def refused(job, using="other"):
+    try:
+        with transaction.atomic(using=using):
+            job()
+    except transaction.TransactionManagementError as error:
+        return str(error)
+
+before = len(client().find().jobs)
+said = refused(lambda: enqueue(SendReceipt(order=0)))
+assert "the open transaction is on the database 'other', and jobs are stored on 'default'" in said, said
+assert refused(lambda: enqueue_many([SendReceipt(order=0)])) == said
+assert len(client().find().jobs) == before
+assert refused(lambda: transaction.on_commit(lambda: enqueue(SendReceipt(order=0)), using="other")) is None
+with transaction.atomic():
+    assert refused(lambda: enqueue(SendReceipt(order=0))) is None
+assert refused(lambda: enqueue(SendReceipt(order=0)), using="default") is None
+assert len(client().find().jobs) == before + 3
+"""
+
+TESTS_ON_TWO = """
+from django.db import transaction
+from django.test import TestCase
+from carafe.django import enqueue
+from carafe.django.testing import enqueued
+from shop.jobs import SendReceipt
+
+class OnBoth(TestCase):
+    databases = {"default", "other"}
+
+    def test_enqueue(self):
+        with enqueued() as jobs:
+            enqueue(SendReceipt(order=1))
+            with transaction.atomic():
+                enqueue(SendReceipt(order=2))
+        jobs.assert_enqueued(SendReceipt, count=2)
+        with self.captureOnCommitCallbacks(using="other", execute=True), enqueued() as jobs:
+            with transaction.atomic(using="other"):
+                transaction.on_commit(lambda: enqueue(SendReceipt(order=3)), using="other")
+        jobs.assert_enqueued(SendReceipt(order=3))
+
+    def test_what_production_would_refuse_is_refused(self):
+        with self.assertRaises(transaction.TransactionManagementError), transaction.atomic(using="other"):
+            enqueue(SendReceipt(order=1))
+"""
+
+
+def test_a_job_is_not_enqueued_in_a_transaction_of_another_database(
+    project: DjangoProject, client: SyncClient, tmp_path: Path
+) -> None:
+    (tmp_path / "two_databases.py").write_text(TWO_DATABASES)
+    (tmp_path / "tests_on_two.py").write_text(TESTS_ON_TWO)
+    two = {"DJANGO_SETTINGS_MODULE": "two_databases", "PYTHONPATH": f"{project.folder}:{tmp_path}"}
+    project.script(ON_THE_OTHER, **two)
+    project.manage("test", "tests_on_two", **two)
+    for job in client.find().jobs:
+        if job.state is State.QUEUED:
+            client.cancel(job.id)
+
+
 @pytest.fixture(params=["each attempt connects", "connections are kept"])
 def age(request: pytest.FixtureRequest) -> str:
     """CONN_MAX_AGE, in seconds."""

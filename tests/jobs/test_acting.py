@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import orjson
 import psycopg
 import pytest
 from pydantic import SecretStr
@@ -266,7 +267,7 @@ async def test_a_discarded_job_can_be_found_and_retried(carafe_client: Client, w
         await client.discard(job, reason="gone", by=ANA)
 
 
-@pytest.mark.parametrize("reason", ["", "   ", None, "x" * 501, "a\0b", "\udcff"])
+@pytest.mark.parametrize("reason", ["", "   ", None, "x" * 501, "a\0b", "\udcff", "a\nb", "\x1b[31m"])
 async def test_a_discard_needs_a_reason(carafe_client: Client, worker: ByHand, reason: Any) -> None:
     job = await dead(carafe_client, worker, Greet(name="1"))
     with pytest.raises(InvalidOption, match=r"^reason: must"):
@@ -290,7 +291,11 @@ async def test_edited_and_run_as_a_new_job(carafe_client: Client, worker: ByHand
     assert (await client.get(new.id)).args["password"] == REDACTED
     assert (await client.get(old)).state is State.DEAD
     assert [row[:3] for row in await audited(client)] == [("ana", "dashboard", "edit and run")] * 2
-    assert await details(client, new.id) == f'{{"origin": "{old}"}}'
+    assert orjson.loads(await details(client, new.id)) == {
+        "origin": str(old),
+        "changed": ["user", "tokens"],
+        "kept_secrets": ["/password", "/tokens/0"],
+    }
     assert await details(client, old) == f'{{"new": "{new.id}"}}'
 
 

@@ -14,6 +14,8 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    Json,
+    JsonValue,
     PlainSerializer,
     RootModel,
     Secret,
@@ -207,12 +209,107 @@ def test_what_would_reach_the_handler_masked_is_refused() -> None:
     assert WORD not in str(told.value)
 
 
+class Odd(Job, kind="secret_fields.odd"):
+    innocent: SecretBytes = SecretBytes(b"b")
+    token: SecretStr = SecretStr(WORD)
+    anything: Any = None
+    written: Json[dict[str, SecretStr]] | None = None
+    even: int = 0
+
+
+@pytest.mark.parametrize(
+    ("job", "path", "words"),
+    [
+        (Odd(anything=10**5000), "anything", "beyond 64 bits"),
+        (Odd(anything={"a": [10**30]}), "anything.a.0", "beyond 64 bits"),
+        (Odd(anything=float("nan")), "anything", "NaN"),
+        (Odd.model_validate({"written": f'{{"key": "{WORD}"}}'}), "written", "declare the type itself instead of Json"),
+        (Odd(anything="x").model_copy(update={"even": "odd"}), "even", "cannot be read back"),
+    ],
+)
+def test_what_cannot_be_stored_is_told_by_its_own_name(job: Job, path: str, words: str) -> None:
+    with pytest.raises(InvalidArguments) as told:
+        dump(job)
+    [fault] = told.value.faults
+    assert (fault.path, words in fault.message) == (path, True), fault
+    assert WORD not in str(told.value)
+
+
 def test_a_secret_is_no_name() -> None:
     class Keyed(Job, kind="secret_fields.keyed"):
         scores: dict[SecretStr, int]
 
     with pytest.raises(InvalidArguments, match="a secret cannot be the name of an item"):
         dump(Keyed(scores={SecretStr(WORD): 1}))
+
+
+UNIONS: list[tuple[Any, bool]] = [
+    (str | SecretStr, False),
+    (SecretStr | str, True),
+    (str | None | SecretStr, False),
+    (Annotated[str, Field(min_length=3)] | SecretStr, False),
+    (str | Readable, False),
+    (str | Card, False),
+    (bytes | SecretBytes, False),
+    (bytes | SecretStr, False),
+    (str | SecretBytes, False),
+    (SecretBytes | bytes, True),
+    (Any | SecretStr, False),
+    (JsonValue | SecretStr, False),
+    (SecretStr | Any, True),
+    (int | Secret[int], False),
+    (Secret[int] | int, True),
+    (int | SecretStr, True),
+    (list[str] | SecretStr, True),
+    (list[str | SecretStr], False),
+    (dict[str, str | SecretStr], False),
+    (str | Inner, True),
+    (SecretStr | None, True),
+    (Tree | None, True),
+]
+
+
+@pytest.mark.parametrize(("type_", "works"), UNIONS, ids=lambda value: str(value))
+def test_a_secret_behind_a_plain_type_is_refused_where_it_is_declared(type_: Any, works: bool) -> None:
+    def declare() -> Any:
+        return type("Given", (Job,), {"__annotations__": {"plain": str, "field": type_}, "__module__": __name__})
+
+    if works:
+        declare()
+        return
+    with pytest.raises(TypeError, match="Given: in the field field, a plain type stands before a secret one"):
+        declare()
+
+
+def test_fields_may_be_called_as_the_parts_of_a_schema() -> None:
+    class Within(BaseModel):
+        ref: SecretStr
+        type: dict[str, str] = {"type": "union"}
+        default: SecretStr | str
+
+    class Outer(Job):
+        ref: Within
+        schema_ref: Within | None = None
+        choices: int | None = None
+
+    class Faulty(BaseModel):
+        type: str
+        default: str | SecretStr
+
+    with pytest.raises(TypeError, match="in the field ref"):
+
+        class Wrong(Job):
+            ref: Faulty
+
+
+def test_a_secret_behind_a_plain_type_is_found_in_a_model_within() -> None:
+    class Within(BaseModel):
+        key: str | SecretStr
+
+    with pytest.raises(TypeError, match="in the field outer"):
+
+        class Outer(Job):
+            outer: list[Within]
 
 
 def test_kinds_without_secret_fields_are_told_by_their_class() -> None:

@@ -55,8 +55,11 @@ async def test_it_says_since_when_by_whom_and_why(carafe_client: Client) -> None
 
 
 async def test_a_kind_that_nobody_knows_is_refused(carafe_client: Client) -> None:
-    with pytest.raises(KindNotFound, match=r"no kind 'tests\.gret'"):
-        await carafe_client.pause_kind("tests.gret")
+    for act in (carafe_client.pause_kind, carafe_client.resume_kind):
+        with pytest.raises(KindNotFound, match=r"no kind 'tests\.gret'"):
+            await act("tests.gret", by=OPS)
+    async with carafe_client.database.connection() as connection:
+        assert await connection.fetch("select 1 from carafe.audit") == []
     with pytest.raises(InvalidOption, match="kind: must be 1 to 200 letters"):
         await carafe_client.pause_kind("a b")
     await carafe_client.enqueue(ADA)
@@ -64,6 +67,9 @@ async def test_a_kind_that_nobody_knows_is_refused(carafe_client: Client) -> Non
         # A kind of another application, which only a job shows.
         await connection.execute("update carafe.jobs set kind = 'elsewhere.kind'")
     assert (await carafe_client.pause_kind("elsewhere.kind")).held == 0
+    async with carafe_client.database.connection() as connection:
+        await connection.execute("delete from carafe.jobs")
+    assert not (await carafe_client.resume_kind("elsewhere.kind")).unchanged
 
 
 async def test_its_hints_leave_the_list_and_those_of_others_stay(

@@ -69,6 +69,19 @@ async def test_pausing_a_kind_needs_the_role_operate(guarded: httpx.AsyncClient,
     assert (await guarded.post(f"/api/v1/kinds/a%20b/{action}", headers=bearer(OPERATE))).status_code == 422
 
 
-async def test_a_kind_that_nobody_knows_is_not_paused(guarded: httpx.AsyncClient) -> None:
-    missing = await guarded.post("/api/v1/kinds/no.such/pause", headers=bearer(OPERATE))
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [("reason=%FF%C0", "query"), ("reason=a%0Ab", "query.reason"), ("reason=%1B%5B31m", "query.reason")],
+)
+async def test_a_reason_is_one_line_of_text(guarded: httpx.AsyncClient, query: str, field: str) -> None:
+    for path in (KIND, QUEUE):
+        address = httpx.URL(guarded.base_url).copy_with(raw_path=f"{path}/pause?{query}".encode())
+        refused = await guarded.post(address, headers=bearer(OPERATE))
+        assert refused.status_code == 422
+        assert field in [fault["path"] for fault in refused.json()["faults"]]
+
+
+@pytest.mark.parametrize("action", ["pause", "resume"])
+async def test_a_kind_that_nobody_knows_is_neither_paused_nor_resumed(guarded: httpx.AsyncClient, action: str) -> None:
+    missing = await guarded.post(f"/api/v1/kinds/no.such/{action}", headers=bearer(OPERATE))
     assert (missing.status_code, missing.json()["type"]) == (404, "/problems/kind-not-found")

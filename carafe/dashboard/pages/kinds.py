@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from carafe import JobFilter, State
+from carafe import InvalidOption, JobFilter, State
 from carafe.dashboard.dashboard import Dashboard
 from carafe.dashboard.dependencies import DashboardOf, OperatorOf, ViewerOf
 from carafe.dashboard.pages.dead import group_path
@@ -25,7 +25,6 @@ from carafe.jobs.new_job import Limits
 from carafe.jobs.options import CLASS_OPTIONS
 from carafe.jobs.records import MAX_HELD
 from carafe.readmodel.records import Range
-from carafe.store.audit import LONGEST_REASON
 
 router = APIRouter()
 
@@ -91,8 +90,10 @@ async def show_kind(
 @router.post("/kinds/{kind:path}/pause")
 async def pause(request: Request, operator: OperatorOf, dashboard: DashboardOf, form: FormOf, kind: KindOf) -> Response:
     """Pause the kind: no job of it starts."""
-    reason = str(form.get("reason", "")).replace("\0", "").strip()[:LONGEST_REASON] or None
-    record = await dashboard.client.pause_kind(kind, reason=reason, by=operator.actor)
+    try:
+        record = await dashboard.client.pause_kind(kind, reason=str(form.get("reason", "")), by=operator.actor)
+    except InvalidOption as error:
+        return after(request, kind_path(kind), f"Nothing was done. {error}.")
     dashboard.snapshots.mark_stale()
     said = f"It was paused already, by {record.paused_by or 'somebody'}: nothing changed."
     return after(request, kind_path(kind), said if record.unchanged else "Paused: no new job of this kind starts.")

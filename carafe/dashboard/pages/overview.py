@@ -17,10 +17,10 @@ from carafe.dashboard.security.forms import FormOf
 from carafe.dashboard.security.refusals import Refused
 from carafe.dashboard.view import charts
 from carafe.dashboard.view.rendering import after, render, render_shared
+from carafe.jobs.errors import InvalidOption
 from carafe.jobs.records import Count
 from carafe.jobs.states import State
 from carafe.readmodel.records import Range, Snapshot
-from carafe.store.audit import LONGEST_REASON
 from carafe.store.filters import JobFilter
 
 RANGES: dict[Range, tuple[str, float]] = {
@@ -81,8 +81,10 @@ async def overview(
 @router.post("/pause")
 async def pause(request: Request, operator: OperatorOf, dashboard: DashboardOf, form: FormOf) -> Response:
     """Pause the queue: no new job starts."""
-    reason = str(form.get("reason", "")).replace("\0", "").strip()[:LONGEST_REASON] or None
-    queue = await dashboard.client.pause(reason=reason, by=operator.actor)
+    try:
+        queue = await dashboard.client.pause(reason=str(form.get("reason", "")), by=operator.actor)
+    except InvalidOption as error:
+        return after(request, "/", f"Nothing was done. {error}.")
     dashboard.snapshots.mark_stale()
     if queue.unchanged:
         return after(request, "/", f"It was paused already, by {queue.paused_by or 'somebody'}: nothing changed.")

@@ -1,12 +1,13 @@
 // Filters of the jobs page that somebody has given a name. They are kept in this browser alone, like bookmarks, which do the
-// same without scripts: a filter stands in the page's address.
+// same without scripts: a filter stands in the page's address. Each user of the browser has their own, since a filter may name
+// what another user may not see.
 import { announce } from "./announce.js";
 
 const MOST = 50;
 const LONGEST = 60;
 
 const root = document.documentElement.dataset.root ?? "";
-const KEY = `carafe-filters${root}`;
+const KEY = `carafe-filters${root} ${document.documentElement.dataset.viewer ?? ""}`;
 
 export function start() {
   const place = document.getElementById("saved");

@@ -1,5 +1,5 @@
-"""Renders pages from templates, in which every value is escaped. Makes URLs that work wherever the dashboard is mounted, and
-shows the result of an action on the next page.
+"""Renders pages from templates. Every value is escaped, and characters that would turn the text around them are shown as
+escape sequences. Makes URLs that work wherever the dashboard is mounted, and shows the result of an action on the next page.
 
 Must never: render a value unescaped, or a URL that does not go through `url` or `static`.
 """
@@ -15,13 +15,14 @@ from urllib.parse import quote
 from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
-from markupsafe import escape
+from markupsafe import Markup, escape
 
 from carafe import __version__
 from carafe.dashboard.dependencies import get_dashboard, token_of, viewer_of
 from carafe.dashboard.security import cookies
 from carafe.dashboard.view.formatting import FILTERS
 from carafe.jobs.actions import RATED_ABOVE
+from carafe.plain_text import visible
 from carafe.store.audit import LONGEST_REASON
 from carafe.store.bulk import FASTEST, SLOWEST
 from carafe.store.filter_words import LONGEST
@@ -60,6 +61,7 @@ def render(request: Request, template: str, status_code: int = 200, **context: A
     - `now`: the time, with its zone, in UTC
     - `version`: Carafe's version
     - `kind_path(kind)`: the path of a kind's page
+    - the filter `exact`, for the value of an input
     - the filters of `carafe.dashboard.view.formatting`, and `BOUNDS` by name
     """
     flash = cookies.take_flash(request)
@@ -155,13 +157,20 @@ def environment(folders: Sequence[Path], *, reload: bool) -> Environment:
         loader=ChoiceLoader([FileSystemLoader(TEMPLATES), *(FileSystemLoader(folder) for folder in folders)]),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=reload,
     )
-    made.filters.update(FILTERS)
+    made.filters.update(FILTERS, exact=escape)
     made.globals.update(BOUNDS, kind_path=kind_path)
     return made
+
+
+def _shown(value: Any) -> Any:
+    """What a template shows of a value. Markup stays: its parts were values of a template before. So the filter `exact`
+    keeps the value of an input as it is, since the browser sends it back."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 class ContentHash:
