@@ -78,8 +78,8 @@ def test_servers_in_a_folder_that_is_not_a_test_runs_go_on(forgotten: Path) -> N
 
 
 def servers_in(folder: Path) -> list[EmbeddedPostgres | EmbeddedValkey]:
-    servers = Servers(folder)
-    return [servers.postgres, servers.valkey]
+    """As a `Servers` in this folder has them."""
+    return [EmbeddedPostgres(folder / "postgres", durable=False), EmbeddedValkey(folder / "valkey", persist=False)]
 
 
 def test_a_lock_that_is_a_link_is_not_followed(forgotten: Path, tmp_path: Path) -> None:
