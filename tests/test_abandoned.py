@@ -13,7 +13,8 @@ import pytest
 
 from carafe.dev.embedded import start_embedded
 from carafe.testing.abandoned import end_abandoned
-from carafe.testing.servers import FOLDER, Servers
+from carafe.testing.servers import Servers
+from carafe.testing.temporary_folder import FOLDER
 from tests.test_embedded import serving
 
 ROOT = Path(__file__).parent.parent

@@ -200,7 +200,7 @@ def migrated() -> Iterator[None]:
         yield
     except Exception as error:
         states = {getattr(found, "sqlstate", None) or getattr(found, "pgcode", None) for found in chain(error)}
-        # A session flushes the application's objects before our statement; SQLAlchemy's errors say which statement has failed.
+        # A session flushes the application's objects first; SQLAlchemy's errors say which statement has failed.
         ours = "carafe." in (getattr(error, "statement", None) or "carafe.")
         if ours and states & _OLDER_SCHEMA_STATES:
             raise NotMigrated(error) from error
