@@ -16,7 +16,8 @@ import pytest
 
 from carafe.dev.embedded import EmbeddedPostgres, EmbeddedValkey, _let_through, start_embedded
 from carafe.testing.abandoned import end_abandoned
-from carafe.testing.servers import FOLDER, Servers
+from carafe.testing.servers import Servers
+from carafe.testing.temporary_folder import FOLDER
 from tests.test_embedded import serving
 from tests.test_embedded_access import STRANGER
 

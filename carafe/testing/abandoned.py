@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from carafe.dev.embedded import EmbeddedPostgres, EmbeddedServerError, EmbeddedValkey
-from carafe.testing.servers import FOLDER
+from carafe.testing.temporary_folder import FOLDER
 
 
 def end_abandoned() -> None:

@@ -47,7 +47,8 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def carafe_servers(pytestconfig: pytest.Config) -> "Iterator[Servers]":
     """The servers of this test session. Each starts at its first use and stops at the end, when its data is deleted."""
-    from carafe.testing.servers import FOLDER, Servers
+    from carafe.testing.servers import Servers
+    from carafe.testing.temporary_folder import FOLDER
 
     # Not below pytest's own folder: every new pytest run closes that folder to other users, and a Postgres that root has
     # started runs as another user, which would lose access to its data during the test run.

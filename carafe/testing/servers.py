@@ -11,9 +11,6 @@ if TYPE_CHECKING:
 
     Server = TypeVar("Server", EmbeddedPostgres, EmbeddedValkey)
 
-FOLDER = "carafe-tests-"
-"""How the name of the temporary folder of a test run's servers begins."""
-
 
 class Servers:
     """A Postgres and a Redis for tests. Embedded ones are started without durability, and `stop` ends them. Before the first

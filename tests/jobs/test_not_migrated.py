@@ -8,8 +8,9 @@ import psycopg
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import create_engine
+from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from carafe import Client, NotMigrated, SyncClient, Unavailable, uuid7
 from carafe.errors import Busy
@@ -103,6 +104,28 @@ def test_on_a_connection_of_the_callers_own_it_says_so_too(sync_client: SyncClie
             sync_client.enqueue(Greet(name="Ada"), connection=connection)
         assert isinstance(raised.value.__cause__, psycopg.Error)
         connection.rollback()
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Order(Base):
+    """An application's own, whose table nobody made."""
+
+    __tablename__ = "orders"
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+
+def test_a_table_of_the_application_that_is_missing_is_the_applications_fault(
+    carafe_sync_client: SyncClient, carafe_database_url: str
+) -> None:
+    engine = create_engine(carafe_database_url.replace("postgresql:", "postgresql+psycopg:", 1))
+    with Session(engine) as session:
+        session.add(Order(id=1))
+        with pytest.raises(ProgrammingError, match="orders"):
+            carafe_sync_client.enqueue(Greet(name="Ada"), session=session)  # which flushes the order first
+    engine.dispose()
 
 
 async def test_the_http_api_answers_503_with_these_words(older: str, carafe_redis_url: str) -> None:
