@@ -98,7 +98,7 @@ def _of_jobs(error: BaseException) -> tuple[Exit, str] | None:
     if isinstance(error, errors.InvalidArguments):
         lines = [f"{fault.path}: {fault.message}" if fault.path else fault.message for fault in error.faults]
         return Exit.USAGE, "\n".join([f"the arguments of {error.kind!r} are not valid", *lines])
-    if isinstance(error, errors.UnknownKind) and not error.known:
+    if isinstance(error, errors.UnknownKind):
         from carafe.settings.application_folder import application_elsewhere
 
         return Exit.USAGE, "\n".join(filter(None, [str(error), application_elsewhere()]))
