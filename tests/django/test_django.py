@@ -200,9 +200,9 @@ def test_a_job_is_not_enqueued_in_a_transaction_of_another_database(
 ) -> None:
     (tmp_path / "two_databases.py").write_text(TWO_DATABASES)
     (tmp_path / "tests_on_two.py").write_text(TESTS_ON_TWO)
-    two = {"DJANGO_SETTINGS_MODULE": "two_databases", "PYTHONPATH": f"{project.folder}:{tmp_path}"}
-    project.script(ON_THE_OTHER, **two)
-    project.manage("test", "tests_on_two", code=0, **two)
+    path = f"{project.folder}:{tmp_path}"
+    project.script(ON_THE_OTHER, DJANGO_SETTINGS_MODULE="two_databases", PYTHONPATH=path)
+    project.manage("test", "tests_on_two", DJANGO_SETTINGS_MODULE="two_databases", PYTHONPATH=path)
     for job in client.find().jobs:
         if job.state is State.QUEUED:
             client.cancel(job.id)

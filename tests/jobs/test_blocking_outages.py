@@ -65,7 +65,7 @@ async def test_a_connection_cut_at_the_statement_that_commits_leaves_the_outcome
     # Without a key the statement commits itself; with one there is a transaction, and its commit is what matters.
     postgres.cut_at(b"cut me" if key is None else b"commit", when)
 
-    with pytest.raises(OutcomeUnknown, match="whether the job was stored is not known"):
+    with pytest.raises(OutcomeUnknown, match="it is not known whether the job was stored"):
         await apart(client.enqueue, Greet(name="cut me"), idempotency_key=key)
 
     assert postgres.cut.is_set()
@@ -147,7 +147,7 @@ def test_an_enqueue_behind_a_lock_is_told_so_and_its_outcome_is_known(
     with SyncClient.from_settings(Settings.model_validate(given)) as client, psycopg.connect(carafe_database_url) as other:
         other.execute("lock table carafe.jobs in access exclusive mode")
         for _ in range(2):
-            with pytest.raises(Busy, match=r"is locked: another session holds .*nothing was changed"):
+            with pytest.raises(Busy, match=r"is locked: another session has held .*nothing was changed"):
                 client.enqueue(Greet(name="behind it"))
         other.rollback()
         client.enqueue(Greet(name="after it"))

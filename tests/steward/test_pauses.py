@@ -39,4 +39,4 @@ async def test_a_lock_is_said_once_for_all_services_and_without_a_traceback(
         ("upkeep paused", "warning"),
         ("upkeep goes on", "info"),
     ]
-    assert lines[0]["why"].startswith("Postgres is locked: another session holds")
+    assert lines[0]["why"].startswith("Postgres is locked: another session has held")
