@@ -31,8 +31,8 @@ def one_at_a_time(settings: Settings, *, child: bool = False) -> Iterator[None]:
     """Keeps other `carafe dev` of this DATA_DIR away during the block. `child`: this process is the application of a
     `carafe dev --reload`.
 
-    Raises RunsAlready, and SettingsError when DATA_DIR cannot be used. With servers of one's own, nothing else is kept in
-    DATA_DIR. Then a folder that cannot be used is no error, and keeps nobody away.
+    Raises RunsAlready, and SettingsError when DATA_DIR cannot be used. If the settings name both servers, nothing else is
+    kept in DATA_DIR, and a folder that cannot be used is ignored.
     """
     folder = settings.data_dir
     try:
