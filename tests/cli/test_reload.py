@@ -12,6 +12,7 @@ import psutil
 import pytest
 from structlog.testing import capture_logs
 
+from carafe.dev.compiling import Compiled
 from carafe.dev.reload import _watch, run_reloading
 from carafe.dev.sources import Sources
 from carafe.settings.settings import Settings, SettingsError
@@ -161,6 +162,19 @@ def test_which_files_count(tmp_path: Path) -> None:
     package = Path(__import__("carafe").__file__ or "").parent
     assert package in sources.folders, "a package that the settings name, elsewhere"
     assert sources.count(package / "cli" / "jobs.py")
+
+
+def test_a_file_stays_broken_until_it_compiles_or_is_gone(tmp_path: Path) -> None:
+    broken, null, whole = tmp_path / "broken.py", tmp_path / "null.py", tmp_path / "whole.py"
+    broken.write_text("def (")
+    null.write_bytes(b"a = 1\0")
+    whole.write_text("raise SystemExit('executed')")
+    compiled = Compiled()
+    assert "SyntaxError" in compiled.faults([broken, whole])[broken]
+    assert set(compiled.faults([null, tmp_path / "page.html"])) == {broken, null}
+    null.unlink()
+    broken.write_text("")
+    assert compiled.faults([whole]) == {}
 
 
 def test_what_is_missing_is_said(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
