@@ -54,7 +54,8 @@ def words(error: BaseException) -> str:
 def details(error: BaseException) -> str:
     """The class and message of the driver's or the server's own error, and the host that was contacted, for logs and
     operators."""
-    cause = list(chain(error))[-1]
+    # A deadline of asyncio cancels what takes too long, and its TimeoutError comes from that: nobody has cancelled anything.
+    cause = [error, *(one for one in chain(error) if type(one).__name__ != "CancelledError")][-1]
     notes = "".join(f" {note}" for note in dict.fromkeys(getattr(cause, "__notes__", ())))
     return f"{type(cause).__name__}: {cause}".removesuffix(": ") + notes
 

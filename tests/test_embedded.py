@@ -1,6 +1,7 @@
 """The embedded servers: their data outlives them, a killed owner leaves no obstacles behind, and two owners never use the
 same data."""
 
+import contextlib
 import os
 import pwd
 import signal
@@ -24,29 +25,40 @@ ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.process
 
 
-@pytest.fixture
-def killed_owner(tmp_path: Path) -> Iterator[tuple[Path, str, str]]:
-    """A data folder whose owner was killed while its servers ran, and what their URLs were."""
+def owner_of(folder: Path) -> "subprocess.Popen[str]":
+    """A process that starts the servers of a folder, and prints their URLs."""
     program = f"""
         from pathlib import Path
         from carafe.dev.embedded import start_embedded
-        servers = start_embedded(Path({str(tmp_path)!r}))
+        servers = start_embedded(Path({str(folder)!r}))
         print(servers.database_url, servers.redis_url, flush=True)
         input()
     """
-    with subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(program)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-    ) as owner:
+    )
+
+
+@pytest.fixture
+def killed_owner(tmp_path: Path) -> Iterator[tuple[Path, str, str]]:
+    """A data folder whose owner was killed while its servers ran, and what their URLs were."""
+    with owner_of(tmp_path) as owner:
         assert owner.stdout is not None
         database_url, redis_url = owner.stdout.readline().split()
         owner.send_signal(signal.SIGKILL)
     yield tmp_path, database_url, redis_url
     start_embedded(tmp_path).stop()
+
+
+def runs(pid: int) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 def serving(folder: Path) -> list[int]:
@@ -142,6 +154,22 @@ def test_or_ended_when_other_options_are_wanted(killed_owner: tuple[Path, str, s
     with start_embedded(folder, durable=False) as servers:
         write(servers)
         assert not set(serving(folder)) & set(left)
+
+
+def test_servers_whose_folder_was_moved_are_ended_before_others_start(tmp_path: Path) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    with owner_of(before) as owner:
+        assert owner.stdout is not None
+        owner.stdout.readline()
+        owner.send_signal(signal.SIGKILL)
+    left = serving(before)
+    assert len(left) == 2
+    before.rename(after)
+    with start_embedded(after) as servers:
+        assert not [pid for pid in left if runs(pid)]
+        assert redis.Redis.from_url(servers.redis_url).ping()
+        with psycopg.connect(servers.database_url) as connection:
+            connection.execute("select 1")
 
 
 def test_a_pid_file_that_names_somebody_else_is_in_nobodys_way(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The texts that say why Postgres cannot be used name the problem and the setting, and never a password."""
 
+import asyncio
+
 import asyncpg
 import pytest
 
@@ -32,6 +34,13 @@ async def test_the_host_and_the_drivers_own_sentence_are_in_the_details() -> Non
 def test_each_error_has_its_words_whatever_it_is_wrapped_in(error: Exception, said: str) -> None:
     assert words(error) == words(Unavailable(error)) == words(Busy(Unavailable(error))) == said
     assert str(Unavailable(error)).startswith(f"the database {said};")
+
+
+async def test_a_deadline_is_not_told_as_a_cancellation() -> None:
+    with pytest.raises(TimeoutError) as raised:
+        async with asyncio.timeout(0):
+            await asyncio.Event().wait()
+    assert details(Unavailable(raised.value)) == "TimeoutError"
 
 
 def test_a_refused_connection_says_what_is_wrong_with_it() -> None:

@@ -293,7 +293,7 @@ def wait_for_job(
 
 @jobs.command("stack")
 def show_stack(job_id: Annotated[UUID, typer.Argument(metavar="ID", show_default=False)], as_json: Json = False) -> None:
-    """Show where a running job is: its lines of code, as its worker says. Exit code 8: the worker has not answered."""
+    """Show where a running job is: its lines of code, as its worker says. Exit code 9: the worker has not answered."""
     from carafe.cli import jobs as work
 
     raise typer.Exit(work.stack(job_id, as_json=as_json))

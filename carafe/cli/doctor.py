@@ -438,7 +438,7 @@ async def _workers(connection: "asyncpg.Connection[Any]", findings: list[Finding
         return  # the findings about schema and rights say it
     text = f"live workers handle {', '.join(known)}" if known else "no worker is alive (workers may scale to zero)"
     if not known and any(finding.level is Level.BROKEN for finding in findings):
-        text = "no worker is visible: while Postgres cannot be written, live workers cannot send heartbeats"
+        text = "no worker is visible: what is broken here may keep live workers from sending heartbeats"
     findings.append(Finding(Level.NOTE, "workers", text))
 
 

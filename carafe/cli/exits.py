@@ -18,6 +18,7 @@ class Exit(IntEnum):
     DEAD = 6
     CANCELLED = 7
     NOT_ENDED = 8
+    NOT_ANSWERED = 9
     INTERRUPTED = 130
 
 
@@ -63,6 +64,11 @@ def _explained(error: BaseException) -> tuple[Exit | None, str]:
         return Exit.USAGE, str(error) if number == 1 else f"{number} faulty settings\n{error}"
     if isinstance(error, ModuleNotFoundError) and error.name == "psutil":
         return Exit.USAGE, str(error)  # raised by carafe.dev.embedded
+    if "carafe.dev.folder" in sys.modules:
+        from carafe.dev.folder import RunsAlready
+
+        if isinstance(error, RunsAlready):
+            return Exit.FAILED, str(error)
     if "carafe.dev.embedded" in sys.modules:
         from carafe.dev.embedded import EmbeddedServerError
 

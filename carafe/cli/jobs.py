@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 from uuid import UUID
 
-from carafe import CarafeError, JobFilter, JobRecord, QueueRecord, State
+from carafe import CarafeError, JobFilter, JobRecord, QueueRecord, StackRecord, State
 from carafe.cli.arguments import job_arguments, moment_of, option_of, span_of
 from carafe.cli.connecting import actor, connected, declared
 from carafe.cli.exits import Exit, Failure, report, say
@@ -267,16 +267,34 @@ def stack(job_id: UUID, *, as_json: bool) -> Exit:
         async with connected() as client:
             record = await client.stack(job_id)
         if record.answered_at is None:
-            raise Failure(f"the worker of job {job_id} has not answered: it is busy, or has just ended", Exit.NOT_ENDED)
+            raise Failure(f"{_worker(record)} has not answered where job {job_id} is: {_why(record)}", Exit.NOT_ANSWERED)
         if as_json:
             show_json(record)
         elif record.lines:
+            say(f"{_worker(record)} answered at {moment(record.answered_at)}:")
             print(clean_lines("\n".join(record.lines)))
         else:
             say("the attempt was over before its worker could answer")
         return Exit.OK
 
     return asyncio.run(go())
+
+
+SILENT = 3.0
+"""Seconds without a heartbeat after which a silent worker is said to be frozen or gone. It sends one per second."""
+
+
+def _worker(record: StackRecord) -> str:
+    return f"worker {record.worker}" if record.worker else "its worker"
+
+
+def _why(record: StackRecord) -> str:
+    if record.heartbeat_age is None:
+        return "it is not known any more"
+    if record.heartbeat_age < SILENT:
+        return "it sends heartbeats; the job's child process is in a function of C, or the job has just ended: ask again"
+    what = "it is frozen, cut off from Postgres, or gone; its jobs run again once it counts as lost"
+    return f"its last heartbeat is {measured(record.heartbeat_age)} old: {what}"
 
 
 def queues(*, as_json: bool) -> Exit:

@@ -503,7 +503,7 @@ class Client:
         reason, by = checked_reason(reason), checked_actor(by)
         record = await self._set(queue, PAUSE, "pause", reason, by, {"reason": reason, "by": by.name if by else None})
         if queue == QUEUE:
-            await self._afterwards(self.queue.empty())
+            await self._afterwards(self._empty("a paused queue's list was not emptied; the steward will empty it"))
         return record
 
     async def resume(self, queue: str = QUEUE, *, reason: str | None = None, by: Actor | None = None) -> QueueRecord:
@@ -515,6 +515,11 @@ class Client:
         if queue == QUEUE:
             await self._afterwards(self._hint(RESUME_HINTS, queue=queue))
         return record
+
+    async def _empty(self, otherwise: str) -> None:
+        """Remove the hints after a pause. `otherwise` is logged if Redis does not do it."""
+        if (error := await self.queue.empty()) is not None:
+            log.warning(otherwise, error=error)
 
     async def _hint(self, which: Statement, **values: Any) -> None:
         """Push the hints of the first `RESUMED_AT_ONCE` jobs that the statement returns, after a pause or resume."""
@@ -538,7 +543,7 @@ class Client:
         if not record.unchanged:
             # Its hints lie between those of other kinds. So the list is emptied, and the others get new hints, the first at
             # once; the steward sees to the rest, as after a loss of Redis.
-            await self._afterwards(self.queue.empty())
+            await self._afterwards(self._empty("hints of a paused kind stay in Redis; workers drop them"))
             await self._afterwards(self._hint(RESUME_HINTS, queue=QUEUE))
         return record
 

@@ -147,11 +147,22 @@ class _EmbeddedServer:
     def start(self) -> Self:
         """Starts the server, or takes over one that a killed owner left running. Returns when it answers.
 
-        Raises EmbeddedServerError when the data folder has another live owner, the wheel is missing, the port is taken, or
-        the server does not answer within 30 s.
+        Raises EmbeddedServerError when the data folder cannot be used or has another live owner, the wheel is missing, the
+        port is taken, or the server does not answer within 30 s.
         """
         if self._process is not None:
             return self
+        try:
+            self._start()
+        except OSError as error:
+            path = f"{error.filename}: " if error.filename else ""
+            text = f"embedded {self.name} cannot be started in {self.data_dir} ({path}{error.strerror or error})"
+            raise EmbeddedServerError(f"{text}; make it usable, or choose another folder (DATA_DIR)") from error
+        self._owner = os.getpid()
+        atexit.register(self._stop_at_exit)
+        return self
+
+    def _start(self) -> None:
         close_folder(self.data_dir, self._account())
         self._lock_folder(make=True)
         try:
@@ -165,9 +176,6 @@ class _EmbeddedServer:
         except BaseException:
             self.stop()
             raise
-        self._owner = os.getpid()
-        atexit.register(self._stop_at_exit)
-        return self
 
     def stop(self) -> None:
         """Stops the server, by force if it takes over 10 s, and releases the data folder. May be called again."""
@@ -299,7 +307,8 @@ class _EmbeddedServer:
         return False
 
     def _left_behind(self) -> psutil.Process | None:
-        """Returns the process that serves this data folder, found by its command line; None if there is none.
+        """Returns the process that serves this data folder, found by its command line or, if the folder was moved meanwhile,
+        by its current folder, which moved along. None if there is none.
 
         The pid file alone is not trusted: it may name an unrelated process, or not be written yet.
         """
@@ -307,9 +316,11 @@ class _EmbeddedServer:
         for process in psutil.process_iter():
             try:
                 # Anybody may start a program with these arguments.
-                if str(self._files()) in process.cmdline() and self.is_run_by(process):
+                if not self.is_run_by(process):
+                    continue
+                if str(self._files()) in process.cmdline() or os.path.samefile(process.cwd(), self._files()):
                     serving.append(process)
-            except psutil.Error:
+            except (psutil.Error, OSError):
                 continue  # it ended, or is none of ours to read
         # A child that Postgres has just forked still has its parent's command line.
         return min(serving, key=lambda process: process.create_time(), default=None)

@@ -4,9 +4,11 @@
    these servers, is everything else.
 2. When a file changes, the child is asked to stop, and a new one starts when it has ended. Its worker takes no more jobs.
    Those that run get `DRAIN` seconds to finish. What runs after that is handed back, and spends no attempt.
-3. A child that ends by itself, for example because of a syntax error, has said why. The next change starts another one.
+3. While a file does not compile (`carafe.dev.compiling`), its error is shown, and the child that runs goes on.
+4. A child that ends by itself, for example because of an error at import, has said why. The next change starts another one.
 
-Guarantees: a child never outlives this process, however that ends; ports stay the same from one child to the next.
+Guarantees: a child never outlives this process, however that ends, by more than its drain; ports stay the same from one
+child to the next.
 Must never: run in production.
 """
 
@@ -24,6 +26,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from carafe.dev.compiling import Compiled
+from carafe.dev.folder import one_at_a_time
 from carafe.dev.ports import with_free_ports
 from carafe.dev.servers import require_development, servers_where_unset
 from carafe.dev.sources import Sources
@@ -48,8 +52,9 @@ time."""
 def run_reloading(settings: Settings) -> int:
     """Runs everything until Ctrl-C or SIGTERM, and the application again after each change. Returns the exit code.
 
-    Raises SettingsError in production, when the settings name no application, when a port is taken and when watchfiles is
-    not installed, and EmbeddedServerError when a server cannot be started.
+    Raises SettingsError in production, when the settings name no application, when a port is taken, when DATA_DIR cannot be
+    used and when watchfiles is not installed, `RunsAlready` when another `carafe dev` runs on DATA_DIR, and
+    EmbeddedServerError when a server cannot be started.
     """
     require_development(settings)
     if find_spec("watchfiles") is None:
@@ -58,18 +63,19 @@ def run_reloading(settings: Settings) -> int:
     from carafe.telemetry.logging import configure_logging
 
     configure_logging(settings)
-    settings = with_free_ports(settings, keep_all=True)
-    with Stopping() as stopping, servers_where_unset(settings) as served:
-        if stopping.asked():
-            return 0
-        return _Supervisor(stopping, Sources(served, Path.cwd())).run()
+    with Stopping() as stopping, one_at_a_time(settings):
+        settings = with_free_ports(settings, keep_all=True)
+        with servers_where_unset(settings) as served:
+            if stopping.asked():
+                return 0
+            return _Supervisor(stopping, Sources(served, Path.cwd())).run()
 
 
 class _Supervisor:
     """Runs one child at a time, until a signal asks to stop."""
 
     def __init__(self, stopping: Stopping, sources: Sources) -> None:
-        self._sources = sources
+        self._sources, self._compiled = sources, Compiled()
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()  # a signal handler may put into it
         stopping.on_ask = lambda _: self._events.put("asked")
         if stopping.asked():
@@ -122,10 +128,20 @@ class _Supervisor:
             return "late"
 
     def _changed(self, files: Sequence[Path]) -> None:
-        here = self._sources.here
-        names = [str(file.relative_to(here) if file.is_relative_to(here) else file) for file in files]
+        faults = self._compiled.faults(files)
+        for file, fault in faults.items():
+            log.error("a file does not compile; mend it", file=self._name(file), stack=fault)
+        if faults:
+            goes_on = "the application that runs goes on" if self._child is not None else "the application is not started"
+            log.warning(f"{goes_on}; the next change is tried again", files=len(faults))
+            return
+        names = [self._name(file) for file in files]
         log.info("files changed, starting again", files=", ".join(names[:5]) + (", …" if len(names) > 5 else ""))
         self._events.put("changed")
+
+    def _name(self, file: Path) -> str:
+        here = self._sources.here
+        return str(file.relative_to(here) if file.is_relative_to(here) else file)
 
     def _start(self) -> None:
         self._child = _Child(lambda: self._events.put("ended"))
@@ -137,6 +153,7 @@ class _Supervisor:
 
     def _press(self, child: "_Child") -> None:
         if child.asked == 1:
+            log.info("the application has not ended yet: its running jobs are handed back, and run again", seconds=DRAIN)
             child.ask()
             self._late_at = time.monotonic() + KILLED
         else:

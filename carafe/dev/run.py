@@ -18,6 +18,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from carafe import __version__, tracing
+from carafe.dev.folder import one_at_a_time
 from carafe.dev.ports import with_free_ports
 from carafe.dev.servers import require_development, servers_where_unset
 from carafe.dev.stopping import Stopping
@@ -42,17 +43,19 @@ def run_dev(settings: Settings, *, pipe: int | None = None) -> int:
     """Runs everything until Ctrl-C or SIGTERM, or until the process that has started this one says so (`pipe`: see
     `carafe.dev.stopping`). Returns the exit code.
 
-    Raises SettingsError in production, when the settings name no application and when a port is taken, EmbeddedServerError
-    when an embedded server cannot be started, `ModuleNotUsable` when a module of the settings cannot be imported, and
-    `Unavailable` when Postgres cannot be used.
+    Raises SettingsError in production, when the settings name no application, when a port is taken and when DATA_DIR cannot
+    be used, `RunsAlready` when another `carafe dev` runs on it, EmbeddedServerError when an embedded server cannot be
+    started, `ModuleNotUsable` when a module of the settings cannot be imported, and `Unavailable` when Postgres cannot be
+    used.
     """
     require_development(settings)
     require_application(settings)
     from carafe.telemetry.logging import configure_logging
 
     configure_logging(settings)
-    settings = with_free_ports(settings)
     with Stopping(pipe) as stopping, contextlib.ExitStack() as stack:
+        stack.enter_context(one_at_a_time(settings, child=pipe is not None))
+        settings = with_free_ports(settings)
         settings = stack.enter_context(servers_where_unset(settings, meanwhile=_import_ahead))
         if stopping.asked():
             return 0

@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from carafe import __version__
+from carafe.dev import folder
 from carafe.dev.stopping import Stopping
 from carafe.settings.local_servers import Announcement, Servers, announced, with_urls
 from carafe.settings.settings import Settings, SettingsError
@@ -34,7 +35,7 @@ def servers_where_unset(
 
     `alone`: this process is `carafe dev --servers` itself. `meanwhile` is called while the servers start.
 
-    Raises EmbeddedServerError when a server cannot be started.
+    Raises SettingsError when DATA_DIR cannot be used, and EmbeddedServerError when a server cannot be started.
     """
     missing = [name for name in ("database_url", "redis_url") if getattr(settings, name) is None]
     if not missing:
@@ -44,6 +45,7 @@ def servers_where_unset(
     if lent is not None and lent.alone:
         yield with_urls(settings, **{name: getattr(lent, name) for name in missing})
         return
+    folder.make(settings.data_dir)
     from carafe.dev.embedded import EmbeddedPostgres, EmbeddedValkey
 
     servers: dict[str, EmbeddedPostgres | EmbeddedValkey] = {}
@@ -90,7 +92,8 @@ def run_servers(settings: Settings) -> int:
     """Runs the embedded servers alone until Ctrl-C or SIGTERM, and prints their URLs with their passwords; in the folder of
     a Django project also its ``DATABASES``. Returns the exit code.
 
-    Raises SettingsError in production and when both URLs are set, and EmbeddedServerError when a server cannot be started.
+    Raises SettingsError in production, when both URLs are set and when DATA_DIR cannot be used, and EmbeddedServerError when
+    a server cannot be started.
     """
     require_development(settings)
     if settings.database_url is not None and settings.redis_url is not None:

@@ -10,6 +10,7 @@ Must never: let an error that would end an event loop (``SystemExit``) reach the
 """
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 from greenlet import getcurrent, greenlet
 
 from carafe.jobs.errors import InvalidOption
+from carafe.process import stacks
 
 T = TypeVar("T")
 
@@ -44,6 +46,30 @@ def run(function: Callable[[], T]) -> T:
 
     waiting = _Waiting(call)
     waiting.gr_context = getcurrent().gr_context
+    _of_threads[threading.get_ident()] = waiting
+    try:
+        _drive(waiting)
+    finally:
+        _of_threads.pop(threading.get_ident(), None)
+    [(result, raised)] = ended
+    if raised is not None:
+        raise raised
+    return result  # type: ignore[return-value]  # None only where the function has returned it
+
+
+def where(thread: int) -> list[str]:
+    """Returns the lines of code at which this thread is (see `stacks.of_thread`). While its greenlet of `run` waits for
+    something on another loop, these are the lines of that greenlet. Callable from any thread; never raises."""
+    waiting = _of_threads.get(thread)
+    frame = None if waiting is None else waiting.gr_frame  # None while the greenlet runs
+    return stacks.of_thread(thread) if frame is None else stacks.of_frame(frame)
+
+
+_of_threads: dict[int, _Waiting] = {}
+"""The greenlet in which a thread runs plain functions, by the thread's identifier."""
+
+
+def _drive(waiting: _Waiting) -> None:
     asked = waiting.switch()
     while not waiting.dead:
         try:
@@ -52,10 +78,6 @@ def run(function: Callable[[], T]) -> T:
             asked = waiting.throw(error)
         else:
             asked = waiting.switch(value)
-    [(result, raised)] = ended
-    if raised is not None:
-        raise raised
-    return result  # type: ignore[return-value]  # None only where the function has returned it
 
 
 def _awaited(waiting: _Waiting, awaitable: Awaitable[Any]) -> Any:

@@ -185,7 +185,7 @@ def where() -> list[str]:
     thread. Callable from any thread."""
     for task in _tasks:
         return stacks.of_coroutine(task.get_coro())
-    return stacks.of_thread(threading.main_thread().ident or 0)
+    return borrowed_loop.where(threading.main_thread().ident or 0)
 
 
 async def _run_async(

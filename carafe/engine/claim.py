@@ -62,6 +62,7 @@ class Claim:
     `tail`: the last lines that the handler has logged; None when it has logged nothing
     `traced`: the attempt's span; None when it has none
     `spares`: whether it has been logged that the handler tried to cancel tasks that are not its own
+    `disowned`: whether it has been logged that the job no longer belongs to this worker
     `over`: whether the attempt has ended
     """
 
@@ -71,6 +72,7 @@ class Claim:
         "completes",
         "connections",
         "deadline",
+        "disowned",
         "fence",
         "hiding",
         "id",
@@ -101,7 +103,7 @@ class Claim:
         self.raw = raw
         self.claimed = claimed
         self.started = self.deadline = float("inf")
-        self.over = self.spares = self.completes = False
+        self.over = self.spares = self.completes = self.disowned = False
         self.stop: Stop | None = None
         self.stop_with: Callable[[Stop], None] | None = None
         self.where_apart: Callable[[], list[str] | None] | None = None

@@ -191,6 +191,7 @@ class Engine:
             self._returns,
             self.call,
             self._drain_if_new,
+            self._watch.blocker,
         )
         identity = Identity(self.id, self.name, self.kinds, list(versions.values()), self.concurrency)
         self.heartbeat = Heartbeat(settings, identity, self.reconciliation, self._drains)

@@ -52,6 +52,11 @@ class LoopWatch:
         whose = NOBODY if owner is None else f"the {_what(owner)} of job {owner.id} ({owner.kind})"
         return (0.0 if since is None else now - since), whose
 
+    def blocker(self) -> Owner | None:
+        """Returns the owner of the code that blocks the loop; None if the loop turns, or if the owner is not known. Callable
+        from any thread."""
+        return self._holder if self._since is not None else None
+
     def _run(self) -> None:
         last = time.monotonic()
         while not self._stop.wait(LOOK):

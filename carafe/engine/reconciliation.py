@@ -54,12 +54,14 @@ class Reconciliation:
         returns: HintReturns,
         call: Callable[[Callable[[], object]], None],
         drain: Callable[[], None],
+        blocker: Callable[[], object],
     ) -> None:
         """The function `call` schedules a call of a function on the engine's event loop. The function `drain` is called on
-        that loop when an operator has requested that this worker drain."""
+        that loop when an operator has requested that this worker drain. The function `blocker` returns the claim whose
+        attempt blocks that loop, if one does."""
         self._database, self._holdings, self._runner = database, holdings, runner
         self._intake, self._arrivals, self._returns = intake, arrivals, returns
-        self._call, self._drain = call, drain
+        self._call, self._drain, self._blocker = call, drain, blocker
 
     @property
     def doubts(self) -> int:
@@ -84,7 +86,7 @@ class Reconciliation:
         does not run here. Returns None while its child process has not answered. Never raises."""
         claim = self._holdings.find(job_id, fence)
         try:
-            return [] if claim is None else where(claim)
+            return [] if claim is None else where(claim, blocks=self._blocker() is claim)
         except Exception as error:
             return [f"It cannot be told: {in_words(error, 500)}"]
 
@@ -119,5 +121,7 @@ class Reconciliation:
         if self._runner.forget(claim):
             self._arrivals.give_back([claim])
         elif any(slot.claim is claim for slot in self._runner.slots):
-            log.warning("a running job is no longer ours, stopping it", job_id=str(job_id))
+            if not claim.disowned:  # every heartbeat says it again, until the handler has ended
+                claim.disowned = True
+                log.warning("a running job is no longer ours, stopping it", job_id=str(job_id))
             claim.ask_to_stop("lost")

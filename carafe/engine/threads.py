@@ -12,7 +12,6 @@ from queue import SimpleQueue
 from typing import Any
 
 from carafe.engine import borrowed_loop
-from carafe.process import stacks
 from carafe.telemetry.loggers import get_logger
 
 log = get_logger("carafe.runner")
@@ -39,7 +38,7 @@ class Work:
     def where(self) -> list[str]:
         """Returns the lines of code at which the call is now; an empty list if it does not run. Callable from any thread;
         never raises."""
-        return stacks.of_thread(self._thread) if self._thread and not self._done else []
+        return borrowed_loop.where(self._thread) if self._thread and not self._done else []
 
     def run(self) -> None:
         """Call the function. Never raises."""

@@ -267,7 +267,7 @@ class Worker(CeleryWorker):
             again, self._signalled = self._signalled, True
             began = self._start_drain()
         if again:
-            log.info("asked again to drain: running jobs are asked to stop now")
+            log.info("running jobs are asked to stop now")
             self.engine.hurry()
         elif not began:
             said = "asked to end during a drain that an operator requested: the drain goes on"

@@ -28,15 +28,13 @@ import uvloop
 import carafe
 from carafe.engine.captured_logs import running
 from carafe.engine.claim import Claim
+from carafe.engine.to_threads import TO_THREAD, ToThreads
 from carafe.jobs.hooks import HookRun, hooks_run
 from carafe.process import stacks
 from carafe.telemetry.loggers import get_logger
 from carafe.texts import class_name, in_words
 
 log = get_logger("carafe.runner")
-
-TO_THREAD = "carafe to_thread"
-"""The words with which the names of the threads of ``asyncio.to_thread`` begin."""
 
 SHOWN = 8
 """The number of innermost stack frames that the log shows for a blocked loop. If all of these belong to libraries, the log
@@ -123,7 +121,7 @@ class SharedLoop(uvloop.Loop):
         super().__init__()
         self._made = True
         self._stand_in = self._aside
-        super().set_default_executor(ThreadPoolExecutor(thread_name_prefix=TO_THREAD))
+        super().set_default_executor(ToThreads())
 
     def create_task(
         self,

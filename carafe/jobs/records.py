@@ -185,7 +185,9 @@ class StackRecord:
     those of the handler, then those of the tasks that it has made.
 
     `lines` and `answered_at` are None while the worker has not answered. `lines` is empty if the attempt was over by then.
-    `fence` is the number of the claim that was asked about.
+    A sentence in place of a line is a remark, for example that the job blocks its worker's event loop. `fence` is the number
+    of the claim that was asked about. `worker` is the name of its worker, and `heartbeat_age` how old that worker's last
+    heartbeat is, in seconds; both are None if the worker is not known any more.
     """
 
     job_id: UUID
@@ -193,6 +195,8 @@ class StackRecord:
     requested_at: datetime
     answered_at: datetime | None
     lines: tuple[str, ...] | None
+    worker: str | None = None
+    heartbeat_age: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

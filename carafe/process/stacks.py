@@ -87,7 +87,13 @@ def of_coroutine(coroutine: Any) -> list[str]:
 def of_thread(ident: int) -> list[str]:
     """Returns where a thread is: a line for each function, the innermost last, `MAX_FRAMES` at most (the innermost). Returns
     an empty list if there is no such thread. Callable from any thread; never raises."""
-    return [_line(frame) for frame in _frames(sys._current_frames().get(ident))][-MAX_FRAMES:]
+    return of_frame(sys._current_frames().get(ident))
+
+
+def of_frame(innermost: FrameType | None) -> list[str]:
+    """Returns a line for each function of the stack that ends in this frame, the innermost last, `MAX_FRAMES` at most (the
+    innermost)."""
+    return [_line(frame) for frame in _frames(innermost)][-MAX_FRAMES:]
 
 
 def _running_in(sought: FrameType) -> list[str]:

@@ -109,15 +109,14 @@ class Queue:
         message: bytes | None = await redis.eval(FOLLOWING, 1, QUEUE, LONGEST)
         return message
 
-    async def empty(self) -> bool:
-        """Remove every hint from the list, because the queue was paused. Returns False when Redis did not do it. Never
-        raises an error of Redis."""
+    async def empty(self) -> str | None:
+        """Remove every hint from the list, because of a pause. Returns None, or a text for the log that says why Redis did
+        not do it. Never raises an error of Redis."""
         try:
             await self.redis.unlink(QUEUE)
         except redis_away.errors() as error:
-            log.warning("a paused queue's list was not emptied; the steward will empty it", error=redis_away.details(error))
-            return False
-        return True
+            return redis_away.details(error)
+        return None
 
     async def announce_cancel(self) -> None:
         """Ask all workers to check now whether somebody wants one of their running jobs cancelled. Best effort: if the

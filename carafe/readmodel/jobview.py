@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from carafe.durations import in_words
 from carafe.jobs.actions import ACTIONS
 from carafe.jobs.records import INTERRUPTED, AttemptRecord, as_uuid
 from carafe.jobs.states import State
@@ -112,10 +111,7 @@ def _timeline(
     if not state.ended:
         if state in (State.SCHEDULED, State.RETRYING):
             found.append(Moment(row["due_at"], "due", "due"))
-        if state is State.RUNNING:
-            text = f"running for {in_words((row['now'] - started).total_seconds())}" if started else "running"
-        else:
-            text = waiting or state.value
+        text = "running" if state is State.RUNNING else waiting or state.value
         found.append(Moment(row["now"], "now", text))
         found.sort(key=lambda moment: moment.at)
     return tuple(found)

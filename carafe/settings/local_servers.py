@@ -40,8 +40,8 @@ class Announcement:
     """Publishes the servers' addresses until `withdraw` is called or this process ends."""
 
     def __init__(self, data_dir: Path, servers: Servers) -> None:
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # The lock tells readers that this process lives: it ends with the process, however that ends.
+        # `data_dir` exists by now: the servers keep their data in it. The lock tells readers that this process lives: it
+        # ends with the process, however that ends.
         self._file: IO[str] | None = _opened(data_dir / SERVERS_FILE)
         fcntl.flock(self._file, fcntl.LOCK_EX)
         self._file.seek(0)

@@ -12,6 +12,9 @@ from carafe.queue.queue import Queue
 from carafe.steward.service import Service
 from carafe.store.database import Database
 from carafe.store.statements import PAUSED
+from carafe.telemetry.loggers import get_logger
+
+log = get_logger("carafe.steward.pauses")
 
 
 class Pauser(Service):
@@ -23,10 +26,14 @@ class Pauser(Service):
     def __init__(self, database: Database, queue: Queue) -> None:
         super().__init__()
         self._database, self._queue = database, queue
+        self._failed = False
 
     async def work(self) -> bool:
         async with self._database.connection() as connection:
             paused = await PAUSED.fetch(connection)
         if any(row["name"] == QUEUE for row in paused):
-            await self._queue.empty()
+            error = await self._queue.empty()
+            if error is not None and not self._failed:  # once, and not at each try until Redis is back
+                log.warning("a paused queue's list was not emptied; this is tried until it succeeds", error=error)
+            self._failed = error is not None
         return False

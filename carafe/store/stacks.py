@@ -9,7 +9,7 @@ from uuid import UUID
 from carafe.jobs.errors import JobNotFound, NotAllowedInState
 from carafe.jobs.records import StackRecord
 from carafe.store.database import Connection
-from carafe.store.statements import GET, STACK_READ, STACK_REQUEST
+from carafe.store.statements import ATTEMPTS, GET, STACK_READ, STACK_REQUEST
 
 
 async def ask(connection: Connection, job_id: UUID) -> StackRecord:
@@ -21,7 +21,12 @@ async def ask(connection: Connection, job_id: UUID) -> StackRecord:
     found = await GET.fetchrow(connection, id=job_id)
     if found is None:
         raise JobNotFound(job_id)
-    raise NotAllowedInState("asked where it is (only a running job has a stack)", job_id, found["state"])
+    why = "only a running job has a stack"
+    failed = await ATTEMPTS.fetch(connection, job_id=job_id)
+    if found["ended_at"] is None and failed and failed[-1]["error_class"] == "WorkerLost":
+        worker = failed[-1]["worker_name"] or failed[-1]["worker"]
+        why += f"; its worker {worker} was lost at {failed[-1]['ended_at']:%H:%M:%S} UTC"
+    raise NotAllowedInState(f"asked where it is ({why})", job_id, found["state"])
 
 
 async def read(connection: Connection, job_id: UUID) -> StackRecord | None:
@@ -32,4 +37,12 @@ async def read(connection: Connection, job_id: UUID) -> StackRecord | None:
 
 def _record(row: Any) -> StackRecord:
     lines = None if row["lines"] is None else tuple(line or "" for line in row["lines"])
-    return StackRecord(UUID(str(row["job_id"])), row["fence"], row["requested_at"], row["answered_at"], lines)
+    return StackRecord(
+        UUID(str(row["job_id"])),
+        row["fence"],
+        row["requested_at"],
+        row["answered_at"],
+        lines,
+        row["worker_name"],
+        row["heartbeat_age"],
+    )

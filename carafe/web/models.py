@@ -185,8 +185,10 @@ class StackModel(BaseModel):
     answered_at: datetime | None = Field(description="Null if the worker did not answer within 5 seconds.")
     lines: list[str] | None = Field(
         description="`file:number in function`, the innermost last; then those of tasks that the handler has made. Empty if "
-        "the attempt was over."
+        "the attempt was over. A sentence in place of such a line is a remark."
     )
+    worker: str | None = Field(description="The name of the worker that was asked.")
+    heartbeat_age: float | None = Field(description="How old that worker's last heartbeat is, in seconds.")
 
 
 class PausedKindModel(BaseModel):

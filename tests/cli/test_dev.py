@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 from collections.abc import Iterator
@@ -142,10 +143,32 @@ def test_ports_that_are_taken_are_told_by_their_settings(folder: Path, tmp_path_
         assert f"PORT: cannot listen on 127.0.0.1:{port}" in taken.err
         assert f"PROBE_PORT: cannot listen on 127.0.0.1:{port}" in taken.err
         assert embedded(elsewhere) == []
-        second = process("dev", folder=folder, **SETTINGS)
-        assert second.code == 1
-        assert "belongs to another process" in second.err
+        for ports in ({}, {"PORT": port}):  # the true reason comes before the ports
+            second = process("dev", folder=folder, **(SETTINGS | ports))
+            assert second.code == 1
+            assert re.search(rf"a `carafe dev` of this folder .* still runs .*\(kill {dev.pid}\)", second.err)
+            assert "PORT" not in second.err
         assert dev.end() == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--servers",), ("--reload",)], ids=str)
+@pytest.mark.parametrize("name", ["a-file", "a-file/below", "/proc/nope"])
+def test_a_data_folder_that_cannot_be_used_is_told_by_its_setting(folder: Path, options: tuple[str, ...], name: str) -> None:
+    (folder / "a-file").touch()
+    answer = process("dev", *options, folder=folder, **SETTINGS, DATA_DIR=name)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith(f"error: DATA_DIR: cannot make or write files in {folder / name}")
+    assert "Traceback" not in answer.err
+
+
+def test_a_file_in_the_place_of_a_servers_folder_is_told(folder: Path) -> None:
+    (folder / ".carafe").mkdir()
+    (folder / ".carafe" / "valkey").touch()
+    answer = process("dev", "--servers", folder=folder)
+    assert answer.code == 1
+    assert "embedded Valkey cannot be started in" in answer.err
+    assert "DATA_DIR" in answer.err
+    assert "Traceback" not in answer.err
 
 
 def test_servers_of_ones_own_are_used(folder: Path, database_url: str, redis_url: str) -> None:
@@ -155,6 +178,9 @@ def test_servers_of_ones_own_are_used(folder: Path, database_url: str, redis_url
         assert embedded(folder) == []
         assert process("enqueue", "cli.greet", "name=Ada", folder=folder, **SETTINGS, **urls).code == 0
         assert dev.end() == 0
+    with running("dev", folder=folder, **SETTINGS, **urls, DATA_DIR="/proc/nope") as needs_no_folder:
+        needs_no_folder.says(READY)
+        assert needs_no_folder.end() == 0
 
 
 @pytest.mark.parametrize("options", [(), ("--reload",)], ids=["dev", "reload"])

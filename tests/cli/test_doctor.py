@@ -280,7 +280,7 @@ async def test_a_read_only_postgres_is_told_once_and_no_worker_called_dead(caraf
             await owner.execute(f'alter database "{name}" reset default_transaction_read_only')
     assert broken(found, "postgres").count("nothing can be written") == 1
     [(_, text, _)] = found["workers"]
-    assert text.startswith("no worker is visible: while Postgres cannot be written")
+    assert text.startswith("no worker is visible: what is broken here may keep")
 
 
 def test_a_key_that_is_not_ours_is_named_with_its_deletion(carafe: Command, redis_url: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import getpass
+import re
 from typing import Any
 
 import asyncpg
@@ -187,9 +188,33 @@ def test_a_running_job_is_asked_where_it_is(carafe: Command, database_url: str) 
         job_id,
     )
     silent = carafe("jobs", "stack", job_id)
-    assert (silent.code, "has not answered" in silent.err) == (8, True)
+    assert (silent.code, "has not answered" in silent.err) == (9, True)
+    assert "it is not known any more" in silent.err
+    query(
+        database_url,
+        """insert into carafe.workers (id, name, host, pid, incarnation, version, kinds, concurrency, state, beat_at)
+        select worker, 'frozen-1', 'h', 1, 'i', '1', '{cli.greet}', 1, 'running', now() - interval '11 seconds'
+        from carafe.jobs where id = $1""",
+        job_id,
+    )
+    frozen = carafe("jobs", "stack", job_id)
+    assert frozen.code == 9
+    assert re.search(r"worker frozen-1 has not answered .*: its last heartbeat is 1\d(\.\d+)? s old", frozen.err)
     for statement in ANSWERS_AT_ONCE:
         query(database_url, statement)
     answered = carafe("jobs", "stack", job_id)
     assert (answered.code, answered.out) == (0, f"{LINE}\n")
+    assert re.search(r"worker frozen-1 answered at \S+", answered.err)
     assert carafe("jobs", "stack", job_id, "--json").json["lines"] == [LINE]
+    query(database_url, "delete from carafe.stacks where job_id = $1", job_id)
+    query(database_url, "update carafe.jobs set state = 'queued', worker = null where id = $1", job_id)
+    query(
+        database_url,
+        """insert into carafe.attempts
+            (job_id, kind, fence, attempt, cause, error_class, error, worker_name, started_at, ended_at)
+        values ($1, 'cli.greet', 1, 1, 'worker lost', 'WorkerLost', 'gone', 'frozen-1', now(), now())""",
+        job_id,
+    )
+    lost = carafe("jobs", "stack", job_id)
+    assert lost.code == 4
+    assert "its worker frozen-1 was lost at" in lost.err

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import psutil
 import pytest
 from structlog.testing import capture_logs
 
+from carafe.dev.compiling import Compiled
 from carafe.dev.reload import _watch, run_reloading
 from carafe.dev.sources import Sources
 from carafe.settings.settings import Settings, SettingsError
@@ -93,7 +95,15 @@ def test_a_change_starts_the_application_again_and_nothing_else(shop: Path) -> N
         dev.says(times(rf"web\s+{url}\n", 2))
 
         handlers.write_text("def (")
+        dev.says(r"a file does not compile; mend it file=shop/handlers\.py")
         dev.says(r"SyntaxError")
+        dev.says(r"the application that runs goes on")
+        assert said(shop) == "two"
+        (shop / "shop" / "__init__.py").write_text("# whole")  # another file, and that one is still broken
+        dev.says(times("the application that runs goes on", 2))
+        assert said(shop) == "two"
+
+        handlers.write_text("import nothing_of_this_name")
         dev.says(r"the application has ended; the next change starts it again")
         assert process("jobs", "list", folder=shop, **OWN).code == 0  # the servers are there
         assert process("jobs", "cancel", held, folder=shop, **OWN).code == 0
@@ -103,6 +113,7 @@ def test_a_change_starts_the_application_again_and_nothing_else(shop: Path) -> N
         assert said(shop) == "three"
         assert dev.end(signal.SIGINT) == 0
         assert "Traceback" not in dev.output
+        assert "asked again" not in dev.output  # nobody has
     assert embedded(shop) == []
 
 
@@ -111,8 +122,16 @@ async def test_the_application_does_not_outlive_a_killed_parent(shop: Path) -> N
         dev.says(READY)
         children = [child for child in psutil.Process(dev.pid).children() if "--stopped-by" in child.cmdline()]
         assert len(children) == 1
+        port = dev.says(r"web\s+http://\S+:(\d+)")[1]
+        children[0].suspend()  # it ends its jobs for as long as the next ones take to start
         os.kill(dev.pid, signal.SIGKILL)
         assert dev.wait() == -signal.SIGKILL
+        for options in ((), ("--reload",)):
+            early = process("dev", *options, folder=shop, **(OWN | {"PORT": port}))
+            assert early.code == 1
+            assert re.search(rf"was killed, and its application is still .*\(kill {children[0].pid}\)", early.err)
+            assert "PORT" not in early.err
+        children[0].resume()
         await eventually(lambda: not children[0].is_running() or children[0].status() == psutil.STATUS_ZOMBIE, within=30.0)
 
 
@@ -160,6 +179,19 @@ def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
     assert sources.count(here / "shop" / "web" / "views.py")
     assert sources.count(here / "shop" / "web" / "pages" / "a.html")
     assert not sources.count(outside / "a.py")
+
+
+def test_a_file_stays_broken_until_it_compiles_or_is_gone(tmp_path: Path) -> None:
+    broken, null, whole = tmp_path / "broken.py", tmp_path / "null.py", tmp_path / "whole.py"
+    broken.write_text("def (")
+    null.write_bytes(b"a = 1\0")
+    whole.write_text("raise SystemExit('executed')")
+    compiled = Compiled()
+    assert "SyntaxError" in compiled.faults([broken, whole])[broken]
+    assert set(compiled.faults([null, tmp_path / "page.html"])) == {broken, null}
+    null.unlink()
+    broken.write_text("")
+    assert compiled.faults([whole]) == {}
 
 
 def test_what_is_missing_is_said(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:

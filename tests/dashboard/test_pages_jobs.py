@@ -279,7 +279,11 @@ async def test_where_a_running_job_is_can_be_asked_and_is_shown(
 ) -> None:
     job_id = (await client.enqueue(every())).id
     await claim(database, job_id, "pages.every")
-    assert "Show stack" in (await ana.open(f"/jobs/{job_id}")).text
+    asked = (await ana.open(f"/jobs/{job_id}")).text
+    assert "Show stack" in asked
+    head, now = re.findall(r'<time datetime="[^"]+" title="since [^"]+" data-time="elapsed">[^<]+</time>', asked)
+    assert head == now, "the timeline counts as the head of the page does"
+    assert f'<span class="moment-at">now</span> <span class="moment-text">running for {now}</span></li>' in asked
     await vic.open(f"/jobs/{job_id}")
     assert (await vic.send(f"/jobs/{job_id}/stack")).status_code == 403
     await ana.open(f"/jobs/{job_id}")
@@ -296,7 +300,7 @@ async def test_where_a_running_job_is_can_be_asked_and_is_shown(
     assert (await served_versions(client, job_id))[job_id] != before, "open pages fetch it"
     for visitor, may_ask in ((ana, True), (vic, False)):
         page = (await visitor.open(f"/jobs/{job_id}")).text
-        assert "/srv/shop/reports.py:41 in export &lt;b&gt;\n/srv/shop/pages.py:7 in fetch" in page
+        assert "…/shop/reports.py:41 in export &lt;b&gt;\n…/shop/pages.py:7 in fetch" in page
         assert ("Show stack again" in page) is may_ask
     async with database.connection() as connection:
         await connection.execute("update carafe.jobs set started_at = now() + interval '1 second' where id = $1", job_id)

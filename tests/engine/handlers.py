@@ -278,7 +278,9 @@ def commit_plainly(job: Commit, ctx: SyncContext) -> str:
             raise SystemExit("for no reason")
         if job.word == "commits":
             session.commit()
-        if job.gate:
+        if job.word == "waits in its transaction":
+            session.execute(text("select pg_advisory_lock_shared(:gate)"), {"gate": job.gate})
+        elif job.gate:
             pass_gate(job.gate)
         if job.fail:
             raise LookupError("after the effect")

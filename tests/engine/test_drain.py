@@ -223,7 +223,7 @@ async def test_an_operator_drains_one_worker_and_the_others_go_on(
         await client.drain_worker(worker_id, by=Actor("ana", "api"))
         worker.signal()
         await eventually(lambda: bool(worker.events_like("asked to end during a drain that an operator requested")))
-        assert not worker.events("asked again to drain")
+        assert not worker.events("running jobs are asked to stop now")
     assert await worker.ended() == 0
     record = await client.get(job.id)
     assert (record.state, record.attempt, record.result) == (State.SUCCEEDED, 1, "held")

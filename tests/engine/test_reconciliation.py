@@ -4,13 +4,18 @@
 The tests imitate a lost reply, a rescue and a death by writing to Postgres what these leave there.
 """
 
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from structlog.testing import capture_logs
 
 from carafe import Client, Job, State
+from carafe.engine.claim import Claim
 from carafe.engine.completions import STALE
+from carafe.engine.reconciliation import Findings, Reconciliation
+from carafe.engine.slot import Slot
 from carafe.store.statements import CLAIM
 from tests.engine.conftest import Gates, States, Words
 from tests.engine.jobs import AsyncDo, Commit, ThreadDo
@@ -55,6 +60,24 @@ async def test_a_job_that_is_no_longer_ours_is_stopped_and_writes_nothing(
     record = await client.get(accepted.id)
     assert (record.state, record.attempt, record.releases) == (State.RUNNING, 0, 0)
     assert await effects(accepted.id) == ["begun"]
+
+
+def test_a_job_that_is_no_longer_ours_is_told_once_however_long_its_handler_takes_to_stop() -> None:
+    claim = Claim({"id": uuid4(), "kind": "k", "fence": 1, "attempt": 0, "suspect": False, "max_attempts": 4}, b"", 0.0)
+    slot = Slot(0)
+    slot.claim = claim
+    runner = SimpleNamespace(
+        forget=lambda claim: False, slots=[slot], running=lambda: [slot], trust_until=lambda until: None
+    )
+    other: Any = SimpleNamespace(find=lambda job_id, fence: claim, maybe_wake=lambda: None)
+    made: Any = runner
+    nothing: Any = lambda: None  # noqa: E731
+    at_once: Any = lambda function: function()  # noqa: E731
+    reconciliation = Reconciliation(other, other, made, other, other, other, at_once, nothing, nothing)
+    with capture_logs() as lines:
+        for _ in range(3):
+            reconciliation.found(Findings(0.0, [], [(claim.id, claim.fence)]))
+    assert [line["event"] for line in lines] == ["a running job is no longer ours, stopping it"]
 
 
 async def test_a_suspect_runs_in_a_process_of_its_own_whatever_its_handler(

@@ -5,10 +5,13 @@ import re
 import pytest
 
 from carafe import Client, JobNotFound, NotAllowedInState, State
+from carafe.engine import to_threads
+from carafe.engine.where import BLOCKS
 from carafe.jobs.identifiers import uuid7
 from tests.engine.conftest import Gates, States
-from tests.engine.jobs import DO, AsyncDo, Commit, CommitApart, Do
+from tests.engine.jobs import DO, AsyncDo, Commit, CommitApart, CommitInProcess, CommitInThread, Do
 from tests.engine.worker_process import WorkerProcess
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.anyio, pytest.mark.process]
 
@@ -16,12 +19,12 @@ SECRET = "s3cr3t-of-the-tests"
 LINE = re.compile(r"\S.*:\d+ in \S+")
 
 
-async def where(client: Client, job: Do | Commit, becomes: States) -> list[str]:
+async def where(client: Client, job: Do | Commit, becomes: States, *, at: str = "pass_gate") -> list[str]:
     """Where a job is that waits for its gate."""
     job_id = (await client.enqueue(job)).id
     await becomes(job_id, State.RUNNING)
     record = await client.stack(job_id, timeout=30)
-    while record.lines == ("It waits for a slot.",) or not any("pass_gate" in line for line in record.lines or ()):
+    while record.lines == ("It waits for a slot.",) or not any(at in line for line in record.lines or ()):
         record = await client.stack(job_id, timeout=30)  # it has only begun
     assert record.lines is not None
     assert SECRET not in str(record)
@@ -50,9 +53,38 @@ async def test_an_async_handler_in_a_process_is_shown(
 
 async def test_what_blocks_the_loop_is_shown(worker: WorkerProcess, client: Client, becomes: States, gate: Gates) -> None:
     async with gate() as number:
-        lines = await where(client, AsyncDo(what="block", gate=number), becomes)
+        job_id = (await client.enqueue(AsyncDo(what="block", gate=number))).id
+        await becomes(job_id, State.RUNNING)
+
+        async def told() -> list[str]:
+            lines = list((await client.stack(job_id, timeout=30)).lines or ())
+            return lines if BLOCKS in lines else []
+
+        lines = await eventually(told, 30)
     text = "\n".join(lines)
+    assert lines[0] == BLOCKS
     assert text.index("in do_async") < text.index("in pass_gate")
+
+
+async def test_a_handler_that_waits_for_a_thread_is_shown_with_the_thread(
+    worker: WorkerProcess, client: Client, becomes: States, gate: Gates
+) -> None:
+    async with gate() as number:
+        lines = await where(client, AsyncDo(what="hold in thread", gate=number), becomes)
+    assert lines[0] == to_threads.WAITS
+    assert "in do_async" in lines[1]
+    thread = lines[lines.index(to_threads.THREAD) + 1 :]
+    assert "in pass_gate" in thread[0], "the function of the thread comes first"
+
+
+@pytest.mark.parametrize("kind", [CommitInThread, CommitInProcess])
+async def test_a_plain_handler_that_waits_in_its_transaction_is_shown(
+    worker: WorkerProcess, client: Client, becomes: States, gate: Gates, kind: type[Commit]
+) -> None:
+    async with gate() as number:
+        lines = await where(client, kind(word="waits in its transaction", gate=number), becomes, at="do_execute")
+    assert "in commit_plainly" in lines[0]
+    assert "sqlalchemy" in "".join(lines[1:])
 
 
 async def test_another_question_gets_another_answer(

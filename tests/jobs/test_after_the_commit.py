@@ -28,7 +28,7 @@ class BrokenQueue(Queue):
     async def push(self, hints: Any) -> bool:
         raise RuntimeError("a fault of ours")
 
-    async def empty(self) -> bool:
+    async def empty(self) -> str | None:
         raise RuntimeError("a fault of ours")
 
     async def announce_cancel(self) -> None:

@@ -43,7 +43,7 @@ async def test_the_life_of_a_job_that_failed_died_was_retried_and_succeeded(
     await carafe_client.retry(job.id, by=ANA, reason="the API is back")
     [claim] = await worker.claim(job.id)
     running = await view(model, job.id)
-    assert running.timeline[-1].text.startswith("running for ")
+    assert running.timeline[-1].text == "running"
     assert (running.worker_name, running.worker_alive) == ("by hand", True)
     await worker.succeed(claim)
 

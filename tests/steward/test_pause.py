@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 from redis import Redis
+from structlog.testing import capture_logs
 
 from carafe import Client, NewJob, QueueNotFound, State, SyncClient
 from carafe.jobs.queue_name import QUEUE
@@ -159,8 +160,17 @@ async def test_hints_that_come_back_are_dropped_and_the_pause_outlives_redis(
 async def test_without_redis_a_queue_can_be_paused_and_resumed(carafe_database_url: str, carafe_modules: None) -> None:
     async with Client.connect(database_url=carafe_database_url, redis_url="redis://127.0.0.1:1/0") as client:
         job = await client.enqueue(ADA)
-        assert (await client.pause()).paused_at is not None
+        with capture_logs() as lines:
+            assert (await client.pause()).paused_at is not None
+            pauser = Pauser(client.database, client.queue)
+            for _ in range(3):
+                await pauser.round()
+        assert [line["event"].partition(";")[0] for line in lines] == ["a paused queue's list was not emptied"] * 2
         assert (await client.resume()).paused_at is None
+        with capture_logs() as lines:
+            await client.pause_kind(ADA.job_options.kind)
+        assert lines[0]["event"] == "hints of a paused kind stay in Redis; workers drop them"
+        await client.resume_kind(ADA.job_options.kind)
         assert (await client.get(job.id)).state not in ENDED
 
 

@@ -69,6 +69,14 @@ def stamp(at: datetime | None) -> str:
     return NOTHING if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+def short_line(line: str) -> str:
+    """Returns a line of a stack, ``file:number in function``, with no more of the file's path than the last folder, so that
+    number and function fit on a phone. Other lines stay as they are."""
+    path, separator, rest = line.partition(":")
+    parts = path.split("/")
+    return line if not separator or len(parts) <= 3 else f"…/{'/'.join(parts[-2:])}:{rest}"
+
+
 def clock(at: datetime | None) -> str:
     """The time of day in UTC: 14:02:11."""
     return NOTHING if at is None else at.astimezone(UTC).strftime("%H:%M:%S")
@@ -159,6 +167,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "ago": ago,
     "beginning": beginning,
     "clock": clock,
+    "short_line": short_line,
     "count_text": count,
     "duration": duration,
     "hundredths": hundredths,

@@ -8,4 +8,7 @@ select id, fence, worker from carafe.jobs where id = :id and state || '' = 'runn
 on conflict (job_id) do update
 set fence = excluded.fence, worker = excluded.worker, answered_at = null, lines = null,
     requested_at = case when s.answered_at is null and s.fence = excluded.fence then s.requested_at else now() end
-returning job_id, fence, requested_at, answered_at, lines
+returning job_id, fence, requested_at, answered_at, lines,
+    (select w.name from carafe.workers w where w.id = s.worker) as worker_name,
+    (select cast(extract(epoch from now() - least(w.beat_at, now())) as float8) from carafe.workers w where w.id = s.worker)
+        as heartbeat_age
