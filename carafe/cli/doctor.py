@@ -49,7 +49,8 @@ SETTING_ADVICE = (
 )
 
 LIFESPANS = 60.0
-"""Seconds that the worker lifespans may take to start, and as many to end."""
+"""Seconds that the worker lifespans may take to start in a check; a worker waits longer
+(`carafe.engine.lifespans.START`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,7 @@ def _lifespans() -> Iterator[Finding]:
         return
     from carafe.engine.lifespans import trouble_of
 
-    trouble = asyncio.run(trouble_of(declared, LIFESPANS))
+    trouble = trouble_of(declared, LIFESPANS)
     if trouble is not None:
         yield Finding(Level.BROKEN, "lifespans", trouble, "a worker does not start without them: correct what they need")
     else:

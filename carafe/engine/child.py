@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -29,10 +29,11 @@ import carafe.telemetry.structlog_alone  # noqa: F401  # before any other import
 from carafe import forks
 from carafe.engine import borrowed_loop
 from carafe.engine.captured_logs import Sending
+from carafe.engine.children import START
 from carafe.engine.completions import read_outcome
 from carafe.engine.failures import failure_of
 from carafe.engine.hiding import Hiding, loaded
-from carafe.engine.lifespans import LifespanFailed, Lifespans, value_of
+from carafe.engine.lifespans import LifespanFailed, Lifespans, Values, value_of
 from carafe.engine.progress import progress_values
 from carafe.engine.results import encode_result
 from carafe.jobs.handlers import handlers
@@ -73,7 +74,7 @@ class ChildContext:
 
     cancelled = False
 
-    def __init__(self, row: dict[str, Any], answers: "Answers", shared: Mapping[str, Any]) -> None:
+    def __init__(self, row: dict[str, Any], answers: "Answers", shared: Values) -> None:
         self._row, self._answers, self._shared = row, answers, shared
         self._own: OwnTransactions | None = None
         self.result: Any = None
@@ -134,8 +135,6 @@ def answer(request: dict[str, Any], answers: "Answers", entered: "Entered") -> d
     what: Any
     try:
         job = loaded(handler.job, row, answers)
-        if entered.failure is not None:
-            raise entered.failure
         if inspect.iscoroutinefunction(handler.function):
             what, context = entered.run(_run_async(handler.function, job, row, answers, entered.values))
             if context.completed:
@@ -189,7 +188,7 @@ def where() -> list[str]:
 
 
 async def _run_async(
-    function: Any, job: Any, row: dict[str, Any], answers: "Answers", shared: Mapping[str, Any]
+    function: Any, job: Any, row: dict[str, Any], answers: "Answers", shared: Values
 ) -> "tuple[Any, AttemptContext]":
     """Run an ``async def`` handler with the same kind of context as in the worker, but with this process's own connections.
     Returns the handler's value and the context. If the handler raised after its own transaction had ended the job, returns
@@ -215,7 +214,7 @@ async def _run_async(
 
 
 def _run_plain(
-    function: Any, job: Any, row: dict[str, Any], answers: "Answers", shared: Mapping[str, Any]
+    function: Any, job: Any, row: dict[str, Any], answers: "Answers", shared: Values
 ) -> tuple[Any, bool, str | None]:
     """Run a plain handler. Returns its value, whether its own transaction has ended the job, and what then came too late, in
     words. Raises what the handler raises, unless the job has ended before."""
@@ -237,16 +236,25 @@ def _run_plain(
 
 
 class Entered:
-    """The worker lifespans of this process. `values` are theirs by name; `failure` is the error of one that failed at its
-    start. `run` runs a coroutine on the event loop on which they were entered."""
+    """The worker lifespans of this process. `values` are theirs; `failure` is the error of one that failed at its start.
+    `run` runs a coroutine on the event loop on which they were entered."""
 
-    def __init__(self, asking: int) -> None:
-        """Enter the lifespans. If the parent ends meanwhile (`asking` is the pipe from it), this process ends too."""
-        self._lifespans = Lifespans(worker_lifespans())
+    def __init__(self, asking: int, answers: "Answers") -> None:
+        """Enter the lifespans, and tell the parent the name of each. If the parent ends meanwhile (`asking` is the pipe from
+        it), this process ends too."""
+
+        def enters(name: str) -> None:
+            with contextlib.suppress(OSError):  # the parent has ended
+                answers.say({"entering": name})
+
+        self._lifespans = Lifespans(worker_lifespans(), within=START, enters=enters)
+        self._leaving = threading.Event()
         self.values = self._lifespans.values
         self.failure: LifespanFailed | None = None
         self._runner: asyncio.Runner | None = None
-        if self._lifespans.entering:
+        if self._lifespans.entering is not None:
+            # Now, since the job may use up the memory that a thread needs.
+            threading.Thread(target=_end_after, args=(self._leaving,), daemon=True).start()
             self._runner, done = asyncio.Runner(), threading.Event()
             threading.Thread(target=_end_if_orphaned, args=(asking, done), daemon=True).start()
             try:
@@ -261,13 +269,23 @@ class Entered:
         return asyncio.run(coroutine) if self._runner is None else self._runner.run(coroutine)
 
     def leave(self) -> None:
-        """Leave the lifespans. The parent process ends those that take too long (`children.GRACE`)."""
+        """Leave the lifespans. If they take too long, the parent process kills this one (`children.GRACE`). Where no parent
+        is left, it kills itself."""
         if self._runner is not None:
+            self._leaving.set()
             self._runner.run(self._lifespans.leave(LEAVING))
 
 
-LEAVING = 60.0
+LEAVING = 5.0
 """Seconds that leaving the lifespans may take where no parent process ends it sooner."""
+
+
+def _end_after(leaving: threading.Event) -> None:
+    """Kill this process and its whole process group if it still lives some seconds after `leaving` is set, whatever holds up
+    its event loop."""
+    leaving.wait()
+    threading.Event().wait(LEAVING + 1)
+    os.killpg(0, signal.SIGKILL)
 
 
 class Answers:
@@ -424,24 +442,29 @@ def main() -> None:
     for module in ahead:
         importlib.import_module(module)
     _log_as_the_worker(logged)
-    entered = Entered(asking)
+    entered = Entered(asking, answers)
     request = _asked(asking)
-    if request is None:
-        entered.leave()
-        return
-    threading.Thread(target=_end_with_parent, args=(asking, answers), daemon=True).start()
-    _limit_memory(request["memory_limit"])
-    logging.getLogger().addHandler(Sending(answers.log))
-    _name_in_log(request, answers)
-    _trace(request, answers)
-    answers.say({"begun": True})
-    answers.say(answer(request, answers, entered))
+    if request is not None:
+        threading.Thread(target=_end_with_parent, args=(asking, answers), daemon=True).start()
+        if entered.failure is None:
+            _begin(request, answers, entered)
+        else:
+            answers.say({"not_begun": str(entered.failure)})
     entered.leave()
     # No teardown: whatever the handler left running (threads, atexit hooks) must not hold the slot.
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):  # the handler's own by now, or closed
             stream.flush()
     os._exit(0)
+
+
+def _begin(request: dict[str, Any], answers: Answers, entered: Entered) -> None:
+    _limit_memory(request["memory_limit"])
+    logging.getLogger().addHandler(Sending(answers.log))
+    _name_in_log(request, answers)
+    _trace(request, answers)
+    answers.say({"begun": True})
+    answers.say(answer(request, answers, entered))
 
 
 if __name__ == "__main__":

@@ -5,13 +5,14 @@ A child imports this module only if its handler opens a transaction.
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from carafe.engine import borrowed_loop
 from carafe.engine.contexts import AttemptContext
 from carafe.engine.hiding import Hiding
+from carafe.engine.lifespans import Values
 from carafe.store.database import Database
 
 if TYPE_CHECKING:
@@ -24,9 +25,7 @@ CLOSING = 2.0
 class OwnTransactions:
     """The event loop, the connections and the attempt's context behind ``ctx.transaction()`` in a child process."""
 
-    def __init__(
-        self, row: dict[str, Any], shared: Mapping[str, Any], hiding: Hiding | None, tell: Callable[[bool], None]
-    ) -> None:
+    def __init__(self, row: dict[str, Any], shared: Values, hiding: Hiding | None, tell: Callable[[bool], None]) -> None:
         """`row` describes the job, as the parent's request does, and `shared` has the values of the worker lifespans. For
         `hiding` and `tell` see `AttemptContext`."""
         self._loop = asyncio.new_event_loop()

@@ -60,6 +60,11 @@ class ChildDied(Exception):
     """Raised when a child process ended before it had sent an answer. The text says how the process ended."""
 
 
+class NotBegun(Exception):
+    """Raised when a child process ended, or took longer than `START`, before it began its job: one of its worker lifespans
+    has failed, for instance. The text says why. The job has not begun."""
+
+
 class NotStarted(Exception):
     """Raised when the operating system cannot start a child process (it has no more file descriptors or memory). The job has
     not begun, and another worker may be able to run it."""
@@ -103,7 +108,8 @@ class Children:
         False if that transaction has failed. `report` is called with the handler's progress, `logged` with each of its log
         lines, and `spans`, if the attempt is traced, with each span that the handler made.
 
-        Raises `ChildDied` if the child ends without an answer, and `NotStarted` if no child can be started.
+        Raises `ChildDied` if the child ends without an answer, `NotBegun` if it does so before the handler begins, and
+        `NotStarted` if no child can be started.
         """
         child = self._take()
         try:
@@ -190,6 +196,7 @@ class Child:
         self._lock = threading.Lock()
         self._gone = self._begun = False
         self._begin_by: float | None = None
+        self._entering = ""
         self._asked_at = self._answered_at = float("-inf")
         self._where: list[str] = []
 
@@ -203,7 +210,7 @@ class Child:
         spans: Spans = None,
     ) -> Any:
         """Run the child's one job; `Children.run` explains the callbacks. Returns the answer. Raises `ChildDied` when the
-        child ends without one."""
+        child ends without one, and `NotBegun` when its job has not begun."""
         kills = cgroup.oom_kills()
         self._begin_by = time.monotonic() + START
         with suppress(OSError):  # the child has died: the error below says how
@@ -213,6 +220,10 @@ class Child:
             if "begun" in message:
                 self._begin_by, self._begun = None, True
                 begun()
+            elif "entering" in message:
+                self._entering = f" while it entered the worker lifespan {message['entering']}"
+            elif "not_begun" in message:
+                raise NotBegun(message["not_begun"])
             elif "where" in message:
                 self._where, self._answered_at = message["where"], time.monotonic()
             elif "log" in message:
@@ -227,8 +238,12 @@ class Child:
             else:
                 return message
         if self._begin_by is not None and time.monotonic() >= self._begin_by:
-            raise ChildDied(f"the job's process did not begin its job within {START:g} s of being asked to{in_pod()}")
-        raise ChildDied(how(self._reap(), kills))
+            said = f"the job's process did not begin its job within {START:g} s of being asked to"
+            raise NotBegun(f"{said}{self._entering}{in_pod()}")
+        died = how(self._reap(), kills)
+        if self._begun:
+            raise ChildDied(died)
+        raise NotBegun(f"{died}, before the job began{self._entering}")
 
     def _lines(self) -> Iterator[bytes]:
         """Yields the child's messages, one line each, until the child has ended or has failed to begin its job in time."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import Context
 from datetime import datetime
@@ -15,7 +15,7 @@ from carafe.engine import borrowed_loop
 from carafe.engine.captured_logs import running
 from carafe.engine.claim import Claim
 from carafe.engine.completions import ATTEMPT_FAILS
-from carafe.engine.lifespans import value_of
+from carafe.engine.lifespans import Values, value_of
 from carafe.engine.progress import progress_values
 from carafe.engine.results import encode_result
 from carafe.jobs.errors import InvalidOption, StaleClaim
@@ -58,7 +58,7 @@ class AttemptContext:
         "tell",
     )
 
-    def __init__(self, row: Any, claim: Claim | None, database: Database, limit: int, shared: Mapping[str, Any]) -> None:
+    def __init__(self, row: Any, claim: Claim | None, database: Database, limit: int, shared: Values) -> None:
         """`claim` is None in a child process, which is never asked to stop but killed. There the caller must set two
         attributes: `hiding`, which removes secrets, and `tell`, a function that informs the worker that the handler's own
         transaction is ending the job. `limit` is the maximum number of bytes of a result, and `shared` has the

@@ -35,7 +35,7 @@ from carafe.engine.held_claims import Holdings
 from carafe.engine.hint_returns import Consumer, HintReturns
 from carafe.engine.intake import Intake
 from carafe.engine.ledger import Hinted, Ledger
-from carafe.engine.lifespans import LifespanFailed, Lifespans
+from carafe.engine.lifespans import START, LifespanFailed, Lifespans
 from carafe.engine.log_writer import LogWriter
 from carafe.engine.loop_watch import BLOCKED, NOBODY, LoopWatch
 from carafe.engine.reconciliation import TRUST, Reconciliation
@@ -79,6 +79,10 @@ LEAVING = 2.0
 """The worker lifespans may take as many seconds to end as are left of the drain, and at least this many."""
 
 
+STILL_ENTERING = 5.0
+"""Seconds between two log lines that name the worker lifespan that is being entered."""
+
+
 class Engine:
     """The engine of one worker. `start` may be called from any thread, `take` and `room` only from the consumer's."""
 
@@ -89,7 +93,8 @@ class Engine:
         self.concurrency = settings.worker_concurrency
         self.kinds = sorted(handlers())
         self.consumer: Consumer | None = None
-        self.drain_asked: Callable[[], None] | None = None
+        self.drain_asked: Callable[[str], None] | None = None
+        """Starts the drain of the worker, and its end, for the reason that it is given."""
         self.counts: Counter[str] = Counter()
         self.draining = self.failed = False
         self.loop_tick = self.consumer_tick = time.monotonic()
@@ -126,7 +131,9 @@ class Engine:
             (settings.log_level, settings.log_format),
             ahead=(*ahead_in_children(), *(() if tracing.active is None else ("carafe.tracing.tracer",))),
         )
-        self._lifespans = Lifespans(worker_lifespans())
+        self._lifespans = Lifespans(worker_lifespans(), ended=self._lifespan_ended)
+        self.ended_lifespan: str | None = None
+        """The name of a worker lifespan that has ended before the worker, so that handlers would get a closed value."""
         self._aside = Aside()
         self._tasks = Tasks()
         self._job_log = open_job_log(settings)
@@ -204,9 +211,10 @@ class Engine:
         return self.intake.in_hand
 
     @property
-    def entering(self) -> bool:
-        """Whether this worker enters its worker lifespans, and takes no jobs before that. Callable from any thread."""
-        return self._lifespans.entering and not self.stopped.is_set()
+    def entering(self) -> str | None:
+        """The name of the worker lifespan that is being entered. The worker takes no jobs before all are. None when they
+        are. Callable from any thread."""
+        return None if self.stopped.is_set() else self._lifespans.entering
 
     @property
     def without_postgres(self) -> bool:
@@ -236,10 +244,21 @@ class Engine:
     # -- the engine's own thread
 
     def start(self) -> None:
-        """Start the event loop's thread and the engine's services. Returns as soon as they run; Postgres may be away."""
+        """Start the event loop's thread and the engine's services. Returns as soon as they run; Postgres may be away.
+        Returns also when the worker lifespans cannot be entered, or when a drain has given them up: then `entering` still
+        names one that blocks the event loop, or `stopped` is set."""
         self._turning.start()
         self._turning.call(self._come_alive)
         self._watch.start()
+        began = time.monotonic()
+        # In this thread, since a lifespan may block the loop.
+        while not self._started.wait(STILL_ENTERING) and (name := self.entering) is not None:
+            seconds = time.monotonic() - began
+            log.warning("still entering a worker lifespan", lifespan=name, seconds=round(seconds))
+            if seconds > START + END:
+                log.critical("the worker cannot start", reason=f"the worker lifespan {name} blocks the event loop")
+                self.failed = True
+                return
         self._started.wait()
 
     def _come_alive(self) -> None:
@@ -309,6 +328,13 @@ class Engine:
         await self._handlers_database.close()
         await self._database.close()
         self._aside.close()
+
+    def _lifespan_ended(self, name: str) -> None:
+        """Drain, and end the worker with code 1: its handlers must not go on with a closed value."""
+        self.ended_lifespan = name
+        self.failed = True
+        if self.drain_asked is not None:
+            self.drain_asked(f"the worker lifespan {name} has ended: this worker drains and ends")
 
     async def _kept(self, name: str, service: Callable[[], Awaitable[None]]) -> None:
         """Run a service until the engine stops. If the service ends earlier, for any reason, log that and start it again."""
@@ -408,7 +434,7 @@ class Engine:
         """Start the drain that an operator requested. Does nothing if this worker drains already, since each heartbeat
         repeats the request."""
         if not self.draining and self.drain_asked is not None:
-            self.drain_asked()
+            self.drain_asked("an operator asks this worker to drain")
 
     def cancel_by_id(self, ids: Sequence[UUID]) -> None:
         """Cancel jobs by id, whether they wait or run, here or on another worker. Celery's `revoke` calls this."""
@@ -432,9 +458,13 @@ class Engine:
         """
         until = time.monotonic() + timeout
         self.draining = self.intake.closed = True
-        if self._lifespans.entering:
+        if self.entering is not None:
             self.call(self._lifespans.give_up)
-            return self.stopped.wait(timeout)
+            if self.stopped.wait(timeout):
+                return True
+            log.error("a worker lifespan blocks the event loop; the worker ends without it", lifespan=self.entering)
+            self._started.set()
+            return False
         clean = self._drain(timeout)
         self._leave_lifespans(max(LEAVING, until - time.monotonic()))
         return clean

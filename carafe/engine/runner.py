@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from carafe.engine import captured_logs
-from carafe.engine.children import Child, ChildDied, Children, NotStarted
+from carafe.engine.children import Child, ChildDied, Children, NotBegun, NotStarted
 from carafe.engine.claim import Claim, Stop
 from carafe.engine.completions import (
     ASKED,
@@ -40,6 +40,7 @@ from carafe.engine.failures import Failure, failure_of
 from carafe.engine.handler_connections import close_what_is_left_open
 from carafe.engine.hiding import Hiding, loaded
 from carafe.engine.left_running import name_what_is_left
+from carafe.engine.lifespans import Values
 from carafe.engine.results import ResultNotUsable, encode_result
 from carafe.engine.runtimes import Pace
 from carafe.engine.slot import Slot
@@ -79,6 +80,10 @@ awaits a task that other code owns."""
 NOT_BEGUN_PAUSE = 10.0
 """The maximum number of seconds until the hint of a job that could not be begun is pushed again."""
 
+FREE_RELEASES = 10
+"""The number of times that a job goes back to the queue without spending an attempt, because its child process could not
+begin it. After that, each time counts as a failed attempt."""
+
 
 class Runner:
     """The slots of one worker. Everything here happens on one event loop, except functions that run in threads."""
@@ -97,7 +102,7 @@ class Runner:
         retry_cap: float,
         ended: Callable[[End], None],
         idle: Callable[[], None],
-        shared: Mapping[str, Any],
+        shared: Values,
         tracing: "Attempts | None" = None,
     ) -> None:
         """`database` gives handlers their connections, and `shared` has the values of the worker lifespans. The function
@@ -443,6 +448,12 @@ class Runner:
                 error=in_words(what.__cause__ or what, 500),
             )
             return Released(claim, seconds, started=False, defer=NOT_BEGUN_PAUSE)
+        if issubclass(kind, NotBegun):
+            words = text_of(what)
+            if claim.row["releases"] >= FREE_RELEASES:
+                return Failed(claim, seconds, "error", "NotBegun", words, None)
+            log.error("a job's process could not begin it", job_id=str(claim.id), kind=claim.kind, reason=words)
+            return Released(claim, seconds, defer=NOT_BEGUN_PAUSE)
         if issubclass(kind, ChildDied):
             return Failed(claim, seconds, "crash", "ChildDied", text_of(what), None)
         failure = what.failure if issubclass(kind, RemoteFailure) else failure_of(what)

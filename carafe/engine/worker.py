@@ -139,7 +139,8 @@ class EngineStep(bootsteps.StartStopStep):
         worker.side.hub = worker.hub
         worker.hub.on_tick.add(worker.engine.tick_consumer)
         worker.engine.start()
-        if worker.engine.stopped.is_set():  # a worker lifespan has failed, or the worker was drained while it started
+        # A worker lifespan has failed or blocks the loop, or the worker was drained while it started.
+        if worker.engine.stopped.is_set() or worker.engine.entering is not None:
             raise SystemExit(1 if worker.engine.failed else 0)
 
     def stop(self, worker: Any) -> None:
@@ -273,13 +274,14 @@ class Worker(CeleryWorker):
             said = "asked to end during a drain that an operator requested: the drain goes on"
             log.info(f"{said}; another signal stops running jobs")
 
-    def _asked_to_drain(self) -> None:
-        """Start the drain that an operator requested (`Client.drain_worker`), unless one has begun. Each heartbeat repeats
-        the request; unlike a second signal, a repetition does not stop running jobs."""
+    def _asked_to_drain(self, why: str) -> None:
+        """Start the drain that an operator requested (`Client.drain_worker`), or that the end of a worker lifespan makes
+        necessary, unless one has begun. Each heartbeat repeats an operator's request; unlike a second signal, a repetition
+        does not stop running jobs."""
         with self._asking:
             began = self._start_drain()
         if began:
-            log.info("an operator asks this worker to drain")
+            log.info(why)
 
     def _start_drain(self) -> bool:
         """Start the drain. Returns False when one has begun before."""
@@ -301,7 +303,7 @@ class Worker(CeleryWorker):
         began = time.monotonic()
         clean = self.engine.drain(self.settings.drain_timeout)
         log.info("drained", clean=clean, seconds=round(time.monotonic() - began, 2))
-        celery_state.should_stop = 0
+        celery_state.should_stop = 1 if self.engine.failed else 0
         self.side.wake()
 
     def on_consumer_ready(self, consumer: Any) -> None:
@@ -333,7 +335,7 @@ class Checks:
         now = time.monotonic()
         if self._engine.stopped.is_set():
             return "the engine has ended"
-        if self._engine.entering:
+        if self._engine.entering is not None:
             return None  # that may take minutes: the startup probe decides how many
         if dead := self._engine.dead_slots(now):
             return f"{dead} of {self._engine.concurrency} slots are dead: their jobs' tasks or threads have ended"
@@ -353,8 +355,12 @@ class Checks:
     def readyz(self) -> str | None:
         """Returns why this worker takes no new jobs; None while it takes them. A busy worker is ready; one that cannot take
         jobs from Redis is not."""
+        if (lifespan := self._engine.ended_lifespan) is not None:
+            return f"the worker lifespan {lifespan} has ended: the worker drains and ends"
         if self._engine.draining:
             return "draining"
+        if (starting := self._starting()) is not None:
+            return starting
         if self._side.away is not None:
             return f"takes no jobs because Redis cannot be used: {self._side.away}"
         channel = self._side.channel
@@ -365,13 +371,17 @@ class Checks:
     def startupz(self) -> str | None:
         """Returns a sentence that says why this worker does not count as started yet. Returns None if its consumer has
         connected to Redis and Postgres has recorded the worker."""
-        if self._engine.entering:
-            return "entering the worker lifespans"
+        if (starting := self._starting()) is not None:
+            return starting
         if not self._engine.consuming.is_set():
             return "not consuming yet"
         if not self._engine.heartbeat.announced.is_set():
             return "not recorded in Postgres yet"
         return None
+
+    def _starting(self) -> str | None:
+        name = self._engine.entering
+        return None if name is None else f"entering the worker lifespan {name}"
 
 
 def run_worker(settings: "Settings", *, install_signals: bool = True) -> int:

@@ -6,6 +6,7 @@ yields the shared value once, or a function that returns a context manager.
 """
 
 import inspect
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
 from typing import Any, Generic, TypeVar, overload
@@ -22,15 +23,22 @@ class WorkerLifespan(Generic[T_co]):
     manager, for code that needs the value outside of a worker."""
 
     def __init__(self, function: Callable[[], Any], *, asynchronous: bool) -> None:
-        self.name, self.module = name_of(function), str(getattr(function, "__module__", ""))
+        self.name = self._declared_as = name_of(function)
+        self.module = str(getattr(function, "__module__", ""))
         self.asynchronous, self._function = asynchronous, function
 
     def __call__(self) -> Any:
         """Returns a context manager that yields the value. It is asynchronous if `asynchronous` is true."""
         return self._function()
 
+    def namesake(self, other: "WorkerLifespan[Any]") -> bool:
+        """Whether both functions have the same name, as those that one function makes."""
+        return self._declared_as == other._declared_as
 
-_declared: dict[str, WorkerLifespan[Any]] = {}
+
+_declared: list[tuple[WorkerLifespan[Any], object]] = []
+"""Each lifespan, with the import specification of its module at its declaration. Python makes a new specification at each
+import, so a reloaded module is told from a function that declares several lifespans."""
 
 
 @overload
@@ -52,15 +60,23 @@ def worker_lifespan(function: Callable[[], Any], /) -> WorkerLifespan[Any]:
 
     Raises ``TypeError`` for a function that needs arguments, or is neither a generator nor wrapped by
     ``contextlib.asynccontextmanager`` or ``contextlib.contextmanager``.
+
+    Each call declares a lifespan of its own, with a value of its own, whatever the function's name is. If its module is
+    imported again, the lifespans of the earlier import are dropped.
     """
     lifespan = _lifespan(function)
-    _declared[lifespan.name] = lifespan  # again after a reload of its module
+    imported = getattr(sys.modules.get(lifespan.module), "__spec__", None)
+    _declared[:] = [one for one in _declared if one[0].module != lifespan.module or one[1] is imported]
+    namesakes = sum(1 for other, _ in _declared if other.namesake(lifespan))
+    if namesakes:
+        lifespan.name = f"{lifespan.name} ({namesakes + 1})"
+    _declared.append((lifespan, imported))
     return lifespan
 
 
 def worker_lifespans() -> Sequence[WorkerLifespan[Any]]:
     """The lifespans that this process has declared, in that order."""
-    return list(_declared.values())
+    return [lifespan for lifespan, _ in _declared]
 
 
 def _lifespan(function: Any) -> WorkerLifespan[Any]:

@@ -8,7 +8,7 @@ claim.
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -18,7 +18,7 @@ from carafe.engine.children import Children
 from carafe.engine.claim import Claim
 from carafe.engine.completions import Completed, End, Released, failed_by_hook
 from carafe.engine.ledger import Hinted, Ledger
-from carafe.engine.lifespans import Lifespans
+from carafe.engine.lifespans import Lifespans, Values
 from carafe.engine.runner import Runner
 from carafe.engine.runtimes import Pace
 from carafe.engine.slot import Slot
@@ -32,6 +32,9 @@ from carafe.telemetry.job_log import JobLog
 
 TICK = 0.02
 """Seconds between two checks of a running attempt's deadline."""
+
+START = 60.0
+"""Seconds within which the worker lifespans must be entered."""
 
 LEAVING = 10.0
 """Seconds that the worker lifespans may take to end."""
@@ -94,10 +97,10 @@ class Executor:
         job_log.flush()
         return True
 
-    async def _entered(self) -> Mapping[str, Any]:
+    async def _entered(self) -> Values:
         """Enter the worker lifespans, unless they are entered, and return their values."""
         if self._lifespans is None:
-            lifespans = Lifespans(worker_lifespans())
+            lifespans = Lifespans(worker_lifespans(), within=START)
             await lifespans.enter()
             self._lifespans = lifespans
         return self._lifespans.values
@@ -108,7 +111,7 @@ class Executor:
         if lifespans is not None:
             await lifespans.leave(LEAVING)
 
-    async def _run(self, claim: Claim, job_log: JobLog, shared: Mapping[str, Any]) -> End:
+    async def _run(self, claim: Claim, job_log: JobLog, shared: Values) -> End:
         ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         found = [handler for handler in handlers().values() if handler.mode == "process"]
         children = Children(

@@ -36,6 +36,7 @@ def inline(client: Client | SyncClient) -> Any:
     With ``session=`` the job runs after the session's commit, and not at all after a rollback. (With a plain ``Session`` on
     an ``async`` client, the job runs in a task; wait for it with `client.wait`.) A job for later stays scheduled, and a
     failed attempt leaves its job retrying. Errors of a handler are not raised here: look at ``client.get(id)``.
+    If a worker lifespan fails at its start, no job runs, and the end of the block raises `LifespanFailed`.
     """
     _check("inline", client)
     return _inline(client) if isinstance(client, Client) else _inline_sync(client)
@@ -120,22 +121,24 @@ class SyncManual(_Assertions):
 async def _inline(client: Client) -> AsyncIterator[None]:
     original = client.queue
     async with executor_of(client) as executor:
-        client.queue = InlineQueue(original, executor)
+        client.queue = running = InlineQueue(original, executor)
         try:
             yield
         finally:
             client.queue = original
+            running.raise_failure()
 
 
 @contextmanager
 def _inline_sync(client: SyncClient) -> Iterator[None]:
     inner = client._client
     original = inner.queue
-    inner.queue = BlockingInlineQueue(original, inner)
+    inner.queue = running = BlockingInlineQueue(original, inner)
     try:
         yield
     finally:
         inner.queue = original
+        running.raise_failure()
 
 
 @asynccontextmanager

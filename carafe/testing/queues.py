@@ -10,6 +10,7 @@ from typing import Any
 
 from carafe import Client
 from carafe.client.driving import in_thread
+from carafe.engine.lifespans import LifespanFailed
 from carafe.queue.hints import Hint
 from carafe.queue.queue import Queue
 from carafe.store.blocking_database import BlockingDatabase
@@ -40,8 +41,33 @@ class ManualQueue(Queue):
         await self._original.close()
 
 
-class InlineQueue(ManualQueue):
-    """A queue that runs the job of each hint before `push` returns."""
+class RunningQueue(ManualQueue):
+    """A queue that runs the job of each hint before `push` returns. `push` raises nothing, since the jobs are committed; the
+    end of the block that made the queue calls `raise_failure`."""
+
+    def __init__(self, original: Queue) -> None:
+        super().__init__(original)
+        self._failure: LifespanFailed | None = None
+
+    def raise_failure(self) -> None:
+        """Raises `LifespanFailed` if a worker lifespan could not be entered, so that jobs did not run."""
+        if self._failure is not None:
+            raise self._failure
+
+    async def _attempt(self, executor: Executor, hints: Sequence[Hint]) -> None:
+        for hint in hints:
+            if self._failure is not None:
+                return
+            try:
+                await executor.attempt(hint.id, hint.kind)
+            except NoHandler as error:
+                log.warning("job not run; it stays queued", job_id=str(hint.id), reason=str(error))
+            except LifespanFailed as error:
+                self._failure = error
+
+
+class InlineQueue(RunningQueue):
+    """A `RunningQueue` for a `Client`."""
 
     def __init__(self, original: Queue, executor: Executor) -> None:
         super().__init__(original)
@@ -49,12 +75,12 @@ class InlineQueue(ManualQueue):
 
     async def push(self, hints: Sequence[Hint]) -> bool:
         """Run one attempt of each hint's job. Errors are not raised; the job's record has them."""
-        await _attempt(self._executor, hints)
+        await self._attempt(self._executor, hints)
         return True
 
 
-class BlockingInlineQueue(ManualQueue):
-    """An `InlineQueue` for a `SyncClient`. Handlers run on an event loop in a thread that ends before `push` returns."""
+class BlockingInlineQueue(RunningQueue):
+    """A `RunningQueue` for a `SyncClient`. Handlers run on an event loop in a thread that ends before `push` returns."""
 
     def __init__(self, original: Queue, client: Client) -> None:
         """`client` is the client within the `SyncClient`."""
@@ -66,7 +92,7 @@ class BlockingInlineQueue(ManualQueue):
 
         async def work() -> None:
             async with asynchronous(self._client) as client, executor_of(client) as executor:
-                await _attempt(executor, hints)
+                await self._attempt(executor, hints)
 
         if hints:
             in_thread(work)
@@ -77,11 +103,3 @@ def asynchronous(client: Client) -> Client:
     """A client for an event loop, on the same Postgres as `client`, which belongs to a `SyncClient`. It pushes no hints."""
     assert isinstance(client.database, BlockingDatabase)
     return Client(client.database.asynchronous(), ManualQueue(Queue("")), limits=client.limits)
-
-
-async def _attempt(executor: Executor, hints: Sequence[Hint]) -> None:
-    for hint in hints:
-        try:
-            await executor.attempt(hint.id, hint.kind)
-        except NoHandler as error:
-            log.warning("job not run; it stays queued", job_id=str(hint.id), reason=str(error))

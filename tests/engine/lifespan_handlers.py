@@ -35,14 +35,33 @@ async def clients() -> AsyncIterator[Clients]:
     """Shared clients."""
     if MISBEHAVIOUR == "fails at its start" or (MISBEHAVIOUR == "fails in children" and os.getpid() != WORKER):
         raise ConnectionRefusedError("nobody listens")
+    if MISBEHAVIOUR == "is cancelled at its start":
+        raise asyncio.CancelledError
+    if MISBEHAVIOUR == "blocks at its start":
+        note("clients block")
+        threading.Event().wait()
     async with asyncio.TaskGroup() as group:  # has to be left by the task that has entered it
         ticks = group.create_task(asyncio.Event().wait())
         note("clients entered")
+        if MISBEHAVIOUR == "ends early" and os.getpid() == WORKER:
+            group.create_task(fails_when_told())
         yield Clients(asyncio.get_running_loop())
         ticks.cancel()
+    if MISBEHAVIOUR == "blocks at its end in children" and os.getpid() != WORKER:
+        note(f"{os.getpid()} blocks")
+        threading.Event().wait()
     if MISBEHAVIOUR == "fails at its end":
         raise LookupError("cannot be closed")
     note("clients left")
+
+
+async def fails_when_told() -> None:
+    """Fails once a job has run."""
+    await told.wait()
+    raise ConnectionResetError("the pool is lost")
+
+
+told = asyncio.Event()
 
 
 @worker_lifespan
@@ -68,6 +87,7 @@ def model() -> Iterator[dict[str, int]]:
 async def use_async(job: UseAsync, ctx: Context) -> list[object]:
     shared = ctx.lifespan(clients)
     shared.uses += 1
+    told.set()
     return [shared.loop is asyncio.get_running_loop(), shared.uses, ctx.lifespan(model)["size"]]
 
 

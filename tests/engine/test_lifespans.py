@@ -15,6 +15,8 @@ from tests.waiting import eventually
 
 pytestmark = pytest.mark.process
 
+CLIENTS, MODEL = (f"tests.engine.lifespan_handlers.{name}" for name in ("clients", "model"))
+
 Lines = Callable[[], list[str]]
 Begin = Callable[..., WorkerProcess]
 
@@ -128,23 +130,79 @@ async def test_a_worker_that_is_asked_to_end_while_it_enters_ends_and_leaves_wha
 ) -> None:
     worker = begin("starts for ever")
     await eventually(lambda: "worker: model begins" in lines(), 30)
-    await eventually(lambda: worker.probe("/startupz") == (503, "entering the worker lifespans"))
+    await eventually(lambda: worker.probe("/startupz") == (503, f"entering the worker lifespan {MODEL}"))
+    assert worker.probe("/readyz") == (503, f"entering the worker lifespan {MODEL}")
     assert worker.probe("/livez") == (200, "ok")
     worker.signal()
     assert await worker.ended() == 0, worker.log
     assert "worker: clients left" in lines()
 
 
-async def test_an_attempt_whose_process_cannot_enter_it_fails_with_its_error(client: Client, begin: Begin) -> None:
+async def test_a_job_whose_process_cannot_enter_it_goes_back_some_times_and_spends_nothing(
+    client: Client, begin: Begin
+) -> None:
+    job, last = [(await client.enqueue(UseInProcess())).id for _ in range(2)]
+    async with client.database.connection() as connection:
+        await connection.execute("update carafe.jobs set releases = 10 where id = $1", last)
     worker = await begin("fails in children").ready()
-    record = await client.wait((await client.enqueue(UseInProcess())).id, timeout=20)
-    assert (record.state, record.attempts[0].cause) == (State.DEAD, "error")
-    assert str(record.error) == (
-        "the worker lifespan tests.engine.lifespan_handlers.clients failed at its start: "
-        "ConnectionRefusedError: nobody listens"
-    )
+    said = f"the worker lifespan {CLIENTS} failed at its start: ConnectionRefusedError: nobody listens"
+    await eventually(lambda: worker.events("a job's process could not begin it", reason=said, job_id=str(job)), 30)
+    record = await client.get(job)
+    assert (record.attempt, record.attempts) == (0, ())
+    record = await client.wait(last, timeout=30)
+    assert (record.state, str(record.error)) == (State.DEAD, said)
     assert (await client.wait((await client.enqueue(UseAsync())).id, timeout=20)).state is State.SUCCEEDED
     await worker.stop()
+    async with client.database.connection() as connection:
+        await connection.execute("delete from carafe.jobs where id = $1", job)
+
+
+async def test_one_that_ends_before_its_worker_ends_the_worker_and_no_other_lifespan(
+    client: Client, begin: Begin, lines: Lines
+) -> None:
+    worker = await begin("ends early").ready()
+    await client.wait(await client.enqueue(UseAsync()), timeout=20)
+    assert await worker.ended() == 1, worker.log
+    (line,) = worker.events("a worker lifespan has ended before its worker")
+    assert (line["level"], line["lifespan"]) == ("critical", CLIENTS)
+    assert "ConnectionResetError: the pool is lost" in line["exception"]
+    assert worker.events(f"the worker lifespan {CLIENTS} has ended: this worker drains and ends")
+    assert "worker: model left" in lines()
+    events = [event["event"] for event in worker.events_like("")]
+    assert events.index("drained") > events.index("a worker lifespan has ended before its worker")
+
+
+async def test_one_that_is_cancelled_at_its_start_has_failed(begin: Begin) -> None:
+    worker = begin("is cancelled at its start")
+    assert await worker.ended() == 1
+    (line,) = worker.events("the worker cannot start")
+    assert line["reason"] == f"the worker lifespan {CLIENTS} failed at its start: asyncio.exceptions.CancelledError"
+
+
+async def test_one_that_blocks_the_event_loop_at_its_start_is_named_and_ends_with_its_worker(
+    begin: Begin, lines: Lines
+) -> None:
+    worker = begin("blocks at its start", DRAIN_TIMEOUT="1")
+    await eventually(lambda: "worker: clients block" in lines(), 30)
+    await eventually(lambda: worker.events("still entering a worker lifespan", lifespan=CLIENTS), 20)
+    worker.signal()
+    assert await worker.ended() == 0, worker.log
+    assert worker.events("a worker lifespan blocks the event loop; the worker ends without it", lifespan=CLIENTS)
+
+
+async def test_a_process_whose_lifespan_blocks_at_its_end_ends_soon_after_its_worker(
+    client: Client, begin: Begin, lines: Lines
+) -> None:
+    worker = await begin("blocks at its end in children").ready()
+    await client.wait(await client.enqueue(UseInProcess()), timeout=20)
+    await eventually(lambda: lines().count("child: model entered") == 2)  # the second waits for a job
+    worker.kill()
+
+    def blocked() -> list[int]:
+        return [int(line.split()[1]) for line in lines() if line.endswith(" blocks")]
+
+    await eventually(lambda: len(blocked()) == 2)
+    await eventually(lambda: not any(psutil.pid_exists(pid) for pid in blocked()), 20)
 
 
 async def test_a_process_that_enters_for_ever_ends_with_its_worker(client: Client, begin: Begin, lines: Lines) -> None:

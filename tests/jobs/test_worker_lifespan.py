@@ -1,17 +1,21 @@
 """A worker lifespan is declared beside the handlers, checked at its declaration, and entered by the testing kit as by a
 worker."""
 
+import asyncio
+import importlib
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from carafe import Client, Context, InvalidOption, Job, State, SyncClient, SyncContext, handler, testing, worker_lifespan
-from carafe.engine.lifespans import LifespanFailed
+from carafe.engine.lifespans import LifespanFailed, Lifespans, trouble_of, value_of
 from carafe.jobs import handlers as registry
 from carafe.jobs import worker_lifespan as declaring
-from carafe.jobs.worker_lifespan import WorkerLifespan
+from carafe.jobs.worker_lifespan import WorkerLifespan, worker_lifespans
 
 
 class Shout(Job[str], kind="tests.lifespan.shout", max_retries=0):
@@ -46,7 +50,7 @@ async def volume() -> AsyncIterator[int]:
 @pytest.fixture(autouse=True)
 def declared(monkeypatch: pytest.MonkeyPatch) -> dict[str, WorkerLifespan[Any]]:
     """The lifespans of these tests alone, and handlers that use them."""
-    monkeypatch.setattr(declaring, "_declared", {})
+    monkeypatch.setattr(declaring, "_declared", [])
     monkeypatch.setattr(registry, "_handlers", dict(registry._handlers))
     monkeypatch.setattr(f"{__name__}.fails", False)
     seen.clear()
@@ -100,6 +104,109 @@ async def test_one_that_fails_in_a_test_is_raised_there_and_leaves_the_others(
             await jobs.drain()
     assert seen == ["tone entered", "tone left"]
     assert (await carafe_client.get(job.id)).state is State.QUEUED
+
+
+async def test_inline_raises_at_the_end_of_its_block_when_one_has_failed(
+    carafe_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.fails", True)
+    words = r"volume failed at its start: ConnectionRefusedError: nobody listens"
+    with pytest.raises(LifespanFailed, match=words):
+        async with testing.inline(carafe_client):
+            first = await carafe_client.enqueue(Shout(word="hey"))
+    assert (await carafe_client.get(first.id)).state is State.QUEUED
+
+
+def test_inline_of_a_client_without_an_event_loop_raises_it_too(
+    carafe_sync_client: SyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.fails", True)
+    with pytest.raises(LifespanFailed, match="volume failed at its start"), testing.inline(carafe_sync_client):
+        accepted = carafe_sync_client.enqueue(Shout(word="hey"))
+    assert carafe_sync_client.get(accepted.id).state is State.QUEUED
+
+
+async def test_one_that_hangs_in_a_test_is_bounded(carafe_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    @worker_lifespan
+    async def hangs() -> AsyncIterator[int]:
+        await asyncio.Event().wait()
+        yield 1
+
+    monkeypatch.setattr("carafe.testing.executor.START", 0.2)
+    async with testing.manual(carafe_client) as jobs:
+        await carafe_client.enqueue(Shout(word="hey"))
+        with pytest.raises(LifespanFailed, match=r"hangs did not start: .* not entered within 0.2 s"):
+            await jobs.drain()
+    assert seen == WHOLE
+
+
+@pytest.mark.parametrize("blocks", [False, True])
+def test_a_check_names_one_that_does_not_start(monkeypatch: pytest.MonkeyPatch, blocks: bool) -> None:
+    let_go = threading.Event()
+
+    @worker_lifespan
+    async def hangs() -> AsyncIterator[int]:
+        await (asyncio.sleep(0, let_go.wait()) if blocks else asyncio.Event().wait())
+        yield 1
+
+    monkeypatch.setattr("carafe.engine.lifespans.UNDONE", 0.1)
+    try:
+        said = trouble_of([hangs], 0.2)
+    finally:
+        let_go.set()
+    assert said is not None
+    assert f"the worker lifespan {hangs.name} {'blocks the event loop' if blocks else 'did not start'}" in said
+
+
+async def test_lifespans_that_one_function_makes_are_different() -> None:
+    def make(name: str) -> WorkerLifespan[str]:
+        @worker_lifespan
+        def pool() -> Iterator[str]:
+            yield name
+
+        return pool
+
+    one, two = make("db1"), make("db2")
+    assert two.name == f"{one.name} (2)"
+
+    lifespans = Lifespans(worker_lifespans())
+    assert await lifespans.enter()
+    assert (value_of(lifespans.values, one), value_of(lifespans.values, two)) == ("db1", "db2")
+    await lifespans.leave(10)
+
+
+def test_a_module_that_is_imported_again_declares_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "declares_two.py").write_text(
+        "from carafe import worker_lifespan\n"
+        "def make(value):\n    @worker_lifespan\n    def pool():\n        yield value\n    return pool\n"
+        "one, two = make(1), make(2)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    others = list(declaring.worker_lifespans())
+    module = importlib.import_module("declares_two")
+    before = (module.one, module.two)
+    assert list(declaring.worker_lifespans()) == [*others, *before]
+    importlib.reload(module)
+    assert list(declaring.worker_lifespans()) == [*others, module.one, module.two]
+    assert module.one not in before
+
+
+async def test_one_that_ends_early_is_told_and_closes_no_other() -> None:
+    @worker_lifespan
+    async def brief() -> AsyncIterator[int]:
+        async with asyncio.timeout(None) as limit:
+            limits.append(limit)
+            yield 1
+
+    limits: list[asyncio.Timeout] = []
+    ended: asyncio.Queue[str] = asyncio.Queue()
+    lifespans = Lifespans(worker_lifespans(), ended=ended.put_nowait)
+    assert await lifespans.enter()
+    limits[0].reschedule(0)
+    assert await asyncio.wait_for(ended.get(), 10) == brief.name
+    assert seen == WHOLE[:2]
+    await lifespans.leave(10)
+    assert seen == WHOLE
 
 
 async def test_a_lifespan_that_was_not_entered_is_refused_in_words(

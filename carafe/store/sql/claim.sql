@@ -10,4 +10,4 @@ where id = any(:ids::uuid[])
     and kind = any(:kinds::text[])
     and {unpaused}
 returning id, kind, cast(args as text) as args, version, fence, attempt, max_attempts, timeout, due_at, started_at,
-    deadline_at, trace, suspect
+    deadline_at, trace, suspect, releases
