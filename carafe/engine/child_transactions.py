@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from carafe.engine import borrowed_loop
 from carafe.engine.contexts import AttemptContext
-from carafe.engine.hiding import Hiding
+from carafe.jobs.hiding import Hiding
 from carafe.store.database import Database
 
 if TYPE_CHECKING:
