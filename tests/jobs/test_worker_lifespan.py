@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from carafe import Client, Context, InvalidOption, Job, State, SyncClient, SyncContext, handler, testing, worker_lifespan
-from carafe.engine.lifespans import LifespanFailed
+from carafe.engine.lifespans import LifespanFailed, Lifespans
 from carafe.jobs import handlers as registry
 from carafe.jobs import worker_lifespan as declaring
 from carafe.jobs.worker_lifespan import WorkerLifespan
@@ -144,3 +144,16 @@ async def test_a_lifespan_can_be_entered_by_other_code_too() -> None:
         assert value == 3
     with worker_lifespan(tone)() as value:
         assert value == "!"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, ConnectionRefusedError])
+async def test_a_plain_lifespan_fails_by_the_name_of_its_own_error(error: type[BaseException]) -> None:
+    @contextmanager
+    def stops() -> Iterator[None]:
+        if (stopped := error("not now")).args:
+            raise stopped
+        yield
+
+    with pytest.raises(LifespanFailed, match=f"failed at its start: {error.__name__}: not now") as raised:
+        await Lifespans([WorkerLifespan(stops, asynchronous=False)]).enter()
+    assert type(raised.value.__cause__) is error
