@@ -24,7 +24,7 @@ from carafe.plain_text import one_line
 from carafe.texts import class_name, clean, text_of, traceback_of
 
 if TYPE_CHECKING:
-    from carafe.engine.hiding import Hiding
+    from carafe.jobs.hiding import Hiding
 
 running: ContextVar[Claim | None] = ContextVar("carafe claim", default=None)
 """The claim whose handler runs in this context. Each attempt has a context of its own. The variable is not reset when the

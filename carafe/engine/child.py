@@ -32,11 +32,11 @@ from carafe.engine.captured_logs import Sending
 from carafe.engine.children import START
 from carafe.engine.completions import read_outcome
 from carafe.engine.failures import failure_of
-from carafe.engine.hiding import Hiding, loaded
 from carafe.engine.lifespans import LifespanFailed, Lifespans, Values, value_of
 from carafe.engine.progress import progress_values
 from carafe.engine.results import encode_result
 from carafe.jobs.handlers import handlers
+from carafe.jobs.hiding import Hiding, loaded
 from carafe.jobs.modules import load_handlers, load_jobs
 from carafe.jobs.outcomes import Outcome
 from carafe.jobs.worker_lifespan import WorkerLifespan, worker_lifespans

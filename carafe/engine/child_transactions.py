@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from carafe.engine import borrowed_loop
 from carafe.engine.contexts import AttemptContext
-from carafe.engine.hiding import Hiding
 from carafe.engine.lifespans import Values
+from carafe.jobs.hiding import Hiding
 from carafe.store.database import Database
 
 if TYPE_CHECKING:

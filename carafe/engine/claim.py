@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from uuid import UUID
 
 if TYPE_CHECKING:
-    from carafe.engine.hiding import Hiding
     from carafe.engine.log_tail import Tail
+    from carafe.jobs.hiding import Hiding
     from carafe.tracing.attempts import Traced
 
 

@@ -26,13 +26,13 @@ from carafe.store.database import AWAY, Database
 from carafe.store.statements import FINISH, PROGRESS
 from carafe.store.transitions import HookFailed, log_failure, run_hooks
 from carafe.telemetry.metrics import BOUNDS
-from carafe.texts import class_name
+from carafe.texts import class_name, in_words
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
     from sqlalchemy.orm import Session
 
-    from carafe.engine.hiding import Hiding
+    from carafe.jobs.hiding import Hiding
     from carafe.store.database import HookedTransaction
 
 T = TypeVar("T")
@@ -48,6 +48,7 @@ class AttemptContext:
         "_claim",
         "_database",
         "_limit",
+        "_open",
         "_reported",
         "_row",
         "_shared",
@@ -65,6 +66,7 @@ class AttemptContext:
         values of the worker lifespans."""
         self._row, self._claim, self._database, self._limit, self._shared = row, claim, database, limit, shared
         self._reported = 0.0
+        self._open = False
         self.hiding: Hiding | None = None
         self.tell: Callable[[bool], None] | None = None
         self.result: Any = None
@@ -129,7 +131,13 @@ class AttemptContext:
     async def transaction(self) -> "AsyncIterator[AsyncSession]":
         if self.completed:
             raise InvalidOption("transaction", "this attempt has already completed its job in a transaction")
-        before = self.result
+        if self._open:
+            raise InvalidOption(
+                "transaction",
+                "is already open in this attempt, and its end ends the job: use the session of the open block, and "
+                "`session.begin_nested()` for a part that may fail",
+            )
+        before, self._open = self.result, True
         try:
             async with self._completing() as transaction:
                 yield transaction.session
@@ -137,6 +145,8 @@ class AttemptContext:
             self._completes(False)
             self.result = before  # what the block has set goes with what it has written
             raise
+        finally:
+            self._open = False
         self.completed = True
 
     def too_late(self, what: Any) -> str | None:
@@ -146,7 +156,7 @@ class AttemptContext:
         if issubclass(kind, Outcome):
             return f"it asked for {class_name(what)}: raise that inside the block, where it rolls the block back"
         if issubclass(kind, BaseException):
-            return f"it failed with {class_name(what)}: raise that inside the block to roll the block back"
+            return f"it failed with {in_words(what, 500)}: raise that inside the block to roll the block back"
         value = self.result if what is None else what
         if value is None or self._is_stored(value):
             return None

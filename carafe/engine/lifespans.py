@@ -185,39 +185,29 @@ async def _in_thread(manager: AbstractContextManager[T]) -> AsyncIterator[T]:
     def hold() -> None:
         try:
             with manager as value:
-                loop.call_soon_threadsafe(_settle, entered, value, None)
+                loop.call_soon_threadsafe(_settle, entered, value)
                 leave.wait()
         except BaseException as error:
-            # A SystemExit could not be set on a future: its class is named in another one.
-            told = (
-                error if isinstance(error, Exception) and not isinstance(error, StopIteration) else _Raised(in_words(error))
-            )
-            loop.call_soon_threadsafe(_settle, ended, None, told)
+            # As a value: a future does not take every error as its exception.
+            loop.call_soon_threadsafe(_settle, ended, error)
         else:
-            loop.call_soon_threadsafe(_settle, ended, None, None)
+            loop.call_soon_threadsafe(_settle, ended, None)
 
     threading.Thread(target=hold, name="carafe lifespan", daemon=True).start()
     try:
         await asyncio.wait([entered, ended], return_when=asyncio.FIRST_COMPLETED)
-        if ended.done():
-            ended.result()
+        if ended.done() and (error := ended.result()) is not None:
+            raise error
         yield entered.result()
     finally:
         leave.set()  # also for one that is entered only after it was given up
-    await ended
+    if (error := await ended) is not None:
+        raise error
 
 
-class _Raised(Exception):
-    """Stands for an error that a future cannot hold."""
-
-
-def _settle(future: "asyncio.Future[Any]", value: Any, error: Exception | None) -> None:
-    if future.done():
-        return
-    if error is None:
+def _settle(future: "asyncio.Future[Any]", value: Any) -> None:
+    if not future.done():
         future.set_result(value)
-    else:
-        future.set_exception(error)
 
 
 def value_of(values: Values, lifespan: WorkerLifespan[T]) -> T:

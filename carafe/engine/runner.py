@@ -38,7 +38,6 @@ from carafe.engine.completions import (
 from carafe.engine.contexts import AttemptContext, ThreadContext
 from carafe.engine.failures import Failure, failure_of
 from carafe.engine.handler_connections import close_what_is_left_open
-from carafe.engine.hiding import Hiding, loaded
 from carafe.engine.left_running import name_what_is_left
 from carafe.engine.lifespans import Values
 from carafe.engine.results import ResultNotUsable, encode_result
@@ -51,6 +50,7 @@ from carafe.jobs.backoff import backoff
 from carafe.jobs.delays import delay_of
 from carafe.jobs.errors import PayloadTooLarge
 from carafe.jobs.handlers import Handler
+from carafe.jobs.hiding import Hiding, loaded
 from carafe.jobs.outcomes import Outcome
 from carafe.store.database import Database
 from carafe.telemetry.job_log import JobLog
@@ -560,6 +560,8 @@ class Runner:
 
 
 def _say_too_late(claim: Claim, words: str) -> None:
+    if claim.hiding is not None:
+        words = claim.hiding.text(words)
     log.warning("too late: ctx.transaction() has already ended the job", job_id=str(claim.id), kind=claim.kind, what=words)
 
 

@@ -81,7 +81,8 @@ class Context(Attempt, Protocol):
         the block. Any exception that leaves the block rolls everything back, including `result`. So raise `Discard`,
         `Snooze` and the like inside the block, and do not return them. What the handler returns or raises after the block
         changes nothing; the log then says so. If the job no longer belongs to this attempt, everything is rolled back and
-        `StaleClaim` is raised.
+        `StaleClaim` is raised. Raises `InvalidOption` while such a block of this attempt is open, or after one that has
+        ended the job.
         """
         ...
 

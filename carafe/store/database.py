@@ -560,6 +560,9 @@ class Database:
             return True
 
     def _session_connected(self, connection: Any, record: Any) -> None:
+        from carafe.store.lent_sessions import LentDriver
+
+        connection.__class__ = LentDriver
         record.info["generation"] = self._generation
         _as_made(connection.driver_connection)
 
@@ -601,7 +604,8 @@ class Database:
         raised: BaseException | None = None
         try:
             async with lent_session(self.engine) as session, session.begin():
-                raw = await (await session.connection()).get_raw_connection()
+                connection = await session.connection()
+                raw = await connection.get_raw_connection()
                 transaction = HookedTransaction(session, cast(Any, raw.driver_connection))
                 self._in_use.add(transaction.connection)
                 self._hooked[transaction.connection] = transaction
@@ -612,7 +616,7 @@ class Database:
                         lock_timeout=lock_timeout,
                         idle_timeout=idle_timeout,
                     )
-                    with lent(session):
+                    with lent(session, cast(Any, connection.sync_connection), raw.driver_connection):
                         yield transaction
                     done = True
                 except BaseException as error:
@@ -718,6 +722,15 @@ class Lent(asyncpg.Connection):  # type: ignore[misc]  # it is generic in its st
 
     altered = False
 
+    lent = False
+    """Whether the connection is lent now. During that time it refuses to commit."""
+
+    async def execute(self, query: str, *arguments: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109
+        """Like asyncpg's method. Raises `TransactionEnded` for a statement that would commit a lent transaction."""
+        if self.lent and COMMITS.match(query) is not None:
+            raise TransactionEnded
+        return cast(str, await super().execute(query, *arguments, timeout=timeout))
+
     def get_reset_query(self) -> str:
         """The SQL statements that are sent when the connection is returned to the pool."""
         return f"set session authorization default;\n{super().get_reset_query()}\ndiscard temp;"
@@ -753,6 +766,10 @@ def _as_made(connection: Any) -> None:
 
 ENDS = re.compile(r"\s*(commit|end|abort|rollback(?!\s+to\b)|prepare\s+transaction)\b", re.IGNORECASE)
 """Matches a statement that ends a transaction."""
+
+COMMITS = re.compile(r"\s*(commit|end|prepare\s+transaction)\b", re.IGNORECASE)
+"""Matches a statement that commits a transaction. The driver's own rollbacks have to pass, since a session rolls back by
+itself when a flush fails."""
 
 RESET = 2.0
 """The maximum number of seconds that resetting a session's connection may take."""

@@ -1,6 +1,7 @@
 """Sessions that are only lent to the application's code: a hook's session, and that of ``ctx.transaction()``.
 
-Guarantees: the code cannot end the transaction through its session, neither by a commit nor by a rollback. When the
+Guarantees: the code cannot end the transaction through its session, neither by a commit nor by a rollback, nor commit it
+through the session's connection, at any of the levels that SQLAlchemy hands out. When the
 transaction has ended, the session cannot be used any more. So code that keeps the session does not keep a connection.
 """
 
@@ -8,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection
+from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
@@ -25,28 +28,25 @@ class LentSession(Session):
 
     def commit(self) -> None:
         """Always raises `TransactionEnded`: only Carafe ends the transaction."""
-        self._refuse()
+        _refuse()
 
     def rollback(self) -> None:
         """Always raises `TransactionEnded`: only Carafe ends the transaction."""
-        self._refuse()
+        _refuse()
 
     def reset(self) -> None:
         """Always raises `TransactionEnded`: only Carafe ends the transaction."""
-        self._refuse()
+        _refuse()
 
     def invalidate(self) -> None:
         """Always raises `TransactionEnded`: only Carafe ends the transaction."""
-        self._refuse()
+        _refuse()
 
     def close(self) -> None:
         """Raises `TransactionEnded` while the session is lent to the application's code. Otherwise closes the session."""
         if self.lent:
-            self._refuse()
+            _refuse()
         super().close()
-
-    def _refuse(self) -> NoReturn:
-        raise TransactionEnded
 
 
 def lent_session(engine: "AsyncEngine") -> AsyncSession:
@@ -55,13 +55,32 @@ def lent_session(engine: "AsyncEngine") -> AsyncSession:
     return AsyncSession(engine, expire_on_commit=False, **options)
 
 
+class LentDriver(AsyncAdapt_asyncpg_connection):
+    """SQLAlchemy's form of a session's asyncpg connection. It refuses a commit while the connection is lent."""
+
+    __slots__ = ()
+
+    def commit(self) -> None:
+        """Commits, as SQLAlchemy does. Raises `TransactionEnded` while the connection is lent."""
+        if self.driver_connection.lent:
+            raise TransactionEnded
+        super().commit()  # type: ignore[no-untyped-call]
+
+
 @contextmanager
-def lent(session: AsyncSession) -> Iterator[None]:
-    """Lend the session while the block runs. During that time nobody can end its transaction through the session, not even
-    Carafe."""
+def lent(session: AsyncSession, connection: Connection, driver: Any) -> Iterator[None]:
+    """Lend the session while the block runs, with its `connection`, and the asyncpg connection `driver` of that one. During
+    that time nobody can end its transaction through the session, not even Carafe."""
     assert isinstance(session.sync_session, LentSession)
-    session.sync_session.lent = True
+    # A session ends its transactions by other methods than these two, which are for code that has the connection.
+    vars(connection).update(commit=_refuse, rollback=_refuse)
+    session.sync_session.lent = driver.lent = True
     try:
         yield
     finally:
-        session.sync_session.lent = False
+        session.sync_session.lent = driver.lent = False
+        del connection.commit, connection.rollback
+
+
+def _refuse() -> NoReturn:
+    raise TransactionEnded

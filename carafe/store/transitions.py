@@ -14,13 +14,14 @@ from uuid import UUID
 from carafe import loop_time
 from carafe.jobs.declaring import name_of
 from carafe.jobs.errors import CarafeError
+from carafe.jobs.hiding import Hiding, hiding_of
 from carafe.jobs.hooks import Change, Hook, HookRun, hooked_kinds, hooks_of, hooks_run
 from carafe.jobs.records import as_uuid
 from carafe.jobs.states import State
 from carafe.jobs.stored_json import readable
 from carafe.store.database import Connection, Database, HookedTransaction
 from carafe.telemetry.loggers import get_logger
-from carafe.texts import in_words
+from carafe.texts import in_words, traceback_of
 
 log = get_logger("carafe.hooks")
 
@@ -42,13 +43,20 @@ I = TypeVar("I", bound=Item)  # noqa: E741
 
 class HookFailed(CarafeError):
     """A hook of the application raised an error. The change of its job was rolled back, and so was everything that the hook
-    had written."""
+    had written.
+
+    `reason` is the error's class and message, and `traceback` is its traceback. The job's secrets are replaced in all texts.
+    If the job has secrets, the hook's error is not the ``__cause__``, whose text has them.
+    """
 
     code = "hook-failed"
 
-    def __init__(self, job_id: UUID, kind: str, name: str, error: BaseException) -> None:
-        self.job_id, self.kind, self.name, self.error = job_id, kind, name, error
-        super().__init__(f"the hook {name} of job {job_id} failed: {in_words(error)}")
+    def __init__(self, job_id: UUID, kind: str, name: str, error: BaseException, hiding: Hiding | None = None) -> None:
+        shown = str if hiding is None else hiding.text
+        self.job_id, self.kind, self.name = job_id, kind, name
+        self.reason, self.traceback = shown(in_words(error)), shown(traceback_of(error))
+        super().__init__(f"the hook {name} of job {job_id} failed: {self.reason}")
+        self.__cause__ = error if hiding is None else None
 
 
 def log_failure(failure: HookFailed, then: str) -> None:
@@ -58,8 +66,8 @@ def log_failure(failure: HookFailed, then: str) -> None:
         hook=failure.name,
         job_id=str(failure.job_id),
         kind=failure.kind,
-        error=in_words(failure.error),
-        exc_info=failure.error,
+        error=failure.reason,
+        exception=failure.traceback.rstrip(),
     )
 
 
@@ -139,22 +147,19 @@ async def run_hooks(
     """
     # A claim's rows carry no more than the runner needs.
     state = State(row.get("state", State.RUNNING))
-    result = row.get("result")
-    found = hooks_of(row["kind"], state)
-    if not found:
-        return
-    change: Change[Any] = Change(
-        job_id=as_uuid(row["id"]),
-        kind=row["kind"],
-        state=state,
-        arguments=readable(row["args"]),
-        attempt=row["attempt"],
-        max_attempts=row["max_attempts"],
-        result=readable(result),
-        error=row.get("error"),
-        version=row["version"],
-    )
-    for hook in found:
+    for hook in hooks_of(row["kind"], state):
+        # Each hook has its own: what it changes in its arguments, no other hook sees.
+        change: Change[Any] = Change(
+            job_id=as_uuid(row["id"]),
+            kind=row["kind"],
+            state=state,
+            arguments=readable(row["args"]),
+            attempt=row["attempt"],
+            max_attempts=row["max_attempts"],
+            result=readable(row.get("result")),
+            error=row.get("error"),
+            version=row["version"],
+        )
         error = await _apart(hook, transaction, change, Context() if context is None else context.copy())
         if error is None:
             continue
@@ -163,8 +168,8 @@ async def run_hooks(
             raise asyncio.CancelledError  # this task itself was cancelled
         if (fault := transaction.fault_of_postgres(error)) is not None:
             raise fault from error  # not the hook's fault: the transaction is tried again
-        raise HookFailed(change.job_id, change.kind, name_of(hook), error) from error
-    if looks:
+        raise _failed(row, name_of(hook), error)
+    if looks and hooks_of(row["kind"], state):
         await _see_that_it_holds(transaction, row)
 
 
@@ -174,7 +179,12 @@ async def _see_that_it_holds(transaction: HookedTransaction, row: Mapping[str, A
     if error is not None:
         found = hooks_of(row["kind"], State(row.get("state", State.RUNNING)))
         name = " or ".join(map(name_of, found)) or "of a neighbour"
-        raise HookFailed(as_uuid(row["id"]), row["kind"], name, error) from error
+        raise _failed(row, name, error)
+
+
+def _failed(row: Mapping[str, Any], name: str, error: BaseException) -> HookFailed:
+    hiding = hiding_of(row["kind"], row["args"], row["version"])
+    return HookFailed(as_uuid(row["id"]), row["kind"], name, error, hiding)
 
 
 async def _apart(hook: Hook, transaction: HookedTransaction, change: Change[Any], context: Context) -> BaseException | None:

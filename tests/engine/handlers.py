@@ -242,6 +242,9 @@ async def commit(job: Commit, ctx: Context) -> str:
         await session.execute(
             text("insert into effects (job_id, word) values (:id, :word)"), {"id": ctx.job_id, "word": word}
         )
+        if job.word == "nests":
+            async with ctx.transaction():
+                pass
         if job.gate:
             await pass_gate_async(job.gate)
         if job.fail:
@@ -274,6 +277,9 @@ def commit_plainly(job: Commit, ctx: SyncContext) -> str:
                 session.execute(text("select 1/0"))
         if job.word == "loses its connection":
             session.execute(text("select pg_terminate_backend(pg_backend_pid())"))
+        if job.word == "nests":
+            with ctx.transaction():
+                pass
         if job.word == "exits":
             raise SystemExit("for no reason")
         if job.word == "commits":

@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from carafe import Client, State
-from carafe.engine.hiding import SHORTEST, Hiding, overlap
+from carafe.jobs.hiding import SHORTEST, Hiding, overlap
 from carafe.jobs.records import JobRecord
 from carafe.jobs.secret_fields import REDACTED
 from carafe.settings.settings import Settings
@@ -120,7 +120,7 @@ def test_a_huge_text_with_many_values_is_looked_through_once(monkeypatch: pytest
         looked_at.append(len(form) + len(tail))
         return overlap(form, tail)
 
-    monkeypatch.setattr("carafe.engine.hiding.overlap", counted)
+    monkeypatch.setattr("carafe.jobs.hiding.overlap", counted)
     secret = "ab" * 20_000
     hiding = Hiding.of([secret])
     assert hiding is not None

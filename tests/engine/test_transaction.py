@@ -41,6 +41,16 @@ async def test_an_error_inside_leaves_neither(client_with: ClientWith, effects: 
 
 
 @pytest.mark.parametrize("kind", COMMITS)
+async def test_a_transaction_inside_another_is_refused(client_with: ClientWith, effects: Words, kind: type[Commit]) -> None:
+    client = client_with(max_retries=0)
+    job = await client.enqueue(kind(word="nests"))
+    record = await client.wait(job.id, timeout=20)
+    assert (record.state, record.error_class) == (State.DEAD, "carafe.jobs.errors.InvalidOption")
+    assert "transaction: is already open in this attempt" in str(record.error)
+    assert await effects(job.id) == []
+
+
+@pytest.mark.parametrize("kind", COMMITS)
 async def test_of_two_runs_of_one_job_the_stale_one_is_rolled_back(
     client: Client,
     database: Any,

@@ -251,3 +251,16 @@ async def test_a_lifespan_can_be_entered_by_other_code_too() -> None:
         assert value == 3
     with worker_lifespan(tone)() as value:
         assert value == "!"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, ConnectionRefusedError])
+async def test_a_plain_lifespan_fails_by_the_name_of_its_own_error(error: type[BaseException]) -> None:
+    @contextmanager
+    def stops() -> Iterator[None]:
+        if (stopped := error("not now")).args:
+            raise stopped
+        yield
+
+    with pytest.raises(LifespanFailed, match=f"failed at its start: {error.__name__}: not now") as raised:
+        await Lifespans([WorkerLifespan(stops, asynchronous=False)]).enter()
+    assert type(raised.value.__cause__) is error

@@ -15,7 +15,7 @@ from urllib.parse import quote, quote_plus
 
 import orjson
 
-from carafe.jobs.definition import Job, load
+from carafe.jobs.definition import Job, job_class, load
 from carafe.jobs.secret_fields import REDACTED, may_hold_secrets, secrets_in
 from carafe.jobs.stored_json import readable, written
 from carafe.texts import clean, text_of
@@ -109,6 +109,21 @@ def loaded(job_class: type[Job], row: Mapping[str, Any], attempt: Knowing) -> Jo
     job = load(job_class, args, version)
     attempt.hiding = Hiding.of(secrets_in(job))
     return job
+
+
+def hiding_of(kind: str, args: str, version: int | None) -> Hiding | None:
+    """Returns the `Hiding` of a job that has ended or does not run here, from its stored arguments (`args`, and their
+    `version`; None: that of the class). It is for texts by the application's code about such a job, as by its hooks. Returns
+    None if the job has no secrets. Never raises: while the secrets of arguments cannot be told from the rest, because they
+    no longer fit the class, every text of them counts as a secret."""
+    stored = readable(args)
+    try:
+        cls = job_class(kind)
+        if not may_hold_secrets(cls):
+            return None
+        return Hiding.of(secrets_in(load(cls, args, cls.job_options.version if version is None else version)))
+    except BaseException:
+        return Hiding.of([stored])
 
 
 def _cut(forms: Sequence[str], text: str) -> str:
