@@ -267,7 +267,7 @@ def stack(job_id: UUID, *, as_json: bool) -> Exit:
         async with connected() as client:
             record = await client.stack(job_id)
         if record.answered_at is None:
-            raise Failure(f"the worker of job {job_id} has not answered: it is busy, or has just ended", Exit.NOT_ENDED)
+            raise Failure(f"the worker of job {job_id} has not answered: it is busy, has just ended, or is of 0.2", Exit.NOT_ENDED)
         if as_json:
             show_json(record)
         elif record.lines:

@@ -21,6 +21,7 @@ def pause(kind: str, *, reason: str | None, as_json: bool) -> Exit:
             print(clean(f"{record.kind}  {'was paused already, ' if record.unchanged else 'paused '}{_since(record)}"))
             if record.unchanged and reason:
                 say("nothing changed: a pause keeps its first reason; resume the kind, then pause it for another")
+        _warn(record)
         return Exit.OK
 
     return asyncio.run(go())
@@ -54,9 +55,16 @@ def show_paused(*, as_json: bool) -> Exit:
             show_table(("KIND", "HELD BACK", "PAUSED"), rows)
         else:
             say("no kind is paused")
+        for one in found:
+            _warn(one)
         return Exit.OK
 
     return asyncio.run(go())
+
+
+def _warn(record: KindRecord) -> None:
+    if record.note:
+        say(f"warning: {record.note}")
 
 
 def _since(record: KindRecord) -> str:

@@ -200,7 +200,8 @@ class KindRecord:
     """A kind, and whether it is paused: since when (None: it is not), by whom and why.
 
     `held` is the number of its queued jobs, which the pause holds back; at most `MAX_HELD` are counted. It is 0 in the
-    answer to a pause or resume. `unchanged`, in such an answer: whether the kind was paused, or was not, before.
+    answer to a pause or resume. `unchanged`, in such an answer: whether the kind was paused, or was not, before. `note` is a
+    sentence about workers that start its jobs in spite of the pause; None if there are none.
     """
 
     kind: str
@@ -209,6 +210,7 @@ class KindRecord:
     paused_reason: str | None
     held: int = 0
     unchanged: bool = False
+    note: str | None = None
 
 
 MAX_HELD = 1_000

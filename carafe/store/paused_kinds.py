@@ -1,9 +1,12 @@
 """Pauses and resumes one kind. A row in ``carafe.paused_kinds`` is the pause; the statements that claim and enqueue jobs,
 and all that give jobs new hints, read it (``{unpaused}`` in `carafe.store.columns`).
 
-Guarantees: once a pause is committed, no job of the kind is claimed. While no kind is paused, nothing costs more.
+Guarantees: once a pause is committed, no worker of this release claims a job of the kind. Workers of a release that does not
+know pauses of kinds are named, wherever a pause is shown. While no kind is paused, nothing costs more.
 """
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from carafe.jobs.declaring import KIND, kind_words
@@ -12,10 +15,27 @@ from carafe.jobs.errors import InvalidOption, KindNotFound
 from carafe.jobs.records import MAX_HELD, KindRecord
 from carafe.store.audit import Actor, record_each
 from carafe.store.database import Connection
-from carafe.store.statements import IS_KNOWN_KIND, PAUSE_KIND, PAUSED_KINDS, RESUME_KIND
+from carafe.store.humanize import counted
+from carafe.store.statements import IS_KNOWN_KIND, PAUSE_KIND, PAUSED_KINDS, RESUME_KIND, WORKERS_BEFORE_PAUSES
 
 NEWEST = 10_000
 """How many of the newest live jobs are searched for a kind that neither this process nor a worker knows."""
+
+
+LISTED = 500
+"""The maximum number of older workers that are read."""
+
+NAMED = 3
+"""The maximum number of older workers that are named."""
+
+
+@dataclass(frozen=True, slots=True)
+class OlderWorker:
+    """A live worker of a release that does not know pauses of kinds, and the kinds for which it has a handler."""
+
+    name: str
+    version: str
+    kinds: frozenset[str]
 
 
 def checked_kind(kind: Any) -> str:
@@ -32,7 +52,7 @@ async def pause(connection: Connection, kind: str, *, reason: str | None, by: Ac
         raise KindNotFound(kind)
     row = await PAUSE_KIND.fetchrow(connection, kind=kind, by=None if by is None else by.name, reason=reason)
     assert row is not None
-    record = KindRecord(**row)
+    [record] = await _noted(connection, [KindRecord(**row)])
     await _audit(connection, record, "pause kind", reason, by)
     return record
 
@@ -47,7 +67,35 @@ async def resume(connection: Connection, kind: str, *, reason: str | None, by: A
 
 async def paused_kinds(connection: Connection) -> list[KindRecord]:
     """The kinds that are paused, in alphabetical order. Raises the database's errors."""
-    return [KindRecord(**row) for row in await PAUSED_KINDS.fetch(connection, limit=MAX_HELD)]
+    return await _noted(connection, [KindRecord(**row) for row in await PAUSED_KINDS.fetch(connection, limit=MAX_HELD)])
+
+
+async def older_workers(connection: Any) -> list[OlderWorker]:
+    """The live workers that do not know pauses of kinds, the newest first, at most `LISTED`. Raises the database's errors."""
+    rows = await WORKERS_BEFORE_PAUSES.fetch(connection, limit=LISTED)
+    return [OlderWorker(row["name"], row["version"], frozenset(row["kinds"])) for row in rows]
+
+
+def older_words(workers: Sequence[OlderWorker]) -> str:
+    """The beginning of a sentence about these workers: how many there are, of which versions, and the names of the first."""
+    versions = ", ".join(sorted({worker.version for worker in workers}))
+    names = ", ".join(worker.name for worker in workers[:NAMED]) + (", …" if len(workers) > NAMED else "")
+    verb = "does" if len(workers) == 1 else "do"
+    return f"{counted(len(workers), 'live worker')} of version {versions} ({names}) {verb} not know pauses of kinds"
+
+
+async def _noted(connection: Connection, paused: Iterable[KindRecord]) -> list[KindRecord]:
+    records = list(paused)
+    older = await older_workers(connection) if records else []
+    return [replace(record, note=_note(record.kind, older)) for record in records]
+
+
+def _note(kind: str, older: Iterable[OlderWorker]) -> str | None:
+    ignoring = [worker for worker in older if kind in worker.kinds]
+    if not ignoring:
+        return None
+    start, they = ("starts", "it") if len(ignoring) == 1 else ("start", "them")
+    return f"{older_words(ignoring)} and still {start} jobs of {kind!r}: replace {they}, or pause the queue."
 
 
 async def _audit(connection: Connection, record: KindRecord, action: str, reason: str | None, by: Actor | None) -> None:

@@ -198,6 +198,9 @@ class PausedKindModel(BaseModel):
     paused_at: datetime | None = Field(description="When the kind was paused; null if it is not paused.")
     paused_by: str | None
     paused_reason: str | None
+    note: str | None = Field(
+        description="Which live workers, of a release that does not know pauses of kinds, still start its jobs; null: none."
+    )
 
 
 class PausedKindList(BaseModel):

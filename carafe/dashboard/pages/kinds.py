@@ -94,8 +94,11 @@ async def pause(request: Request, operator: OperatorOf, dashboard: DashboardOf, 
     reason = str(form.get("reason", "")).replace("\0", "").strip()[:LONGEST_REASON] or None
     record = await dashboard.client.pause_kind(kind, reason=reason, by=operator.actor)
     dashboard.snapshots.mark_stale()
-    said = f"It was paused already, by {record.paused_by or 'somebody'}: nothing changed."
-    return after(request, kind_path(kind), said if record.unchanged else "Paused: no new job of this kind starts.")
+    if record.unchanged:
+        said = f"It was paused already, by {record.paused_by or 'somebody'}: nothing changed."
+    else:
+        said = record.note or "Paused: no new job of this kind starts."
+    return after(request, kind_path(kind), said)
 
 
 @router.post("/kinds/{kind:path}/resume")
