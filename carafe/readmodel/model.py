@@ -88,8 +88,8 @@ class ReadModel:
             )
 
     async def series(self, range: Range = "1h", kind: str | None = None) -> Series:  # noqa: A002  the word on the page
-        """Returns the charts' points and markers. With `kind`, rates and percentiles are that kind's; gauges are always of
-        all kinds.
+        """Returns the charts' points and markers. With `kind`, rates and percentiles are that kind's, and pauses and
+        bulk actions of other kinds have no marker; gauges are always of all kinds.
 
         Raises `InvalidOption` for a range or a kind that is not valid.
         """

@@ -7,16 +7,18 @@ know pauses of kinds are named, wherever a pause is shown. While no kind is paus
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC
 from typing import Any
 
 from carafe.jobs.declaring import KIND, kind_words
 from carafe.jobs.definition import kinds
 from carafe.jobs.errors import InvalidOption, KindNotFound
+from carafe.jobs.queue_name import QUEUE
 from carafe.jobs.records import MAX_HELD, KindRecord
 from carafe.store.audit import Actor, record_each
 from carafe.store.database import Connection
 from carafe.store.humanize import counted
-from carafe.store.statements import IS_KNOWN_KIND, PAUSE_KIND, PAUSED_KINDS, RESUME_KIND, WORKERS_BEFORE_PAUSES
+from carafe.store.statements import IS_KNOWN_KIND, PAUSE_KIND, PAUSED, PAUSED_KINDS, RESUME_KIND, WORKERS_BEFORE_PAUSES
 
 NEWEST = 10_000
 """How many of the newest live jobs are searched for a kind that neither this process nor a worker knows."""
@@ -58,9 +60,12 @@ async def pause(connection: Connection, kind: str, *, reason: str | None, by: Ac
 
 
 async def resume(connection: Connection, kind: str, *, reason: str | None, by: Actor | None) -> KindRecord:
-    """End the pause of a kind, in the caller's transaction. Raises the database's errors."""
+    """End the pause of a kind, in the caller's transaction. The record's `note` says so if the queue is paused. Raises the
+    database's errors."""
     unchanged = await RESUME_KIND.fetchrow(connection, kind=kind) is None
-    record = KindRecord(kind, None, None, None, unchanged=unchanged)
+    queue = await queue_pause(connection)
+    note = None if queue is None else f"The queue is paused {queue}: jobs of {kind!r} start when the queue is resumed."
+    record = KindRecord(kind, None, None, None, unchanged=unchanged, note=note)
     await _audit(connection, record, "resume kind", reason, by)
     return record
 
@@ -70,8 +75,20 @@ async def paused_kinds(connection: Connection) -> list[KindRecord]:
     return await _noted(connection, [KindRecord(**row) for row in await PAUSED_KINDS.fetch(connection, limit=MAX_HELD)])
 
 
+async def queue_pause(connection: Connection) -> str | None:
+    """Since when the queue has been paused, by whom and why, for a sentence; None if it is not paused. Raises the database's
+    errors."""
+    row = next((row for row in await PAUSED.fetch(connection) if row["name"] == QUEUE), None)
+    if row is None:
+        return None
+    by, why = row["paused_by"], row["paused_reason"]
+    at = row["paused_at"].astimezone(UTC)
+    return f"since {at:%Y-%m-%d %H:%M:%S} UTC{f' by {by}' if by else ''}{f' ({why})' if why else ''}"
+
+
 async def older_workers(connection: Any) -> list[OlderWorker]:
-    """The live workers that do not know pauses of kinds, the newest first, at most `LISTED`. Raises the database's errors."""
+    """The live workers that do not know pauses of kinds, the newest first, at most `LISTED`. Raises the database's
+    errors."""
     rows = await WORKERS_BEFORE_PAUSES.fetch(connection, limit=LISTED)
     return [OlderWorker(row["name"], row["version"], frozenset(row["kinds"])) for row in rows]
 

@@ -199,7 +199,8 @@ class PausedKindModel(BaseModel):
     paused_by: str | None
     paused_reason: str | None
     note: str | None = Field(
-        description="Which live workers, of a release that does not know pauses of kinds, still start its jobs; null: none."
+        description="Which live workers, of a release that does not know pauses of kinds, still start its jobs; in the "
+        "answer to a resume, that the queue is paused. Null if there is nothing to say."
     )
 
 
@@ -216,6 +217,7 @@ class QueueModel(BaseModel):
 
     name: str
     queued: int | None
+    held: int | None = Field(description="How many of the queued jobs are of paused kinds, which start nothing.")
     running: int | None
     scheduled: int | None
     retrying: int | None

@@ -208,7 +208,10 @@ async def test_the_sampler_asks_for_no_worker_and_the_wait_is_not_counted(carafe
     assert row is not None
     assert (row["queued"], row["held"], row["wanted"]) == (14, 12, 1)
     assert row["oldest_wait"] < 600
-    assert (await carafe_client.queues())[0].oldest_wait < 600  # type: ignore[operator]
+    [queue] = await carafe_client.queues()
+    assert (queue.queued, queue.held) == (14, 12)
+    assert queue.oldest_wait is not None
+    assert queue.oldest_wait < 600
 
 
 async def test_a_late_hint_is_dropped(carafe_client: Client, carafe_redis_url: str, worker: ByHand, hinted: Hinted) -> None:
@@ -261,7 +264,9 @@ async def test_workers_of_a_release_without_such_pauses_are_named(carafe_client:
 
     assert said is not None
     assert said.startswith("2 live workers of version 0.2.0 (old-")
-    assert said.endswith(f"do not know pauses of kinds and still start jobs of {PAUSED!r}: replace them, or pause the queue.")
+    assert said.endswith(
+        f"do not know pauses of kinds and still start jobs of {PAUSED!r}: replace them, or pause the queue."
+    )
     assert all(name in said for name in ("old-1", "old-2"))
     assert [kind.note for kind in await carafe_client.paused_kinds()] == [said]
     async with carafe_client.database.connection() as connection:

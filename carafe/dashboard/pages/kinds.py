@@ -104,9 +104,9 @@ async def pause(request: Request, operator: OperatorOf, dashboard: DashboardOf, 
 @router.post("/kinds/{kind:path}/resume")
 async def resume(request: Request, operator: OperatorOf, dashboard: DashboardOf, kind: KindOf) -> Response:
     """Resume the paused kind: its jobs start again."""
-    await dashboard.client.resume_kind(kind, by=operator.actor)
+    record = await dashboard.client.resume_kind(kind, by=operator.actor)
     dashboard.snapshots.mark_stale()
-    return after(request, kind_path(kind), "Resumed: jobs of this kind start again.")
+    return after(request, kind_path(kind), record.note or "Resumed: jobs of this kind start again.")
 
 
 def _jobs(wanted: JobFilter) -> str:
