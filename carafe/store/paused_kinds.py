@@ -75,6 +75,11 @@ async def paused_kinds(connection: Connection) -> list[KindRecord]:
     return await _noted(connection, [KindRecord(**row) for row in await PAUSED_KINDS.fetch(connection, limit=MAX_HELD)])
 
 
+async def pause_of(connection: Connection, kind: str) -> KindRecord | None:
+    """The pause of this kind; None if it is not paused. Raises the database's errors."""
+    return next((record for record in await paused_kinds(connection) if record.kind == kind), None)
+
+
 async def queue_pause(connection: Connection) -> str | None:
     """Since when the queue has been paused, by whom and why, for a sentence; None if it is not paused. Raises the database's
     errors."""

@@ -99,8 +99,13 @@ def every(command: Any, path: str = "carafe") -> Iterator[tuple[str, Any]]:
 
 
 def test_every_kind_state_and_id_has_an_offer(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-    monkeypatch.setattr(completing, "_within", lambda ask: asked.append("once") or [])
+    asked: list[Callable[[], list[completing.Offer]]] = []
+
+    def within(ask: Callable[[], list[completing.Offer]]) -> list[completing.Offer]:
+        asked.append(ask)
+        return []
+
+    monkeypatch.setattr(completing, "_within", within)
     without: list[str] = []
     seen: set[str] = set()
     for name, parameter in every(typer.main.get_command(app)):
