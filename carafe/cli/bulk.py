@@ -7,9 +7,11 @@ from uuid import UUID
 from carafe.cli.connecting import actor, connected, declared
 from carafe.cli.exits import Exit, Failure, say
 from carafe.cli.output import moment, show_fields, show_json, show_table
-from carafe.jobs.actions import ActionName
+from carafe.cli.pauses import say_pauses
+from carafe.jobs.actions import ACTIONS, ActionName
 from carafe.jobs.errors import InvalidOption
 from carafe.jobs.records import Count
+from carafe.jobs.states import State
 from carafe.jobs.stored_json import written
 from carafe.store.bulk import BulkActionRecord
 from carafe.store.filters import JobFilter
@@ -47,6 +49,8 @@ def start(
                 print(record.id)
                 pace = f", at most {record.rate:g} a second" if record.rate else ""
                 say(f"{action}: {_matched(record)} jobs{pace}; `carafe bulk show {record.id}` follows it")
+            if State.QUEUED in ACTIONS[action].enters and record.matched != Count(0):
+                await say_pauses(client, {jobs.kind} if jobs.kind else None)
             while wait and record.state in ("running", "paused"):
                 await asyncio.sleep(PROGRESS)
                 record = await client.bulk(record.id)

@@ -11,6 +11,7 @@ from carafe.cli.exits import Exit
 from carafe.cli.filtering import filtered
 from carafe.cli.job_options import with_job_options
 from carafe.jobs.actions import ACTIONS, Action, ActionName
+from carafe.jobs.states import State
 from carafe.store.filters import JobFilter
 
 app = typer.Typer(
@@ -292,7 +293,12 @@ def wait_for_job(
 
 
 @jobs.command("stack")
-def show_stack(job_id: Annotated[UUID, typer.Argument(metavar="ID", show_default=False)], as_json: Json = False) -> None:
+def show_stack(
+    job_id: Annotated[
+        UUID, typer.Argument(metavar="ID", show_default=False, autocompletion=completing.jobs_in([State.RUNNING]))
+    ],
+    as_json: Json = False,
+) -> None:
     """Show where a running job is: its lines of code, as its worker says. Exit code 9: the worker has not answered."""
     from carafe.cli import jobs as work
 
@@ -473,12 +479,12 @@ def show_kinds(context: typer.Context, as_json: Json = False) -> None:
     raise typer.Exit(work.show_kinds(as_json=as_json))
 
 
-KindName = Annotated[str, typer.Argument(metavar="KIND", help="The kind; `carafe kinds` lists the kinds.")]
-
-
 @kinds.command("pause")
 def pause_kind(
-    kind: KindName,
+    kind: Annotated[
+        str,
+        typer.Argument(metavar="KIND", help="The kind; `carafe kinds` lists them.", autocompletion=completing.kinds),
+    ],
     reason: Annotated[str | None, typer.Option(help="The reason; shown while the kind is paused.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -489,7 +495,16 @@ def pause_kind(
 
 
 @kinds.command("resume")
-def resume_kind(kind: KindName, reason: Why = None, as_json: Json = False) -> None:
+def resume_kind(
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND", help="The kind; `carafe kinds paused` lists them.", autocompletion=completing.paused_kinds
+        ),
+    ],
+    reason: Why = None,
+    as_json: Json = False,
+) -> None:
     """Start the jobs of a paused kind again."""
     from carafe.cli import kinds as work
 

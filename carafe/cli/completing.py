@@ -38,6 +38,11 @@ def kinds(incomplete: str) -> list[str]:
     return [kind for kind, _ in _begun(incomplete, _within(_declared_kinds))]
 
 
+def paused_kinds(incomplete: str) -> list[Offer]:
+    """The kinds that are paused."""
+    return _begun(incomplete, _within(lambda: asyncio.run(_paused_kinds())))
+
+
 def jobs_in(states: Iterable[State] = ()) -> Callable[[str], list[Offer]]:
     """Returns a function that offers the newest jobs in any of these states (none given: in any state)."""
     wanted = frozenset(states)
@@ -70,6 +75,12 @@ async def _jobs(states: frozenset[State]) -> list[Offer]:
     async with _client() as client:
         page = await client.find(states=states, limit=MANY, longest=0)
     return [(str(job.id), f"{job.kind} {job.state}") for job in page.jobs]
+
+
+async def _paused_kinds() -> list[Offer]:
+    async with _client() as client:
+        found = await client.paused_kinds()
+    return [(kind.kind, kind.paused_reason or "") for kind in found]
 
 
 async def _workers() -> list[Offer]:

@@ -431,16 +431,21 @@ def _durability(row: Any) -> Iterator[Finding]:
 async def _workers(connection: "asyncpg.Connection[Any]", findings: list[Finding]) -> None:
     import asyncpg
 
+    from carafe.store.paused_kinds import older_words, older_workers
     from carafe.store.statements import KNOWN_KINDS
 
     try:
         known = sorted(str(row["kind"]) for row in await KNOWN_KINDS.fetch(connection))
+        older = await older_workers(connection)
     except asyncpg.PostgresError:
         return  # the findings about schema and rights say it
     text = f"live workers handle {', '.join(known)}" if known else "no worker is alive (workers may scale to zero)"
     if not known and any(finding.level is Level.BROKEN for finding in findings):
         text = "no worker is visible: what is broken here may keep live workers from sending heartbeats"
     findings.append(Finding(Level.NOTE, "workers", text))
+    if older:
+        advice = "replace them; until then, pause the queue in place of a kind"
+        findings.append(Finding(Level.WARNING, "workers", older_words(older), advice))
 
 
 OVERDUE = """

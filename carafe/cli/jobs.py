@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 from uuid import UUID
 
-from carafe import CarafeError, JobFilter, JobRecord, QueueRecord, StackRecord, State
+from carafe import CarafeError, JobFilter, JobRecord, StackRecord, State
 from carafe.cli.arguments import job_arguments, moment_of, option_of, span_of
 from carafe.cli.connecting import actor, connected, declared
 from carafe.cli.exits import Exit, Failure, report, say
 from carafe.cli.output import clean, clean_lines, moment, show_fields, show_json, show_table
+from carafe.cli.pauses import say_pauses, since
 from carafe.durations import measured
 from carafe.jobs.actions import ActionName
 from carafe.jobs.definition import Job, build, is_redacted, job_class, kinds
@@ -18,6 +19,10 @@ from carafe.jobs.options import CLASS_OPTIONS, ENQUEUE_OPTIONS, EnqueueOptions
 from carafe.jobs.records import AttemptRecord, shown_options
 from carafe.jobs.stored_json import written
 from carafe.settings.settings import Settings
+from carafe.store.humanize import attempt_number, counted
+
+PATIENCE = 5.0
+"""Seconds after which `jobs wait` without a timeout says why the job waits."""
 
 _FOLDED = 3
 """How many of a traceback's last lines `jobs show` prints without --full."""
@@ -47,14 +52,15 @@ def enqueue(
                 by=actor(),
                 **cast(EnqueueOptions, read),
             )
-        if as_json:
-            show_json(answer._asdict())
-        else:
-            print(answer.id)
-            if answer.existing:
-                say(f"a live job already holds the unique key {options.get('unique_key')!r}: nothing new was enqueued")
-            elif answer.replayed:
-                say(f"the idempotency key {idempotency_key!r} was used before: nothing new was enqueued")
+            if as_json:
+                show_json(answer._asdict())
+            else:
+                print(answer.id)
+                if answer.existing:
+                    say(f"a live job already holds the unique key {options.get('unique_key')!r}: nothing new was enqueued")
+                elif answer.replayed:
+                    say(f"the idempotency key {idempotency_key!r} was used before: nothing new was enqueued")
+            await say_pauses(client, {kind})
         return Exit.OK
 
     return asyncio.run(go())
@@ -107,7 +113,7 @@ COLUMNS: Mapping[str, Callable[[JobRecord], str]] = {
     "ID": lambda job: str(job.id),
     "KIND": lambda job: job.kind,
     "STATE": lambda job: job.state,
-    "ATTEMPT": lambda job: f"{job.attempt}/{job.max_attempts}",
+    "ATTEMPT": lambda job: f"{attempt_number(job)}/{job.max_attempts}",
     "CREATED": lambda job: moment(job.created_at),
     "ENDED": lambda job: moment(job.ended_at),
     "WHAT": _gist,
@@ -144,7 +150,7 @@ def _show(job: JobRecord, full: bool) -> None:
             ("queue", job.queue),
             ("state", job.state),
             ("note", job.note or ""),
-            ("attempt", f"{job.attempt} of {job.max_attempts}, {measured(job.timeout)} each"),
+            ("attempt", f"{attempt_number(job)} of {job.max_attempts}, {measured(job.timeout)} each"),
             ("snoozes", str(job.snoozes or "")),
             ("releases", str(job.releases or "")),
             *((label, text) for _, label, text in shown_options(job)),
@@ -196,6 +202,7 @@ def act(action: ActionName, ids: Sequence[UUID], *, reason: str | None = None, a
     async def go() -> Exit:
         code = Exit.OK
         done: list[dict[str, Any]] = []
+        waiting: set[str] = set()
         async with connected() as client:
             for job_id in dict.fromkeys(ids):
                 try:
@@ -206,9 +213,12 @@ def act(action: ActionName, ids: Sequence[UUID], *, reason: str | None = None, a
                     code = code or said
                     continue
                 done.append({"id": job_id, "state": job.state})
+                waiting |= {job.kind} if job.state is State.QUEUED else set()
                 if not as_json:
                     asked = ", asked to stop" if job.cancel_requested_at and not job.state.ended else ""
                     print(f"{job_id}  {job.state}{asked}")
+            if waiting:
+                await say_pauses(client, waiting)
         if as_json:
             show_json(done)
         return code
@@ -229,28 +239,36 @@ def edit_and_run(job_id: UUID, words: Sequence[str], *, json_args: str | None, r
             arguments = given if json_args is not None or not isinstance(old.args, dict) else {**old.args, **given}
             kept = [pointer for pointer in old.secrets if is_redacted(arguments, pointer)]
             answer = await client.edit_and_run(job_id, arguments, kept, run_at=due, by=actor())
-        if as_json:
-            show_json({"id": answer.id, "kind": answer.kind, "state": answer.state, "origin": job_id})
-        else:
-            print(answer.id)
+            if as_json:
+                show_json({"id": answer.id, "kind": answer.kind, "state": answer.state, "origin": job_id})
+            else:
+                print(answer.id)
+            await say_pauses(client, {answer.kind})
         return Exit.OK
 
     return asyncio.run(go())
 
 
 def wait(job_id: UUID, *, timeout: str | None, as_json: bool) -> Exit:
-    """Waits until a job has ended, and prints it. The exit code says how it ended.
+    """Waits until a job has ended, and prints it. The exit code says how it ended. Without `timeout`, says after `PATIENCE`
+    seconds why the job waits.
 
-    Raises `Failure` with the code NOT_ENDED when `timeout` passes first.
+    Raises `Failure` with the code NOT_ENDED, and the same reason, when `timeout` passes first.
     """
     limit = None if timeout is None else span_of(timeout, "--timeout")
 
     async def go() -> Exit:
         async with connected() as client:
             try:
-                job = await client.wait(job_id, timeout=limit)
+                job = await client.wait(job_id, timeout=PATIENCE if limit is None else limit)
             except TimeoutError:
-                raise Failure(f"job {job_id} has not ended within {measured(limit or 0)}", Exit.NOT_ENDED) from None
+                note = (await client.get(job_id)).note
+                if limit is not None:
+                    text = f"job {job_id} has not ended within {measured(limit)}"
+                    raise Failure(f"{text}: {note}" if note else text, Exit.NOT_ENDED) from None
+                if note:
+                    say(note)
+                job = await client.wait(job_id)
         if as_json:
             show_json(job)
         else:
@@ -307,31 +325,28 @@ def queues(*, as_json: bool) -> Exit:
             show_json(found)
             return Exit.OK
         show_table(
-            ("QUEUE", "QUEUED", "RUNNING", "SCHEDULED", "RETRYING", "DEAD", "OLDEST WAIT", "PAUSED"),
+            ("QUEUE", "QUEUED", "HELD", "RUNNING", "SCHEDULED", "RETRYING", "DEAD", "OLDEST WAIT", "PAUSED"),
             [
                 (
                     queue.name,
                     str(queue.queued),
+                    str(queue.held),
                     str(queue.running),
                     str(queue.scheduled),
                     str(queue.retrying),
                     str(queue.dead),
                     measured(queue.oldest_wait or 0) if queue.queued else "",
-                    _paused(queue),
+                    since(queue),
                 )
                 for queue in found
             ],
         )
+        if held := sum(queue.held or 0 for queue in found):
+            verb = "belongs to a paused kind" if held == 1 else "belong to paused kinds"
+            say(f"{counted(held, 'queued job')} {verb}; `carafe kinds paused` lists the kinds")
         return Exit.OK
 
     return asyncio.run(go())
-
-
-def _paused(queue: QueueRecord) -> str:
-    if queue.paused_at is None:
-        return ""
-    by = f" by {queue.paused_by}" if queue.paused_by else ""
-    return f"since {moment(queue.paused_at)}{by}" + (f": {queue.paused_reason}" if queue.paused_reason else "")
 
 
 def pause(queue: str, *, reason: str | None, as_json: bool) -> Exit:
@@ -343,7 +358,7 @@ def pause(queue: str, *, reason: str | None, as_json: bool) -> Exit:
         if as_json:
             show_json(record)
         else:
-            print(clean(f"{record.name}  {'was paused already, ' if record.unchanged else 'paused '}{_paused(record)}"))
+            print(clean(f"{record.name}  {'was paused already, ' if record.unchanged else 'paused '}{since(record)}"))
             if record.unchanged and reason:
                 say("nothing changed: a pause keeps its first reason; resume the queue, then pause it for another")
         return Exit.OK
@@ -360,7 +375,8 @@ def resume(queue: str, *, reason: str | None, as_json: bool) -> Exit:
         if as_json:
             show_json(record)
         else:
-            waiting = "counting its jobs took too long" if record.queued is None else f"{record.queued} queued"
+            held = f", {record.held} of them of paused kinds" if record.held else ""
+            waiting = "counting its jobs took too long" if record.queued is None else f"{record.queued} queued{held}"
             print(clean(f"{record.name}  {'was not paused' if record.unchanged else 'resumed'}, {waiting}"))
         return Exit.OK
 

@@ -4,7 +4,8 @@ import asyncio
 
 from carafe.cli.connecting import actor, connected, declared
 from carafe.cli.exits import Exit, say
-from carafe.cli.output import clean, moment, show_json, show_table
+from carafe.cli.output import clean, show_json, show_table
+from carafe.cli.pauses import since
 from carafe.jobs.records import MAX_HELD, KindRecord
 
 
@@ -18,9 +19,10 @@ def pause(kind: str, *, reason: str | None, as_json: bool) -> Exit:
         if as_json:
             show_json(record)
         else:
-            print(clean(f"{record.kind}  {'was paused already, ' if record.unchanged else 'paused '}{_since(record)}"))
+            print(clean(f"{record.kind}  {'was paused already, ' if record.unchanged else 'paused '}{since(record)}"))
             if record.unchanged and reason:
                 say("nothing changed: a pause keeps its first reason; resume the kind, then pause it for another")
+        _warn(record)
         return Exit.OK
 
     return asyncio.run(go())
@@ -37,6 +39,7 @@ def resume(kind: str, *, reason: str | None, as_json: bool) -> Exit:
             show_json(record)
         else:
             print(clean(f"{record.kind}  {'was not paused' if record.unchanged else 'resumed'}"))
+        _warn(record)
         return Exit.OK
 
     return asyncio.run(go())
@@ -51,15 +54,17 @@ def show_paused(*, as_json: bool) -> Exit:
         if as_json:
             show_json(found)
         elif found:
-            rows = [(one.kind, f"{one.held}{' or more' if one.held == MAX_HELD else ''}", _since(one)) for one in found]
+            rows = [(one.kind, f"{one.held}{' or more' if one.held == MAX_HELD else ''}", since(one)) for one in found]
             show_table(("KIND", "HELD BACK", "PAUSED"), rows)
         else:
             say("no kind is paused")
+        for one in found:
+            _warn(one)
         return Exit.OK
 
     return asyncio.run(go())
 
 
-def _since(record: KindRecord) -> str:
-    by = f" by {record.paused_by}" if record.paused_by else ""
-    return f"since {moment(record.paused_at)}{by}" + (f": {record.paused_reason}" if record.paused_reason else "")
+def _warn(record: KindRecord) -> None:
+    if record.note:
+        say(f"warning: {record.note}")

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from carafe.cli.connecting import actor, connected
 from carafe.cli.exits import Exit, say
-from carafe.cli.output import moment, show_json, show_table
+from carafe.cli.output import moment, shortened, show_json, show_table
 from carafe.durations import measured
 from carafe.jobs.stored_json import written
 from carafe.readmodel.model import ReadModel
@@ -40,7 +40,7 @@ def workers(*, as_json: bool) -> Exit:
                     f"{measured(worker.heartbeat_age)} ago",
                     worker.pod,
                     worker.node,
-                    ", ".join(f"{job.kind} for {measured(job.seconds)}" for job in worker.running),
+                    ", ".join(f"{shortened(job.kind)} for {measured(job.seconds)}" for job in worker.running),
                 )
                 for worker in found.live
             ],

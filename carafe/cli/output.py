@@ -16,9 +16,16 @@ def show_json(value: Any) -> None:
     print(visible(written(value, indent=True).decode()))
 
 
+LONGEST_NAME = 60
+"""The number of characters of a kind or target that a table shows; the database allows 200."""
+
+
 def show_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints rows in aligned columns. On a terminal, lines are cut to its width; elsewhere they are printed whole."""
-    lines = [list(headings), *([clean(cell) for cell in row] for row in rows)]
+    """Prints rows in aligned columns. Kinds and targets are shortened. On a terminal, lines are cut to its width; elsewhere
+    they are printed whole."""
+    names = {index for index, heading in enumerate(headings) if heading in ("KIND", "TARGET")}
+    cells = ([shortened(cell) if index in names else clean(cell) for index, cell in enumerate(row)] for row in rows)
+    lines = [list(headings), *cells]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
     limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for line in lines:
@@ -32,6 +39,12 @@ def show_fields(fields: Sequence[tuple[str, str]]) -> None:
     for name, value in fields:
         if value:
             print(f"{name.ljust(width)}  {clean(value)}")
+
+
+def shortened(name: str) -> str:
+    """Returns a kind or target on one line, with at most `LONGEST_NAME` characters."""
+    name = clean(name)
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
 
 
 def clean(text: str) -> str:

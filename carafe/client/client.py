@@ -683,7 +683,7 @@ class Client:
         except (Unavailable, TimeoutError, StopIteration, *CONFLICTS) as error:
             said = "a queue was changed, but its jobs could not be counted in time"
             log.warning(said, queue=queue, error=type(error).__name__)
-        numbers = dict.fromkeys(("queued", "running", "scheduled", "retrying", "dead", "oldest_wait"))
+        numbers = dict.fromkeys(("queued", "held", "running", "scheduled", "retrying", "dead", "oldest_wait"))
         return QueueRecord(**numbers, **changed)  # type: ignore[arg-type]
 
     @contextlib.asynccontextmanager

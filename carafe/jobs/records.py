@@ -204,7 +204,9 @@ class KindRecord:
     """A kind, and whether it is paused: since when (None: it is not), by whom and why.
 
     `held` is the number of its queued jobs, which the pause holds back; at most `MAX_HELD` are counted. It is 0 in the
-    answer to a pause or resume. `unchanged`, in such an answer: whether the kind was paused, or was not, before.
+    answer to a pause or resume. `unchanged`, in such an answer: whether the kind was paused, or was not, before. `note` is a
+    sentence about workers that start its jobs in spite of the pause or, in the answer to a resume, about a pause of the
+    queue; None if there is nothing to say.
     """
 
     kind: str
@@ -213,6 +215,7 @@ class KindRecord:
     paused_reason: str | None
     held: int = 0
     unchanged: bool = False
+    note: str | None = None
 
 
 MAX_HELD = 1_000
@@ -221,13 +224,15 @@ MAX_HELD = 1_000
 
 @dataclass(frozen=True, slots=True)
 class QueueRecord:
-    """A queue: the numbers of its jobs by state, and whether it is paused. `oldest_wait` is the number of seconds that the
-    job which was queued first has waited, of the jobs whose kind is not paused. The numbers are None if the queue was just
-    paused or resumed and counting took too long. `unchanged`, in the answer to a pause: whether the queue was paused
-    already; in the answer to a resume: whether it was not paused."""
+    """A queue: the numbers of its jobs by state, and whether it is paused. `held` is the number of queued jobs whose kind is
+    paused; they are counted in `queued`, too. `oldest_wait` is the number of seconds that the job which was queued
+    first has waited, of the jobs whose kind is not paused. The numbers are None if the queue was just paused or
+    resumed and counting took too long. `unchanged`, in the answer to a pause: whether the queue was paused already;
+    in the answer to a resume: whether it was not paused."""
 
     name: str
     queued: int | None
+    held: int | None
     running: int | None
     scheduled: int | None
     retrying: int | None

@@ -28,6 +28,9 @@ GROWING = 3
 LONG_WAIT = 60.0
 """The overview lists a growing backlog when its oldest job has waited at least this many seconds."""
 
+LISTED = 10
+"""The maximum number of kinds that one text names."""
+
 _ORDER = {"critical": 0, "warning": 1, "info": 2}
 
 
@@ -59,12 +62,8 @@ class Situation:
 
     @property
     def startable(self) -> Count:
-        """The number of queued jobs whose kind is not paused. If more than `MAX_HELD` jobs of a kind are held back, their
-        number is that of the last sample."""
-        paused = self.facts.paused_kinds.values()
-        exact = all(kind.held < MAX_HELD for kind in paused)
-        held = sum(kind.held for kind in paused) if exact else self.facts.held
-        return replace(self.queued, number=max(0, self.queued.number - held))
+        """The number of queued jobs whose kind is not paused."""
+        return replace(self.queued, number=max(0, self.queued.number - self.facts.held_back.number))
 
 
 def attention(situation: Situation) -> tuple[Attention, ...]:
@@ -104,14 +103,20 @@ def _paused(s: Situation) -> Iterable[Attention]:
 
 
 def _paused_kinds(s: Situation) -> Iterable[Attention]:
-    for kind in s.facts.paused_kinds.values():
+    paused = list(s.facts.paused_kinds.values())
+    if len(paused) > 1:
+        text = f"{len(paused)} kinds are paused: {_listed(kind.kind for kind in paused)}; {_wait(s.facts.held_back)}"
+        since = min((kind.paused_at for kind in paused if kind.paused_at is not None), default=None)
+        yield Attention("paused-kinds", "warning", text, "/kinds", since)
+    for kind in paused if len(paused) == 1 else ():
         by = f" by {kind.paused_by}" if kind.paused_by else ""
         why = f" ({kind.paused_reason})" if kind.paused_reason else ""
         wait = f"{kind.held:,} jobs or more wait" if kind.held == MAX_HELD else _wait(Count(kind.held))
-        path = f"/kinds/{quote(kind.kind, safe='')}"
-        yield Attention(
-            f"paused-kind:{kind.kind}", "warning", f"the kind `{kind.kind}` is paused{by}{why}; {wait}", path, kind.paused_at
-        )
+        text, path = f"the kind `{kind.kind}` is paused{by}{why}; {wait}", f"/kinds/{quote(kind.kind, safe='')}"
+        yield Attention(f"paused-kind:{kind.kind}", "warning", text, path, kind.paused_at)
+    if ignored := [kind.kind for kind in paused if kind.note]:
+        text = f"live workers of an older release still start jobs of paused kinds: {_listed(ignored)}"
+        yield Attention("pauses-ignored", "critical", text, "/workers")
 
 
 def _workers(s: Situation) -> Iterable[Attention]:
@@ -220,6 +225,12 @@ _FOLLOWS_FROM: Mapping[str, frozenset[str]] = {
     "backlog": frozenset({"postgres", "redis"}),
 }
 """For the key of a condition: the outages that cause it, too. While there is one of these, the condition is not listed."""
+
+
+def _listed(kinds: Iterable[str]) -> str:
+    names = [f"`{kind}`" for kind in kinds]
+    more = len(names) - LISTED
+    return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _wait(count: Count) -> str:

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from carafe.errors import Busy, Unavailable
 from carafe.jobs.errors import InvalidOption
-from carafe.jobs.records import Count, Page
+from carafe.jobs.records import Count, KindRecord, Page
 from carafe.jobs.states import State
 from carafe.queue.queue import Queue
 from carafe.readmodel import audits, jobview, overview, workforce
@@ -32,6 +32,7 @@ from carafe.store.counting import Counts, count, count_live, total
 from carafe.store.database import DISCONNECTED, PASSING, Connection, Database
 from carafe.store.filters import JobFilter
 from carafe.store.keyset import weighs
+from carafe.store.paused_kinds import pause_of
 from carafe.store.status import redis_trouble
 
 TRYING = 0.03
@@ -88,8 +89,8 @@ class ReadModel:
             )
 
     async def series(self, range: Range = "1h", kind: str | None = None) -> Series:  # noqa: A002  the word on the page
-        """Returns the charts' points and markers. With `kind`, rates and percentiles are that kind's; gauges are always of
-        all kinds.
+        """Returns the charts' points and markers. With `kind`, rates and percentiles are that kind's, and pauses and
+        bulk actions of other kinds have no marker; gauges are always of all kinds.
 
         Raises `InvalidOption` for a range or a kind that is not valid.
         """
@@ -177,6 +178,11 @@ class ReadModel:
         """Returns one kind as it is now, whether anybody knows it or not."""
         async with self._connection() as connection:
             return await kind_view(connection, kind)
+
+    async def pause_of(self, kind: str) -> KindRecord | None:
+        """Returns the pause of a kind; None if the kind is not paused."""
+        async with self._connection() as connection:
+            return await pause_of(connection, kind)
 
     async def audit(self, *, target: str | None = None, cursor: str | None = None, limit: int = 50) -> AuditPage:
         """Returns a page of the audit, newest first. With `target`, it has only actions on that job, worker or queue. Raises

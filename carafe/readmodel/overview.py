@@ -96,6 +96,7 @@ async def snapshot(
         redis=redis,
         rates=rates,
         drain_seconds=queued / -growing if queued and growing < 0 else None,
+        held=known.held_back,
         growing=growing,
         attention=attention(situation),
     )

@@ -68,6 +68,8 @@ class Snapshot:
     rates: Rates
     drain_seconds: float | None
     """Seconds until the backlog is empty at its present rate; None when the backlog does not shrink or is empty."""
+    held: Count
+    """The number of queued jobs whose kind is paused; they are counted among the queued ones, too."""
     growing: float
     """By how many jobs a second the backlog grows; negative when it shrinks."""
     attention: tuple[Attention, ...]

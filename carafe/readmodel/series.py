@@ -90,7 +90,7 @@ async def series(connection: Connection, range: Range, kind: str | None) -> Seri
         at = since + timedelta(seconds=index * axis.step)
         seconds = min(float(axis.step), max(1.0, (now - at).total_seconds()))
         points.append(_point(at, seconds, gauges.get(index), ends.get(index, [])))
-    done = await MARKERS.fetch(connection, since=since, limit=AUDITED)
+    done = await MARKERS.fetch(connection, since=since, limit=AUDITED, kind=kind or "")
     markers = sorted([*map(_marker, done), *_scaled(points)], key=lambda marker: marker.at)
     return Series(range, since, until, float(axis.step), tuple(points), tuple(markers))
 

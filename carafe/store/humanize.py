@@ -6,10 +6,17 @@ from datetime import datetime
 from typing import Any
 
 from carafe.durations import in_words
-from carafe.jobs.records import INTERRUPTED
+from carafe.jobs.records import INTERRUPTED, JobRecord
+from carafe.jobs.states import State
 
 WORKER_LOST = "its worker was lost"
 """What is said of a job that may have been running on a worker that died or fell silent."""
+
+
+def attempt_number(job: JobRecord) -> int:
+    """The number of the attempt that a job is at, from 1: of the one that runs or, if none runs, of the last one that was
+    spent (0: none was). `JobRecord.attempt` counts those that were spent."""
+    return job.attempt + (job.state is State.RUNNING)
 
 
 def attempt_summary(row: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from carafe.jobs.queue_name import QUEUE
-from carafe.jobs.records import KindRecord
+from carafe.jobs.records import MAX_HELD, Count, KindRecord
 from carafe.queue import redis_away
 from carafe.queue.hints import moment_of, read
 from carafe.queue.queue import Queue
@@ -75,6 +75,16 @@ class Facts:
     sampled_dead: int | None
     sampled_wait: float | None
     max_replicas: int | None
+
+    @property
+    def held_back(self) -> Count:
+        """The number of queued jobs whose kind is paused. If more than `MAX_HELD` jobs of a kind are held back, their number
+        is that of the last sample."""
+        paused = self.paused_kinds.values()
+        counted = sum(kind.held for kind in paused)
+        if all(kind.held < MAX_HELD for kind in paused):
+            return Count(counted)
+        return Count(max(counted, self.held), estimated=True)
 
     @property
     def scales(self) -> bool:

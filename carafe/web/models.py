@@ -200,6 +200,10 @@ class PausedKindModel(BaseModel):
     paused_at: datetime | None = Field(description="When the kind was paused; null if it is not paused.")
     paused_by: str | None
     paused_reason: str | None
+    note: str | None = Field(
+        description="Which live workers, of a release that does not know pauses of kinds, still start its jobs; in the "
+        "answer to a resume, that the queue is paused. Null if there is nothing to say."
+    )
 
 
 class PausedKindList(BaseModel):
@@ -215,6 +219,7 @@ class QueueModel(BaseModel):
 
     name: str
     queued: int | None
+    held: int | None = Field(description="How many of the queued jobs are of paused kinds, which start nothing.")
     running: int | None
     scheduled: int | None
     retrying: int | None

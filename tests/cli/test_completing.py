@@ -4,13 +4,17 @@ import os
 import shlex
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from carafe.cli import completing
+from carafe.cli.commands import app
 from tests.cli.conftest import Answer, Command, application, process
+from tests.cli.test_operating import query
 from tests.test_embedded_access import STRANGER
 
 pytestmark = pytest.mark.process
@@ -112,6 +116,51 @@ def test_the_shell_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> No
 
     assert completing._within(ask) == []
     forever.set()
+
+
+def every(command: Any, path: str = "carafe") -> Iterator[tuple[str, Any]]:
+    """Every argument and option of every command, with a name for the message."""
+    for parameter in command.params:
+        yield f"{path} {parameter.name}", parameter
+    for name, below in getattr(command, "commands", {}).items():
+        yield from every(below, f"{path} {name}")
+
+
+def test_every_kind_state_and_id_has_an_offer(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Callable[[], list[completing.Offer]]] = []
+
+    def within(ask: Callable[[], list[completing.Offer]]) -> list[completing.Offer]:
+        asked.append(ask)
+        return []
+
+    monkeypatch.setattr(completing, "_within", within)
+    without: list[str] = []
+    seen: set[str] = set()
+    for name, parameter in every(typer.main.get_command(app)):
+        words = {"kind", "state", "id", "ids", "action"} & set(parameter.name.split("_"))
+        seen |= words
+        before = len(asked)
+        if words and not parameter.shell_complete(None, "") and len(asked) == before:
+            without.append(name)
+    assert without == []
+    assert seen == {"kind", "state", "id", "ids", "action"}
+
+
+def test_kinds_that_are_paused_and_jobs_that_run(tab: Tab, carafe: Command, database_url: str) -> None:
+    assert offered(tab("kinds", "pause", "cli.")) == ["cli.fail", "cli.greet", "cli.hold"]
+    assert offered(tab("kinds", "resume", "")) == []
+    assert carafe("kinds", "pause", "cli.greet").code == 0
+    assert offered(tab("kinds", "resume", "cli.")) == ["cli.greet"]
+    assert carafe("kinds", "resume", "cli.greet").code == 0
+    waiting = carafe("enqueue", "cli.greet", "name=Ada").out.strip()
+    assert waiting not in offered(tab("jobs", "stack", ""))
+    query(
+        database_url,
+        "update carafe.jobs set state = 'running', hinted_at = null, started_at = now(), fence = 1,"
+        " worker = gen_random_uuid() where id = $1",
+        waiting,
+    )
+    assert offered(tab("jobs", "stack", "")) == [waiting]
 
 
 def test_words_of_rows_hold_nothing_that_a_shell_would_run() -> None:

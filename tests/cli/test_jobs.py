@@ -1,12 +1,16 @@
 """`carafe jobs …`, `queues` and `kinds`, as far as they need no worker."""
 
-from uuid import uuid4
+import re
+import threading
+from uuid import UUID, uuid4
 
 import pytest
 
-from carafe import State
+from carafe import State, SyncClient
+from carafe.cli import jobs as commands_of_jobs
 from carafe.store.filter_words import WORDS
 from tests.cli.conftest import Command
+from tests.cli.test_operating import query
 
 
 @pytest.fixture
@@ -135,7 +139,7 @@ def test_run_now_runs_a_scheduled_job_at_once(carafe: Command) -> None:
 def test_waiting_in_vain_is_code_8(carafe: Command, job_id: str) -> None:
     answer = carafe("jobs", "wait", job_id, "--timeout", "0.05")
     assert answer.code == 8
-    assert "has not ended within" in answer.err
+    assert "has not ended within 50 ms: No workers are alive" in answer.err
 
 
 def test_queues_in_numbers(carafe: Command, job_id: str) -> None:
@@ -156,3 +160,78 @@ def test_kinds_need_no_server(carafe: Command) -> None:
     assert kinds["cli.fail"]["max_retries"] == 0
     assert kinds["cli.greet"]["max_retries"] == 3
     assert kinds["cli.greet"]["schema"]["required"] == ["name"]
+
+
+def test_a_paused_kind_is_told_by_every_command_that_queues_a_job_of_it(carafe: Command, job_id: str) -> None:
+    later = carafe("enqueue", "cli.greet", "name=Ada", "--delay", "1h").out.strip()
+    assert carafe("jobs", "run_now", later).err == ""
+    later = carafe("enqueue", "cli.greet", "name=Ada", "--delay", "1h").out.strip()
+    carafe("kinds", "pause", "cli.greet", "--reason", "phones are down")
+
+    def remark(*arguments: str) -> str:
+        answer = carafe(*arguments)
+        assert answer.code == 0, answer.err
+        lines = [line for line in answer.err.splitlines() if line.startswith("the kind 'cli.greet' is paused since ")]
+        assert len(lines) == 1, answer.err
+        return lines[0]
+
+    said = remark("enqueue", "cli.greet", "name=Ada")
+    assert said.endswith(": phones are down: its jobs start after `carafe kinds resume cli.greet`")
+    assert remark("enqueue", "cli.greet", "name=Ada", "--json") == said
+    assert remark("jobs", "run_now", later) == said
+    assert remark("jobs", "edit", later, "name=Bob") == said
+    carafe("enqueue", "cli.greet", "name=Ada", "--delay", "1h")
+    assert remark("bulk", "start", "run_now", "--kind", "cli.greet") == said
+    assert remark("bulk", "start", "run_now", "--all") == said
+    assert "is paused" not in carafe("enqueue", "cli.fail").err
+    assert "is paused" not in carafe("bulk", "start", "cancel", "--kind", "cli.greet").err
+    waited = carafe("jobs", "wait", job_id, "--timeout", "0.01").err
+    assert "has not ended within 10 ms: The kind 'cli.greet' is paused since " in waited
+
+    queue = carafe("queues")
+    assert queue.out.splitlines()[0].split()[:3] == ["QUEUE", "QUEUED", "HELD"]
+    held = carafe("queues", "--json").json[0]["held"]
+    assert held > 1
+    assert f"{held} queued jobs belong to paused kinds; `carafe kinds paused` lists the kinds" in queue.err
+    carafe("queues", "pause", "--reason", "a rest")
+    assert "the queue is paused since " in carafe("enqueue", "cli.fail").err
+    resumed = carafe("kinds", "resume", "cli.greet")
+    assert (resumed.code, resumed.out) == (0, "cli.greet  resumed\n")
+    assert resumed.err.startswith("warning: The queue is paused since ")
+    assert resumed.err.endswith("(a rest): jobs of 'cli.greet' start when the queue is resumed.\n")
+    assert carafe("queues", "resume").code == 0
+    assert carafe("kinds", "resume", "cli.greet").err == ""
+
+
+def test_why_a_job_waits_is_said_once_while_it_is_waited_for(
+    carafe: Command, job_id: str, database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    def cancel() -> None:
+        with SyncClient.connect(database_url=database_url, redis_url=redis_url) as client:
+            client.cancel(UUID(job_id))
+
+    def say(text: str) -> None:
+        said.append(text)
+        thread = threading.Thread(target=cancel)
+        thread.start()
+        thread.join()
+
+    monkeypatch.setattr(commands_of_jobs, "PATIENCE", 0.01)
+    monkeypatch.setattr(commands_of_jobs, "say", say)
+    assert carafe("jobs", "wait", job_id).code == 7
+    assert said == ["No workers are alive: start one with `carafe serve --worker`."]
+
+
+def test_the_attempt_of_a_running_job_counts(carafe: Command, job_id: str, database_url: str) -> None:
+    query(
+        database_url,
+        "update carafe.jobs set state = 'running', hinted_at = null, started_at = now(), fence = 1,"
+        " worker = gen_random_uuid() where id = $1",
+        job_id,
+    )
+    shown = carafe("jobs", "show", job_id).out
+    assert re.search(r"^attempt +1 of 4,", shown, re.MULTILINE)
+    assert re.search(r" running +1/4 ", carafe("jobs", "list", "--id", job_id).out)
+    assert carafe("jobs", "show", job_id, "--json").json["attempt"] == 0

@@ -218,3 +218,21 @@ def test_a_running_job_is_asked_where_it_is(carafe: Command, database_url: str) 
     lost = carafe("jobs", "stack", job_id)
     assert lost.code == 4
     assert "its worker frozen-1 was lost at" in lost.err
+
+
+def test_a_pause_that_older_workers_do_not_know_is_warned_of(carafe: Command, database_url: str) -> None:
+    query(
+        database_url,
+        "insert into carafe.workers (id, name, host, pid, incarnation, version, kinds, concurrency, state)"
+        " values (gen_random_uuid(), 'old', 'h', 1, 'old', '0.2.0', '{cli.greet}', 5, 'running')",
+    )
+    said = "1 live worker of version 0.2.0 (old) does not know pauses of kinds"
+    paused = carafe("kinds", "pause", "cli.greet")
+    assert (paused.code, f"warning: {said} and still starts jobs of 'cli.greet': replace it" in paused.err) == (0, True)
+    assert said in carafe("kinds", "paused").err
+    assert said in carafe("kinds", "paused", "--json").json[0]["note"]
+    found = carafe("doctor", "--json").json
+    assert [finding["level"] for finding in found if finding["text"] == said] == ["warning"]
+    query(database_url, "delete from carafe.workers where name = 'old'")
+    assert carafe("kinds", "pause", "cli.greet").err == ""
+    assert carafe("kinds", "resume", "cli.greet").code == 0

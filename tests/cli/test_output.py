@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from carafe.cli.output import moment
+from carafe.cli.output import moment, show_table
 from tests.cli.conftest import ROOT, Command, application, bare_environment
 
 AT = datetime(2026, 1, 31, 22, 5, 7, tzinfo=UTC)
@@ -80,3 +80,10 @@ def test_a_list_is_cut_at_the_width_of_a_terminal_alone(
     lines = shown.decode().splitlines()
     assert any(job in line and line.endswith("…") for line in lines)
     assert {len(line) for line in lines if job in line} == {100}
+
+
+@pytest.mark.parametrize("heading", ["KIND", "TARGET"])
+def test_a_long_kind_leaves_room_for_the_other_columns(heading: str, capsys: pytest.CaptureFixture[str]) -> None:
+    show_table((heading, "STATE"), [("k" * 60, "queued"), ("k" * 200, "dead")])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:] == [f"{'k' * 60}  queued", f"{'k' * 59}…  dead"]

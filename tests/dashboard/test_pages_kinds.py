@@ -55,7 +55,7 @@ async def test_a_kind_shows_its_figures_and_options(ana: Visitor, client: Client
     assert "No live worker has a handler for this kind." in page
     assert re.search(r"Options Version 1 Timeout 1 min Retries 1 ", page)
     listed = await text(ana, "/kinds")
-    assert re.search(r"web\.resize 90 7 3 1.0 s not paused", listed)
+    assert re.search(r"web\.resize 1 0 90 7 3 1.0 s not paused", listed)
 
 
 async def test_the_charts_come_alone_and_link_to_this_kind(ana: Visitor, database: Database) -> None:
@@ -108,9 +108,13 @@ async def test_one_kind_is_paused_and_resumed(dashboard: Served, ana: Visitor, v
     await eventually(attends, within=10)
 
     async def listed() -> bool:
-        return re.search(r"web\.resize .* paused .* by ana", await text(ana, "/kinds")) is not None
+        page = await text(ana, "/kinds")
+        first = r"Mean run State web\.resize \d+ 0 [\d. s–]* paused "
+        return re.search(first + r".* by ana: phones <b>down</b>", page) is not None
 
     await eventually(listed, within=10)
+    assert re.search(r"The kind web\.resize is paused .* \d+ queued jobs? waits?;", await text(ana, "/jobs?kind=web.resize"))
+    assert "is paused" not in await text(ana, "/jobs?kind=web.login")
     await ana.send(f"{RESIZE}/pause")
     assert "It was paused already, by ana" in await text(ana, RESIZE)
     await ana.send(f"{RESIZE}/resume")
@@ -141,3 +145,20 @@ async def test_a_reason_turns_no_text_around(dashboard: Served, ana: Visitor) ->
 async def test_who_may_only_look_can_do_neither(vic: Visitor, act: str) -> None:
     await vic.open(RESIZE)
     assert (await vic.send(f"{RESIZE}/{act}")).status_code == 403
+
+
+async def test_a_kind_without_a_handler_is_told_from_one_that_has(ana: Visitor, database: Database) -> None:
+    assert "no worker has a handler" not in await text(ana, "/kinds")  # no worker is alive, so nothing is known
+    async with database.connection() as connection:
+        await connection.execute(
+            "insert into carafe.workers (id, name, host, pid, incarnation, version, kinds, versions, concurrency, state)"
+            " values (gen_random_uuid(), 'w', 'h', 1, 'w', '1', '{web.resize}', '{1}', 5, 'running')"
+        )
+
+    async def told() -> bool:
+        page = await text(ana, "/kinds")
+        return bool(re.search(r"web\.login [\d. s–]* not paused no worker has a handler", page)) and not re.search(
+            r"web\.resize [\d. s–]* not paused no worker", page
+        )
+
+    await eventually(told, within=10)

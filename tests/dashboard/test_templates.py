@@ -28,7 +28,7 @@ def snapshot(**values: Any) -> Snapshot:
         "at": NOW, "counts": {}, "oldest_wait": 0.0, "paused_at": None, "paused_by": None, "paused_reason": None,
         "workers": 1, "draining": 0, "slots": 5, "slots_used": 0, "replicas_wanted": None, "replicas_there": None,
         "leader": None, "redis": None, "rates": Rates(0, 0, 0, 0, None, None, None, None), "drain_seconds": None,
-        "growing": 0.0, "attention": (),
+        "held": Count(0), "growing": 0.0, "attention": (),
     }  # fmt: skip
     return Snapshot(**{**quiet, **values})
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from carafe import Client
+from carafe import Client, JobFilter
 from carafe.errors import Unavailable
 from carafe.jobs.errors import InvalidOption
 from carafe.jobs.records import Count
@@ -133,6 +133,31 @@ async def test_a_paused_kind_needs_attention_and_asks_for_no_worker(carafe_clien
     assert "no-workers" not in found
 
 
+async def test_several_paused_kinds_are_one_line(carafe_client: Client, model: ReadModel) -> None:
+    await lead(carafe_client)
+    await execute(
+        carafe_client, "insert into carafe.paused_kinds (kind) select 'kind.' || n from generate_series(10, 21) as n"
+    )
+    await carafe_client.pause_kind("tests.greet")
+    await carafe_client.enqueue_many([ADA, ADA, Fail()])
+    snapshot = await model.snapshot()
+    [line] = [one for one in snapshot.attention if "paused" in one.text]
+    assert line.text.startswith("13 kinds are paused: `kind.10`, `kind.11`, ")
+    assert line.text.endswith("`kind.19` and 3 more; 2 jobs wait")
+    assert (line.key, line.path) == ("paused-kinds", "/kinds")
+    assert snapshot.held == Count(2)
+
+
+async def test_workers_that_ignore_a_pause_need_attention(carafe_client: Client, model: ReadModel, worker: ByHand) -> None:
+    await lead(carafe_client)
+    await announce(worker, kinds=["tests.greet"], versions=[])
+    assert "pauses-ignored" not in told(await model.snapshot())
+    await carafe_client.pause_kind("tests.greet")
+    found = told(await ReadModel(model._database).snapshot())["pauses-ignored"]
+    assert found.text == "live workers of an older release still start jobs of paused kinds: `tests.greet`"
+    assert found.severity == "critical"
+
+
 async def test_jobs_of_a_paused_kind_are_not_among_those_that_wait_for_a_worker(
     carafe_client: Client, model: ReadModel
 ) -> None:
@@ -248,6 +273,7 @@ async def test_replicas_and_deploys_are_on_the_same_axis(carafe_client: Client, 
             ago,
         )
     await carafe_client.pause(by=Actor("ana", "dashboard"), reason="deploying")
+    await carafe_client.pause_kind("tests.greet", by=Actor("ana", "dashboard"))
     await carafe_client.resume_kind("tests.greet", by=Actor("ana", "dashboard"))
     await execute(carafe_client, "update carafe.audit set at = at - interval '10 minutes'")
     series = await model.series("1h")
@@ -255,9 +281,37 @@ async def test_replicas_and_deploys_are_on_the_same_axis(carafe_client: Client, 
         ("scaled", "1 → 3 workers"),
         ("deploy", "version 1.1"),
         ("paused", "paused by ana: deploying"),
+        ("paused", "tests.greet paused by ana"),
         ("resumed", "tests.greet resumed by ana"),
     ]
     assert {point.wanted for point in series.points} == {None, 3.0}
+
+
+async def test_only_what_happened_is_marked_and_on_a_kinds_charts_only_what_concerns_it(
+    carafe_client: Client, model: ReadModel
+) -> None:
+    ana = Actor("ana", "dashboard")
+    for _ in range(2):
+        await carafe_client.pause(by=ana)
+        await carafe_client.pause_kind("tests.greet", by=ana)
+        await carafe_client.pause_kind("tests.fail", by=ana)
+    for _ in range(2):
+        await carafe_client.resume_kind("tests.fail", by=ana)
+        await carafe_client.resume(by=ana)
+    await carafe_client.start_bulk("retry", JobFilter(kind="tests.fail"), by=ana)
+    await carafe_client.start_bulk("retry", JobFilter(kind="tests.greet"), by=ana)
+    await carafe_client.start_bulk("retry", JobFilter(), by=ana)
+    await execute(carafe_client, "update carafe.audit set at = at - interval '1 minute'")
+
+    async def texts(kind: str | None) -> list[str]:
+        return [marker.text for marker in (await model.series("1h", kind)).markers]
+
+    bulk = "bulk retry of 0 jobs by ana"
+    of_fail = ["tests.fail paused by ana", "tests.fail resumed by ana"]
+    all_kinds = ["paused by ana", "tests.greet paused by ana", *of_fail, "resumed by ana", bulk, bulk, bulk]
+    assert await texts(None) == all_kinds
+    assert await texts("tests.greet") == ["paused by ana", "tests.greet paused by ana", "resumed by ana", bulk, bulk]
+    assert await texts("tests.other") == ["paused by ana", "resumed by ana", bulk]
 
 
 async def test_the_sampler_asks_for_as_many_replicas_as_the_autoscaler_does(carafe_client: Client, worker: ByHand) -> None:

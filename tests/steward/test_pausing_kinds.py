@@ -214,7 +214,10 @@ async def test_the_sampler_asks_for_no_worker_and_the_wait_is_not_counted(carafe
     assert row is not None
     assert (row["queued"], row["held"], row["wanted"]) == (14, 12, 1)
     assert row["oldest_wait"] < 600
-    assert (await carafe_client.queues())[0].oldest_wait < 600  # type: ignore[operator]
+    [queue] = await carafe_client.queues()
+    assert (queue.queued, queue.held) == (14, 12)
+    assert queue.oldest_wait is not None
+    assert queue.oldest_wait < 600
 
 
 async def test_a_late_hint_is_dropped(carafe_client: Client, carafe_redis_url: str, worker: ByHand, hinted: Hinted) -> None:
@@ -242,3 +245,36 @@ def test_the_synchronous_client_does_the_same(carafe_sync_client: SyncClient, hi
     assert [kind.held for kind in carafe_sync_client.paused_kinds()] == [1]
     assert carafe_sync_client.resume_kind(PAUSED).paused_at is None
     assert hinted() == [job.id]
+
+
+async def test_workers_of_a_release_without_such_pauses_are_named(carafe_client: Client) -> None:
+    for name, kinds, versions, age in (
+        ("old-1", [PAUSED], [], 0),
+        ("old-2", [PAUSED, GOES_ON], [], 0),
+        ("old-of-another-kind", [GOES_ON], [], 0),
+        ("new", [PAUSED], [1], 0),
+        ("old-but-silent", [PAUSED], [], 60),
+    ):
+        async with carafe_client.database.connection() as connection:
+            await connection.execute(
+                "insert into carafe.workers (id, name, host, pid, incarnation, version, kinds, versions, concurrency, state,"
+                " beat_at) values (gen_random_uuid(), $1, 'h', 1, $1, '0.2.0', $2, $3, 5, 'running',"
+                " now() - make_interval(secs => $4))",
+                name,
+                kinds,
+                versions,
+                float(age),
+            )
+
+    said = (await carafe_client.pause_kind(PAUSED)).note
+
+    assert said is not None
+    assert said.startswith("2 live workers of version 0.2.0 (old-")
+    assert said.endswith(
+        f"do not know pauses of kinds and still start jobs of {PAUSED!r}: replace them, or pause the queue."
+    )
+    assert all(name in said for name in ("old-1", "old-2"))
+    assert [kind.note for kind in await carafe_client.paused_kinds()] == [said]
+    async with carafe_client.database.connection() as connection:
+        await connection.execute("delete from carafe.workers where name like 'old-_'")
+    assert [kind.note for kind in await carafe_client.paused_kinds()] == [None]

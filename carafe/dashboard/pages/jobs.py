@@ -16,7 +16,7 @@ from carafe.dashboard.pages.fragments import show
 from carafe.dashboard.security.access import Viewer
 from carafe.dashboard.view.rendering import url
 from carafe.jobs.actions import ACTIONS
-from carafe.jobs.records import Count
+from carafe.jobs.records import MAX_HELD, Count
 from carafe.store.filters import JobFilter
 
 router = APIRouter()
@@ -124,5 +124,7 @@ async def _page(
         kinds=await dashboard.model.kinds(),
         typed=typed,
         fault=fault,
+        paused=await dashboard.model.pause_of(wanted.kind) if wanted.kind else None,
+        most_held=MAX_HELD,
         query=urlencode(wanted.to_query()),
     )

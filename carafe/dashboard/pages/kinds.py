@@ -95,16 +95,19 @@ async def pause(request: Request, operator: OperatorOf, dashboard: DashboardOf, 
     except InvalidOption as error:
         return after(request, kind_path(kind), f"Nothing was done. {error}.")
     dashboard.snapshots.mark_stale()
-    said = f"It was paused already, by {record.paused_by or 'somebody'}: nothing changed."
-    return after(request, kind_path(kind), said if record.unchanged else "Paused: no new job of this kind starts.")
+    if record.unchanged:
+        said = f"It was paused already, by {record.paused_by or 'somebody'}: nothing changed."
+    else:
+        said = record.note or "Paused: no new job of this kind starts."
+    return after(request, kind_path(kind), said)
 
 
 @router.post("/kinds/{kind:path}/resume")
 async def resume(request: Request, operator: OperatorOf, dashboard: DashboardOf, kind: KindOf) -> Response:
     """Resume the paused kind: its jobs start again."""
-    await dashboard.client.resume_kind(kind, by=operator.actor)
+    record = await dashboard.client.resume_kind(kind, by=operator.actor)
     dashboard.snapshots.mark_stale()
-    return after(request, kind_path(kind), "Resumed: jobs of this kind start again.")
+    return after(request, kind_path(kind), record.note or "Resumed: jobs of this kind start again.")
 
 
 def _jobs(wanted: JobFilter) -> str:

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from carafe.durations import measured
 from carafe.jobs.records import Count
+from carafe.store.humanize import attempt_number
 
 NOTHING = "–"
 _JSON_CHARACTERS = 200_000
@@ -165,6 +166,7 @@ def kind_of(value: Any) -> str:
 
 FILTERS: dict[str, Callable[..., str]] = {
     "ago": ago,
+    "attempt_number": lambda job: str(attempt_number(job)),
     "beginning": beginning,
     "clock": clock,
     "short_line": short_line,

@@ -1,7 +1,8 @@
 -- Each queue with its numbers of jobs, and the age in seconds of the oldest job that could run. The age is never negative,
--- and never goes back beyond the year 2000 (a time may be infinite). Jobs whose kind is paused cannot run.
+-- and never goes back beyond the year 2000 (a time may be infinite). Jobs whose kind is paused cannot run: `held` of the queued.
 select q.name,
     count(j.id) filter (where j.state = 'queued') as queued,
+    count(j.id) filter (where j.state = 'queued' and j.kind = any (array(select kind from carafe.paused_kinds))) as held,
     count(j.id) filter (where j.state = 'running') as running,
     count(j.id) filter (where j.state = 'scheduled') as scheduled,
     count(j.id) filter (where j.state = 'retrying') as retrying,
