@@ -15,6 +15,7 @@ from carafe.jobs.definition import kinds
 from carafe.jobs.errors import InvalidOption, KindNotFound
 from carafe.jobs.queue_name import QUEUE
 from carafe.jobs.records import MAX_HELD, KindRecord
+from carafe.plain_text import one_line
 from carafe.store.audit import Actor, record_each
 from carafe.store.database import Connection
 from carafe.store.humanize import counted
@@ -102,8 +103,8 @@ async def older_workers(connection: Any) -> list[OlderWorker]:
 
 def older_words(workers: Sequence[OlderWorker]) -> str:
     """The beginning of a sentence about these workers: how many there are, of which versions, and the names of the first."""
-    versions = ", ".join(sorted({worker.version for worker in workers}))
-    names = ", ".join(worker.name for worker in workers[:NAMED]) + (", …" if len(workers) > NAMED else "")
+    versions = ", ".join(sorted({one_line(worker.version) for worker in workers}))
+    names = ", ".join(one_line(worker.name) for worker in workers[:NAMED]) + (", …" if len(workers) > NAMED else "")
     verb = "does" if len(workers) == 1 else "do"
     return f"{counted(len(workers), 'live worker')} of version {versions} ({names}) {verb} not know pauses of kinds"
 

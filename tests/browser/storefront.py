@@ -233,6 +233,7 @@ class Filler:
                     "incarnation": f"pod {uid}",
                     "version": self._say(version),
                     "kinds": [*map(self._say, KINDS), "briefing.generate"],
+                    "versions": [1] * (len(KINDS) + 1),
                     "concurrency": 5,
                     "state": state,
                     "started_at": started,
