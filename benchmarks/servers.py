@@ -146,8 +146,8 @@ def _end_servers_left_behind() -> None:
             ):
                 server.start()
                 server.stop()
-        except EmbeddedServerError:
-            continue  # another run's, alive
-        except OSError:
-            pass  # killed in the midst of removing it: nothing runs there
+        except EmbeddedServerError as error:
+            if not isinstance(error.__cause__, OSError):
+                continue  # another run's, alive
+            # Killed in the midst of removing it: nothing runs there.
         shutil.rmtree(folder, ignore_errors=True)

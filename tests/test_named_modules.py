@@ -20,6 +20,8 @@ OTHERS = {
     "cli/init.py": "whether a name is taken; where it is does not matter",
     "dev/embedded.py": "the wheels of the servers",
     "dev/reload.py": "watchfiles",
+    "django/checks.py": "whether handler modules are there",
+    "settings/src_layout.py": "whether a module is in src/ and not installed",
     "engine/child.py": "what the worker names, in a process that begins in its folder",
 }
 """The other modules of the library that import by name, and what."""

@@ -123,7 +123,8 @@ def test_a_token_that_api_tokens_could_not_hold_is_refused(bare: Command, argume
 def test_without_the_embedded_servers_it_says_how_to_get_them(bare: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "carafe.dev.embedded", raising=False)
     monkeypatch.setitem(sys.modules, "psutil", None)
-    answer = bare("dev", PORT="0", DASHBOARD_PORT="0", PROBE_PORT="0")
+    modules = {"JOB_MODULES": "tests.cli.declared", "HANDLER_MODULES": "tests.cli.handled"}
+    answer = bare("dev", PORT="0", DASHBOARD_PORT="0", PROBE_PORT="0", **modules)
     assert (answer.code, answer.out) == (2, "")
     assert "the embedded servers are not installed: pip install 'carafe-jobs[embedded]', or set DATABASE_URL" in answer.err
     assert "Traceback" not in answer.err

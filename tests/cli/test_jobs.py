@@ -85,8 +85,9 @@ def test_show_tells_all_of_a_job(carafe: Command, job_id: str) -> None:
     assert '"name":"Ada"' in shown["args"]
 
 
-def test_a_terminal_is_not_steered_by_what_a_job_carries(carafe: Command, job_id: str) -> None:
-    carafe("jobs", "cancel", job_id, "--reason", "a\x1b[31mred\nnext")
+def test_a_terminal_is_not_steered_by_what_a_job_carries(carafe: Command, job_id: str, database_url: str) -> None:
+    carafe("jobs", "cancel", job_id)
+    query(database_url, "update carafe.jobs_ended set error = $2 where id = $1", UUID(job_id), "a\x1b[31mred\nnext")
     shown = carafe("jobs", "show", job_id).out
     assert "\x1b" not in shown + carafe("jobs", "list").out
     assert "a\\x1b[31mred⏎next" in shown

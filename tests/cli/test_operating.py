@@ -218,6 +218,7 @@ def test_a_running_job_is_asked_where_it_is(carafe: Command, database_url: str) 
     lost = carafe("jobs", "stack", job_id)
     assert lost.code == 4
     assert "its worker frozen-1 was lost at" in lost.err
+    query(database_url, "delete from carafe.workers where name = 'frozen-1'")
 
 
 def test_a_pause_that_older_workers_do_not_know_is_warned_of(carafe: Command, database_url: str) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator
-from importlib.util import find_spec
 from typing import Any
 from uuid import uuid4
 
@@ -15,6 +14,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from carafe.client.driving import in_thread
 from carafe.store.database import migrate, plain_dsn
+from carafe.store.revisions import Revisions
 from carafe.testing.servers import Servers
 from tests.cluster.schema_changes import Schema, breaks, schema
 
@@ -50,16 +50,6 @@ def empty_database(embedded_servers: Servers) -> Iterator[str]:
     in_thread(lambda: execute(f'drop database "{name}" with (force)'))
 
 
-def _config(package: str) -> Config:
-    spec = find_spec(package)
-    assert spec is not None
-    assert spec.submodule_search_locations
-    config = Config()
-    config.set_main_option("script_location", next(iter(spec.submodule_search_locations)))
-    config.attributes["on_version_apply"] = lambda **_: None
-    return config
-
-
 async def _steps(url: str) -> list[tuple[str, Schema, Schema]]:
     """Every revision, oldest first, with the schema before and after it."""
     steps = []
@@ -69,7 +59,7 @@ async def _steps(url: str) -> list[tuple[str, Schema, Schema]]:
         async with engine.connect() as connection:
             await watching.execute("create schema if not exists carafe")
             for package in PACKAGES:
-                config = _config(package)
+                config = Revisions(package)._config(None)
                 revisions = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
                 for revision in reversed(revisions):
                     before = await schema(watching)

@@ -175,7 +175,7 @@ async def test_a_job_that_ends_in_its_own_transaction_does_so_here(carafe_client
         ("returns the result after it", None),
         ("returns Discard inside", "it asked for carafe.jobs.outcomes.Discard: raise that inside the block"),
         ("returns Discard after it", "it asked for carafe.jobs.outcomes.Discard: raise that inside the block"),
-        ("fails after it", "it failed with LookupError: raise that inside the block"),
+        ("fails after it", "it failed with LookupError: no room: raise that inside the block"),
         ("returns a value after it", "it returned a value that is not the job's result: set ctx.result before"),
         ("sets the result after it", "it set ctx.result after the block: set ctx.result before"),
     ],
