@@ -1,4 +1,4 @@
-"""There is no circle of imports in the library; a contract in pyproject.toml holds the order of its folders."""
+"""No modules of the library import each other in a circle. import-linter checks the order of the folders."""
 
 import grimp
 

@@ -597,7 +597,7 @@ class Client:
         await self._afterwards(self.queue.announce_cancel())
         until = time.monotonic() + limit
         while record.answered_at is None and time.monotonic() < until:
-            await asyncio.sleep(STACK_EVERY)
+            await self.database.pause(STACK_EVERY)
             async with self._connected() as connection:
                 record = await stacks.read(connection, job_id) or record
         return record

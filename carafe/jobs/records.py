@@ -203,10 +203,11 @@ class StackRecord:
 class KindRecord:
     """A kind, and whether it is paused: since when (None: it is not), by whom and why.
 
-    `held` is the number of its queued jobs, which the pause holds back; at most `MAX_HELD` are counted. It is 0 in the
-    answer to a pause or resume. `unchanged`, in such an answer: whether the kind was paused, or was not, before. `note` is a
-    sentence about workers that start its jobs in spite of the pause or, in the answer to a resume, about a pause of the
-    queue; None if there is nothing to say.
+    `held` is the number of its queued jobs, which the pause holds back; at most `MAX_HELD` are counted. Jobs that were
+    queued before the pause are counted within seconds, once the steward has found their lost hints. It is 0 in the answer to
+    a pause or resume. `unchanged`, in such an answer: whether the kind was paused, or was not, before. `note` is a sentence
+    about workers that start its jobs in spite of the pause or, in the answer to a resume, about a pause of the queue; None
+    if there is nothing to say.
     """
 
     kind: str

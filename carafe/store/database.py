@@ -207,7 +207,7 @@ def migrated() -> Iterator[None]:
         raise
 
 
-async def retried(work: Callable[[], Awaitable[T]], pause: Callable[[float], Awaitable[None]] = asyncio.sleep) -> T:
+async def retried(work: Callable[[], Awaitable[T]], pause: Callable[[float], Awaitable[None]]) -> T:
     """Runs `work`, which is a whole transaction, and runs it again if it conflicts with another transaction. Returns its
     result. `pause` waits for some seconds between two tries. Raises `Busy` after `CONFLICT_TRIES` conflicts."""
     for tries in range(1, CONFLICT_TRIES + 1):

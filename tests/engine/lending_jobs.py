@@ -5,6 +5,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from carafe import Change, Job, State, hook
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -38,7 +39,7 @@ kept: list[Any] = []
 
 async def misuse(what: str, session: "AsyncSession") -> None:
     """Everything that has gone wrong."""
-    from sqlalchemy import text
+    from sqlalchemy import event, text
 
     match what:
         case "swallow":
@@ -75,8 +76,11 @@ async def misuse(what: str, session: "AsyncSession") -> None:
         case "roll back by a statement":
             await session.execute(text("rollback"))
         case "leave a statement":
+            connection = await session.connection()
+            begun = asyncio.Event()
+            event.listen(connection.sync_connection, "before_cursor_execute", lambda *_: begun.set())
             kept.append(asyncio.create_task(session.execute(text("select pg_sleep(0.5)"))))
-            await asyncio.sleep(0.05)
+            await begun.wait()
         case "keep":
             kept.append(asyncio.create_task(_use_later(session)))
         case "role":
@@ -111,7 +115,8 @@ def _row_of_no_table() -> Any:
 async def _use_later(session: "AsyncSession") -> None:
     from sqlalchemy import text
 
-    await asyncio.sleep(0.2)
+    lent: Any = session.sync_session
+    await eventually(lambda: not lent.lent)
     await session.execute(text("select 'kept'"))
     await asyncio.Event().wait()
 

@@ -1,6 +1,6 @@
-"""What these tests share: a worker by hand on the client's database, and a look into the list in Redis."""
+"""What these tests share: a worker by hand on the client's database, a look into the list in Redis, and proxies of both."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from uuid import UUID
 
 import orjson
@@ -11,6 +11,7 @@ from carafe import Client
 from carafe.jobs.queue_name import QUEUE
 from carafe.queue.hints import decode
 from tests.jobs.by_hand import ByHand
+from tests.proxy import Proxy, proxy_to
 
 
 @pytest.fixture
@@ -30,3 +31,15 @@ def hinted(carafe_redis_url: str) -> Callable[[], list[UUID]]:
         return [hint.id for hint in hints if hint is not None]
 
     return read
+
+
+@pytest.fixture
+async def postgres(carafe_database_url: str) -> AsyncIterator[Proxy]:
+    async with proxy_to(carafe_database_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def redis(carafe_redis_url: str) -> AsyncIterator[Proxy]:
+    async with proxy_to(carafe_redis_url) as proxy:
+        yield proxy

@@ -17,20 +17,8 @@ from carafe.store.blocking_database import BlockingDatabase
 from carafe.store.database import Database
 from carafe.telemetry import metrics
 from tests.jobs.kinds import Greet
-from tests.proxy import Proxy, proxy_to
+from tests.proxy import Proxy
 from tests.waiting import eventually
-
-
-@pytest.fixture
-async def postgres(carafe_database_url: str) -> AsyncIterator[Proxy]:
-    async with proxy_to(carafe_database_url) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def redis(carafe_redis_url: str) -> AsyncIterator[Proxy]:
-    async with proxy_to(carafe_redis_url) as proxy:
-        yield proxy
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ STATEMENTS = [
     # Queued jobs without a stamp: those of a paused kind, kept out of the way of the repair of hints. Otherwise empty.
     "create index jobs_held on carafe.jobs (kind, id) where state = 'queued' and hinted_at is null",
     "alter table carafe.gauges add column held bigint not null default 0",
-    # One question at a time for each job; whoever asks deletes those that are old.
+    # At most one question for each job. A new question deletes the old ones.
     """
     create table carafe.stacks (
         job_id uuid primary key,

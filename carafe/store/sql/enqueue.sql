@@ -19,4 +19,5 @@ from timed
 order by unique_key nulls last, id
 on conflict (unique_key) where unique_key is not null do nothing
 returning id, state,
-    case when {unpaused} then cast(extract(epoch from hinted_at) * 1000000 as bigint) end as stamp
+    case when queue <> all (array(select name from carafe.queues where paused_at is not null))
+        then cast(extract(epoch from hinted_at) * 1000000 as bigint) end as stamp
